@@ -1,0 +1,100 @@
+// The engine: a bounded inbox, one thread that loops schedule -> run -> commit, and one bounded stream per request.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "runtime/base/clock.h"
+#include "runtime/engine/executor.h"
+#include "runtime/engine/request.h"
+#include "runtime/scheduler/scheduler.h"
+
+namespace trireme {
+
+namespace internal { struct StreamState; }
+
+// The reader's end of one request. Move-only; destruction cancels within two steps. Used by one thread at a time.
+class RequestStream {
+ public:
+  RequestStream(RequestStream&&) noexcept;
+  RequestStream& operator=(RequestStream&&) noexcept;
+  ~RequestStream();
+
+  RequestId id() const;
+  // Everything that has arrived since the last call, merged into one event; nullopt when nothing has.
+  std::optional<StreamEvent> TryNext();
+  // Blocks until TryNext has something or the deadline has passed (DEADLINE_EXCEEDED).
+  absl::StatusOr<StreamEvent> Next(absl::Time deadline);
+  // Calls `ready` exactly once, when TryNext has something: at once if it has already, else from the engine thread.
+  // `ready` must only post to its own executor. One outstanding call at a time; destruction drops it.
+  void NotifyWhenReady(absl::AnyInvocable<void()> ready);
+  void Cancel();  // idempotent; the stream still delivers its final event (kCancelled)
+
+ private:
+  friend class Engine;
+  explicit RequestStream(std::shared_ptr<internal::StreamState> state);
+  std::shared_ptr<internal::StreamState> state_;
+};
+
+struct EngineOptions {
+  SchedulerOptions scheduler;
+  RequestLimits limits;
+  size_t max_inbox = 4096;              // requests handed over but not yet seen by the engine thread
+  int max_unread_tokens = 4096;         // a stream with more is paused until it is read down to half
+  absl::Duration slow_reader_timeout = absl::Seconds(30);  // paused that long: cancelled
+};
+
+struct EngineStats {
+  SchedulerStats scheduler;
+  uint64_t submitted = 0, refused = 0, finished_stop = 0, finished_length = 0, cancelled = 0, failed = 0;
+  bool draining = false;
+};
+
+// What the engine tells the metrics about each finished request. Times are engine-clock.
+struct RequestRecord {
+  absl::Time arrival, first_scheduled, first_token, finished;
+  int prompt_tokens = 0, cached_prompt_tokens = 0, generated_tokens = 0, preemptions = 0;
+  FinishReason finish = FinishReason::kNone;
+};
+// Called on the engine thread; must be quick and not block.
+class EngineObserver {
+ public:
+  virtual ~EngineObserver() = default;
+  virtual void OnStep(int /*num_tokens*/, int /*num_decode_rows*/, absl::Duration /*elapsed*/) {}
+  virtual void OnToken(absl::Duration /*since_previous*/) {}
+  virtual void OnFirstToken(absl::Duration /*since_arrival*/) {}
+  virtual void OnFinish(const RequestRecord& /*record*/) {}
+};
+
+// Thread-safe.
+class Engine {
+ public:
+  // `executor` is owned; `clock` and `observer` (may be null) must outlive the engine.
+  Engine(const EngineOptions& options, std::unique_ptr<Executor> executor, const Clock* clock,
+         EngineObserver* observer);
+  // Cancels everything and joins.
+  ~Engine();
+
+  // Never blocks. INVALID_ARGUMENT from the validator; RESOURCE_EXHAUSTED (code "overloaded") when the queue is full;
+  // UNAVAILABLE while draining.
+  absl::StatusOr<RequestStream> Submit(GenerateRequest request);
+
+  // Refuses new requests, lets running ones finish until `deadline`, then fails them (UNAVAILABLE). Blocks.
+  void Drain(absl::Time deadline);
+  bool draining() const;
+  EngineStats stats() const;
+  const EngineOptions& options() const;
+  // For tests: waits until nothing is queued or running, then checks the scheduler's invariants.
+  void WaitIdleAndCheck();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace trireme

@@ -1,0 +1,45 @@
+// One sequence on its way through the engine: its tokens, its KV blocks, and how far it has been computed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "runtime/base/ids.h"
+#include "runtime/kv/block_pool.h"
+
+namespace trireme {
+
+enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kDeadline, kError };
+
+// What the scheduler needs to know of a request; sampling itself is not its business.
+struct SequenceLimits {
+  int max_tokens = 0;               // generated tokens, >= 0 (0: prefill only, for prompt logprobs)
+  int min_tokens = 0;               // stop ids are ignored before this many
+  std::vector<TokenId> stop_ids;    // includes the model's eos ids unless ignore_eos
+};
+
+struct Sequence {
+  // Constant after Admit.
+  RequestId id = 0;
+  std::string tenant;               // salt of the prefix cache and key of fairness
+  int priority = 0;                 // higher runs first
+  absl::Time deadline = absl::InfiniteFuture();
+  absl::Time arrival;
+  int num_prompt_tokens = 0;
+  SequenceLimits limits;
+  bool want_prompt_logits = false;  // logits of every prompt position: no prefix-cache reads
+
+  // State; scheduler only.
+  std::vector<TokenId> tokens;      // prompt, then generated
+  int num_computed = 0;             // tokens whose K and V are in the cache, [0, tokens.size())
+  int num_cached_prompt = 0;        // of them, found in the prefix cache at first admission
+  std::vector<BlockId> blocks;      // ceil(num_computed-to-be / block_size) entries while running
+  std::vector<BlockHash> hashes;    // of the full blocks of `tokens`, computed once
+  int num_preemptions = 0;
+  bool paused = false;              // its reader is slow: keeps its blocks, gets no rows
+
+  int num_generated() const { return static_cast<int>(tokens.size()) - num_prompt_tokens; }
+};
+
+}  // namespace trireme
