@@ -1,11 +1,12 @@
 // The subcommands. Each returns the process's exit code and prints its own errors.
 #pragma once
 
+#include "runtime/base/version.h"
 #include "server/cli/options.h"
 
 namespace trireme {
 
-inline constexpr char kVersion[] = "0.1.0";
+
 
 // Exit codes: 0 done (or drained), 1 could not start or run, 2 usage, 3 aborted by a second signal.
 inline constexpr int kExitOk = 0, kExitFailure = 1, kExitUsage = 2, kExitAborted = 3;
