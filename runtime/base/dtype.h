@@ -3,7 +3,7 @@
 //
 // Quantised types store `BlockSize` consecutive elements of a row in `BlockBytes` bytes; rows are
 // whole blocks. Bit layouts: the GGUF specification and ggml's quantisation formats; decoded in
-// runtime/weights/quant_formats.h.
+// runtime/base/quant_formats.h.
 #pragma once
 
 #include <bit>
