@@ -30,6 +30,9 @@ struct LoadOptions {
 // Stage names are for people: "mapping weights", "preparing weights". `done` of `total` units.
 using LoadProgress = std::function<void(std::string_view stage, int64_t done, int64_t total)>;
 
+// The name a model is served by unless one is given: the last part of its path, without ".gguf".
+std::string DefaultModelName(const std::string& path);
+
 // Errors name the file and the field. `observer` and `clock` must outlive the node.
 absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const Clock* clock,
                                                EngineObserver* observer,
