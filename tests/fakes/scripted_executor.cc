@@ -5,7 +5,7 @@
 
 #include "runtime/base/check.h"
 
-namespace trireme {
+namespace trireme::fakes {
 
 ScriptedExecutor::NextToken ScriptedExecutor::HashOf(TokenId first, int count) {
   return [first, count](const Sequence& sequence) {
@@ -153,4 +153,4 @@ bool ScriptedExecutor::saw(RequestId id) const {
   return seen_.count(id) > 0;
 }
 
-}  // namespace trireme
+}  // namespace trireme::fakes

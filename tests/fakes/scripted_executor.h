@@ -14,7 +14,7 @@
 #include "absl/types/span.h"
 #include "runtime/engine/executor.h"
 
-namespace trireme {
+namespace trireme::fakes {
 
 // Construct, give to an Engine, keep the raw pointer for the controls (any thread) while the engine
 // lives.
@@ -76,4 +76,4 @@ class ScriptedExecutor final : public Executor {
   int64_t num_tokens_ = 0;
 };
 
-}  // namespace trireme
+}  // namespace trireme::fakes
