@@ -180,6 +180,7 @@ class MappedGgufFile : public GgufFile {
   void Release(const TensorView& tensor) const override { tensors_.Release(tensor); }
 
   // Metadata.
+  bool Has(std::string_view key) const override { return metadata_.contains(key); }
   std::optional<int64_t> Int(std::string_view key) const override {
     return Scalar(key, ReadGgufInt);
   }
@@ -265,7 +266,8 @@ class MappedGgufFile : public GgufFile {
     if (type == GgufType::kString) {
       const std::string text = ReadGgufString(type, reader).value_or("");
       size_t shown = std::min(text.size(), kDescribedBytes);
-      while (shown < text.size() && (text[shown] & 0xc0) == 0x80) --shown;  // whole characters
+      while (shown > 0 && shown < text.size() && (text[shown] & 0xc0) == 0x80)
+        --shown;  // whole characters
       return StrCat("\"", absl::Utf8SafeCEscape(text.substr(0, shown)),
                     shown < text.size() ? "..." : "", "\"");
     }

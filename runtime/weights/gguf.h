@@ -18,7 +18,9 @@ class GgufFile : public Checkpoint {
   // unchecked lengths.
   static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
 
-  // Metadata; nullopt when absent or of another type. Integers of any width read as int64; floats
+  // Metadata. Has: with any type.
+  virtual bool Has(std::string_view key) const = 0;
+  // nullopt when absent or of another type. Integers of any width read as int64; floats
   // as double.
   virtual std::optional<int64_t> Int(std::string_view key) const = 0;
   virtual std::optional<double> Float(std::string_view key) const = 0;
