@@ -1,7 +1,6 @@
 // Llama 1 to 3.x and everything published in its shape (SmolLM, TinyLlama, Yi ...), and Mistral,
 // which adds a sliding window. Sources: Transformers' LlamaConfig and MistralConfig; llama.cpp's
 // GGUF keys of architecture "llama".
-#include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/model/family.h"
 #include "runtime/model/field_reader.h"
@@ -92,11 +91,11 @@ absl::StatusOr<DecoderSpec> LlamaFromGguf(const GgufFile& file) {
     fields.Unsupported(key, 1.0);
   }
   spec.names = GgufNames();
-  TRIREME_ASSIGN_OR_RETURN(const TensorView embedding, file.Find(spec.names.embedding));
-  if (embedding.rows() < 1 || embedding.rows() > kMaxVocabSize) {
-    fields.Fail(absl::InvalidArgumentError("tensor token_embd.weight: too many rows"));
+  const absl::StatusOr<TensorView> embedding = file.Find(spec.names.embedding);
+  if (!embedding.ok() || embedding->rows() > kMaxVocabSize) {
+    return absl::InvalidArgumentError("tensor token_embd.weight is missing or too large");
   }
-  spec.vocab_size = static_cast<int>(embedding.rows());
+  spec.vocab_size = static_cast<int>(embedding->rows());
   spec.tied_embeddings = !file.Find(spec.names.lm_head).ok();
   spec.qkv_bias =
       HasBias(file, {"blk.0.attn_q.bias", "blk.0.attn_k.bias", "blk.0.attn_v.bias"}, &fields);
