@@ -87,41 +87,43 @@ absl::StatusOr<Decoder::Layer> Decoder::LoadLayer(int i, WeightLoader& loader) c
   return layer;
 }
 
-absl::Status Decoder::AllocateWorkspace(Backend& backend) {
-  struct Item {
+size_t Decoder::Carve(const DecoderSpec& spec, const DecoderLimits& limits, DType dtype,
+                      uint8_t* memory, Workspace* w) {
+  const struct {
     Tensor* tensor;
     int64_t rows, cols;
+  } items[] = {
+      {&w->x, limits.max_step_tokens, spec.hidden_size},
+      {&w->h, limits.max_step_tokens, spec.hidden_size},
+      {&w->qkv, limits.max_step_tokens, spec.qkv_size()},
+      {&w->attention, limits.max_step_tokens, spec.q_size()},
+      {&w->delta, limits.max_step_tokens, spec.hidden_size},
+      {&w->gate_up, limits.max_step_tokens, 2 * int64_t{spec.mlp_size}},
+      {&w->mlp, limits.max_step_tokens, spec.mlp_size},
+      {&w->logit_x, limits.max_logit_tokens, spec.hidden_size},
+      {&w->logit_delta, limits.max_logit_tokens, spec.hidden_size},
+      {&w->logit_h, limits.max_logit_tokens, spec.hidden_size},
   };
-  Workspace& w = workspace_;
-  const int64_t tokens = limits_.max_step_tokens, logit_tokens = limits_.max_logit_tokens;
-  const int64_t hidden = spec_.hidden_size;
-  const Item items[] = {
-      {&w.x, tokens, hidden},
-      {&w.h, tokens, hidden},
-      {&w.qkv, tokens, spec_.qkv_size()},
-      {&w.attention, tokens, spec_.q_size()},
-      {&w.delta, tokens, hidden},
-      {&w.gate_up, tokens, 2 * int64_t{spec_.mlp_size}},
-      {&w.mlp, tokens, spec_.mlp_size},
-      {&w.logit_x, logit_tokens, hidden},
-      {&w.logit_delta, logit_tokens, hidden},
-      {&w.logit_h, logit_tokens, hidden},
-  };
-  const DType dtype = backend.activation_dtype();
-  const auto bytes = [&](const Item& item) {
+  size_t used = 0;
+  for (const auto& item : items) {
+    *item.tensor = Tensor{memory == nullptr ? nullptr : memory + used, dtype, item.rows, item.cols};
     const auto size = static_cast<size_t>(item.rows * RowBytes(dtype, item.cols));
-    return (size + kAlignment - 1) / kAlignment * kAlignment;
-  };
-  size_t total = 0;
-  for (const Item& item : items) total += bytes(item);
-  auto memory = backend.Allocate(total);
+    used += (size + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  return used;
+}
+
+size_t Decoder::WorkspaceBytes(const DecoderSpec& spec, const DecoderLimits& limits, DType dtype) {
+  Workspace unused;
+  return Carve(spec, limits, dtype, nullptr, &unused);
+}
+
+absl::Status Decoder::AllocateWorkspace(Backend& backend) {
+  const DType dtype = backend.activation_dtype();
+  auto memory = backend.Allocate(WorkspaceBytes(spec_, limits_, dtype));
   if (!memory.ok()) return Annotate(memory.status(), "activations");
   workspace_memory_ = *std::move(memory);
-  auto* next = static_cast<uint8_t*>(workspace_memory_->data());
-  for (const Item& item : items) {
-    *item.tensor = Tensor{next, dtype, item.rows, item.cols};
-    next += bytes(item);
-  }
+  Carve(spec_, limits_, dtype, static_cast<uint8_t*>(workspace_memory_->data()), &workspace_);
   return absl::OkStatus();
 }
 

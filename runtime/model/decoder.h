@@ -49,8 +49,8 @@ class Decoder {
   const DecoderSpec& spec() const { return spec_; }
   const DecoderLimits& limits() const { return limits_; }
   size_t weight_bytes() const;
-  // Of the memory that Forward works in.
-  size_t workspace_bytes() const { return workspace_memory_->size_bytes(); }
+  // Of the memory that Forward works in, with activations of `dtype`.
+  static size_t WorkspaceBytes(const DecoderSpec& spec, const DecoderLimits& limits, DType dtype);
 
  private:
   struct Layer {
@@ -68,6 +68,10 @@ class Decoder {
                            const LoadProgress& progress);
   absl::StatusOr<Layer> LoadLayer(int layer, WeightLoader& loader) const;
   absl::Status AllocateWorkspace(Backend& backend);
+  // Lays the matrices out from `memory` on (null: nowhere, to learn the size); returns the bytes
+  // used.
+  static size_t Carve(const DecoderSpec& spec, const DecoderLimits& limits, DType dtype,
+                      uint8_t* memory, Workspace* workspace);
 
   // Constant after Load.
   const DecoderSpec spec_;
