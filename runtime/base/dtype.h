@@ -1,7 +1,7 @@
 // Element types of tensors, including the block-quantised types of GGUF (ggml), and their storage size.
 //
 // Quantised types store `BlockSize` consecutive elements of a row in `BlockBytes` bytes; rows are whole blocks.
-// Bit layouts: the GGUF specification and ggml's quantisation formats; decoded in runtime/weights/quant_formats.h.
+// Bit layouts: the GGUF specification and ggml's quantisation formats; decoded in runtime/base/quant_formats.h.
 #pragma once
 
 #include <bit>
