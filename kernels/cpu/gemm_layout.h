@@ -66,6 +66,9 @@ struct ActivationBlock {
   int32_t sum[2];    // of q over each half of the block, multiplies the zero point
 };
 static_assert(sizeof(ActivationBlock) == 48);
+// Bits of 2^-100: a block whose largest magnitude is below this is zero (1 / scale would come near
+// overflow).
+constexpr uint32_t kSmallestMaxBits = (127u - 100u) << 23;
 
 // How one quantised type is stored in a panel.
 struct BlockFormat {

@@ -6,13 +6,11 @@
 
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/gemm_layout.h"
+#include "kernels/cpu/gemm_tiles.h"
 #include "kernels/cpu/isa.h"
 
 namespace trireme::cpu {
 namespace {
-
-// Below this, 1 / scale would overflow; such a block is zero for all purposes.
-constexpr float kSmallestMax = 0x1p-100f;
 
 // Rounds to the nearest integer, ties to even, for |x| < 2^22: the sum has no bits left for a
 // fraction.
@@ -27,15 +25,14 @@ void QuantizeActivation(const float* x, int64_t cols, ActivationBlock* out) {
     for (int i = 0; i < kBlock; ++i) {
       max_bits = std::max(max_bits, std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu);
     }
-    const float max = std::bit_cast<float>(max_bits);
     ActivationBlock& block = out[b];
     block = {};
-    block.scale = max / 127.0f;
+    block.scale = std::bit_cast<float>(max_bits) / 127.0f;
     if (max_bits >= 0x7f800000u) {  // infinite or NaN: poison
       block.scaled_sum = block.scale - block.scale;
       continue;
     }
-    if (max < kSmallestMax) {
+    if (max_bits < kSmallestMaxBits) {
       block.scale = 0.0f;
       continue;
     }
@@ -105,9 +102,9 @@ void AccumulateBlock(const uint8_t* block, const ActivationBlock& x, float* acc)
 }
 
 template <DType kType>
-void BlockPanel(const uint8_t* panel, int64_t cols, const void* activation, float* acc) {
+void BlockPanel(const uint8_t* panel, int64_t cols, const uint8_t* activation, float* acc) {
   constexpr BlockFormat kFormat = BlockFormatOf(kType);
-  const auto* x = static_cast<const ActivationBlock*>(activation);
+  const auto* x = reinterpret_cast<const ActivationBlock*>(activation);
   for (int64_t b = 0; b < cols / kBlock; ++b) {
     AccumulateBlock<kType>(panel + b * kFormat.block_bytes(), x[b], acc);
   }
@@ -129,68 +126,34 @@ float LoadPlain(const uint8_t* panel, int64_t k, int row) {
 }
 
 template <DType kType>
-void PlainPanel(const uint8_t* panel, int64_t cols, const void* activation, float* acc) {
-  const auto* x = static_cast<const float*>(activation);
+void PlainPanel(const uint8_t* panel, int64_t cols, const uint8_t* activation, float* acc) {
+  const auto* x = reinterpret_cast<const float*>(activation);
   for (int64_t k = 0; k < cols; ++k) {
     for (int r = 0; r < kPanelRows; ++r) acc[r] += LoadPlain<kType>(panel, k, r) * x[k];
   }
 }
 
-// One token times one panel: acc[32] += dot products.
-using Panel = void (*)(const uint8_t* panel, int64_t cols, const void* activation, float* acc);
-
-Panel PanelOf(DType type) {
-  switch (type) {
-    case DType::kF32:
-      return PlainPanel<DType::kF32>;
-    case DType::kF16:
-      return PlainPanel<DType::kF16>;
-    case DType::kBF16:
-      return PlainPanel<DType::kBF16>;
-    case DType::kQ4_0:
-      return BlockPanel<DType::kQ4_0>;
-    case DType::kQ4_1:
-      return BlockPanel<DType::kQ4_1>;
-    case DType::kQ5_0:
-      return BlockPanel<DType::kQ5_0>;
-    case DType::kQ5_1:
-      return BlockPanel<DType::kQ5_1>;
-    case DType::kQ8_0:
-      return BlockPanel<DType::kQ8_0>;
-    case DType::kQ4_K:
-      return BlockPanel<DType::kQ4_K>;
-    case DType::kQ5_K:
-      return BlockPanel<DType::kQ5_K>;
-    case DType::kQ6_K:
-      return BlockPanel<DType::kQ6_K>;
-  }
-  return nullptr;
-}
-
-void MatMul(const PackedMatrix& m, const void* activations, int64_t activation_stride,
-            int64_t num_tokens, const float* bias, int64_t panel_begin, int64_t panel_end, float* y,
-            int64_t y_stride) {
-  const Panel panel = PanelOf(m.source);
-  for (int64_t p = panel_begin; p < panel_end; ++p) {
-    const int64_t first = p * kPanelRows;
-    const int64_t columns = std::min<int64_t>(kPanelRows, m.rows - first);
+struct Portable {
+  template <DType kType>
+  static void Panel(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
+                    int64_t num_tokens, const TileOutput& out) {
     for (int64_t i = 0; i < num_tokens; ++i) {
       float acc[kPanelRows] = {};
-      panel(m.data + p * m.panel_bytes, m.cols,
-            static_cast<const uint8_t*>(activations) + i * activation_stride, acc);
-      float* out = y + i * y_stride + first;
-      for (int64_t j = 0; j < columns; ++j) {
-        out[j] = bias != nullptr ? acc[j] + bias[first + j] : acc[j];
+      if constexpr (IsQuantized(kType)) {
+        BlockPanel<kType>(panel, cols, activations + i * stride, acc);
+      } else {
+        PlainPanel<kType>(panel, cols, activations + i * stride, acc);
       }
+      StorePartial(out.At(i), 0, 0, kPanelRows, acc);
     }
   }
-}
+};
 
 }  // namespace
 
 void FillGemmPortable(Kernels* table) {
   table->quantize_activation = QuantizeActivation;
-  table->matmul = MatMul;
+  table->matmul = MatMul<Portable>;
 }
 
 }  // namespace trireme::cpu
