@@ -17,9 +17,9 @@
 
 namespace trireme::cpu {
 
-// gemm_avx512.cc compiled against SIMDe (avx512_emulation/): "avx512-emulated" runs everywhere and
-// shows that the AVX-512 code is right; "avx512" is the shipped object and runs where the CPU has
-// the instructions.
+// gemm_avx512.cc compiled against SIMDe (gemm_avx512_emulated.cc): "avx512-emulated" runs
+// everywhere and shows that the AVX-512 code is right; "avx512" is the shipped object and runs
+// where the CPU has the instructions.
 void FillGemmAvx512Emulated(Kernels* table);
 
 namespace {

@@ -1,10 +1,8 @@
-// Stands before the compiler's <immintrin.h> when an AVX-512 kernel is compiled for a CPU without AVX-512: the same
-// names, computed by SIMDe with AVX2.
-#pragma once
-
-#include_next <immintrin.h>
-
+// The product's gemm_avx512.cc a second time, its intrinsics computed by SIMDe in AVX2: shows on
+// CPUs without AVX-512 that the code is right.
+#include <immintrin.h>
 #define SIMDE_ENABLE_NATIVE_ALIASES
+#define SIMDE_NO_INLINE  // inlined into every kernel, it takes the compiler minutes
 #include <simde/x86/avx512.h>
 
 // Not in SIMDe 0.7.4.
@@ -22,3 +20,6 @@ static inline simde__m512 EmulatedCvtepi32Ps(simde__m512i integers) {
 }
 #define _mm512_cvtph_ps EmulatedCvtphPs
 #define _mm512_cvtepi32_ps EmulatedCvtepi32Ps
+
+#define FillGemmAvx512 FillGemmAvx512Emulated
+#include "kernels/cpu/gemm_avx512.cc"
