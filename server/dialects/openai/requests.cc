@@ -40,12 +40,6 @@ void ReadStop(FieldReader& fields, std::vector<std::string>* out) {
   if (stop->is_string()) {
     out->emplace_back(std::string_view(stop->get_string()));
   } else if (const json::array* strings = stop->if_array()) {
-    if (strings->size() > kMaxStopStrings) {
-      return fields.Fail(InvalidParam(
-          "stop",
-          StrCat("Invalid 'stop': array too long. Expected at most ", kMaxStopStrings, " strings."),
-          "array_above_max_length"));
-    }
     for (size_t i = 0; i < strings->size(); ++i) {
       const json::string* text = (*strings)[i].if_string();
       if (text == nullptr)
@@ -54,9 +48,6 @@ void ReadStop(FieldReader& fields, std::vector<std::string>* out) {
     }
   } else {
     return fields.FailType("stop", "a string or an array of strings", *stop);
-  }
-  for (const std::string& text : *out) {
-    if (text.empty()) fields.Fail(InvalidParam("stop", "Invalid 'stop': empty string."));
   }
 }
 

@@ -13,7 +13,6 @@
 
 namespace trireme::openai {
 
-constexpr size_t kMaxStopStrings = 4;
 constexpr size_t kMaxMetadataPairs = 16;
 
 // A body of /v1/chat/completions or /v1/completions.
