@@ -58,6 +58,15 @@ std::unique_ptr<Sequence> MakeSequence(RequestId id, const GenerateRequest& requ
   return sequence;
 }
 
+// A sequence cannot be longer than the KV cache, whatever the model allows.
+EngineOptions Effective(EngineOptions options) {
+  const int64_t kv_tokens = int64_t{options.scheduler.num_blocks} * options.scheduler.block_size;
+  options.limits.max_context_tokens =
+      static_cast<int>(std::min({int64_t{options.limits.max_context_tokens},
+                                 int64_t{options.scheduler.max_context_tokens}, kv_tokens}));
+  return options;
+}
+
 // A request from the moment the engine thread has seen it until its last event.
 struct LiveRequest {
   std::shared_ptr<StreamState> stream;
@@ -78,7 +87,7 @@ struct Pause {
 struct Engine::Impl {
   Impl(const EngineOptions& options, std::unique_ptr<Executor> executor, const Clock* clock,
        EngineObserver* observer)
-      : options(options),
+      : options(Effective(options)),
         clock(clock),
         observer(observer != nullptr ? observer : &no_observer),
         seed(options.seed != 0 ? options.seed : SystemSeed()),
@@ -234,13 +243,12 @@ void Engine::Impl::CancelSlowReaders() {
   }
 }
 
-// First steps and preemptions show in prefill rows only.
+// The first row of a request is a prefill row.
 void Engine::Impl::NoteScheduled(const StepPlan& plan) {
   const absl::Time now = clock->Now();
   for (size_t i = static_cast<size_t>(plan.num_decode_rows); i < plan.rows.size(); ++i) {
     const Sequence& sequence = *plan.rows[i].sequence;
     LiveRequest& request = live.at(sequence.id);
-    request.record.preemptions = sequence.num_preemptions;
     if (!std::exchange(request.queued, false)) continue;
     request.record.first_scheduled = now;
     mailbox->LeftQueue(sequence.num_prompt_tokens);
@@ -277,6 +285,7 @@ bool Engine::Impl::Deliver(std::vector<SequenceEvent> events) {
 void Engine::Impl::Observe(const SequenceEvent& event, LiveRequest* request) {
   RequestRecord& record = request->record;
   const absl::Time now = clock->Now();
+  record.preemptions = event.num_preemptions;
   if (event.has_token) {
     if (record.generated_tokens == 0) {
       record.first_token = now;

@@ -94,6 +94,7 @@ class Engine {
   void Drain(absl::Time deadline);
   bool draining() const;
   EngineStats stats() const;
+  // limits.max_context_tokens is at most what the KV cache can hold.
   const EngineOptions& options() const;
   // For tests that move a ManualClock: the engine thread looks at the clock again.
   void Poke();

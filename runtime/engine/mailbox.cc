@@ -24,7 +24,7 @@ absl::Status Mailbox::Refusal(const Submission& submission) const {
   if (!refusal_.ok()) return refusal_;
   const int64_t prompt_tokens = submission.sequence->num_prompt_tokens;
   if (mail_.submissions.size() >= max_inbox_ || queued_ >= max_queued_ ||
-      queued_prompt_tokens_ + prompt_tokens > max_queued_prompt_tokens_) {
+      (queued_ > 0 && queued_prompt_tokens_ + prompt_tokens > max_queued_prompt_tokens_)) {
     return WithCode(absl::ResourceExhaustedError("the request queue is full, try again later"),
                     "overloaded");
   }

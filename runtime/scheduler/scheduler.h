@@ -17,16 +17,16 @@
 // may preempt paused ones and those of strictly lower priority, and only when that makes it fit; so
 // equals never push each other out and back.
 //
-// Progress. A sequence alone always fits (Admit sees to that). Among the sequences that are not
-// paused let M be the most senior of those running, or the most senior waiting one when none runs.
-// (1) Nothing preempts a running M: victims are paused, junior to the one who asks, or of a lower
-// priority than a waiting one, and then that one is taken up and is the new M; each arrival or
-// resumption does so at most once. (2) M gets at least one token per step: running, it can preempt
-// all others; waiting, it can preempt all that run, as they are paused; and prefill has a token
-// left as there are at most max_step_tokens rows. So a step that has work computes something, M
-// ends after finitely many steps, and what waits (finitely many are more senior) becomes M in its
-// turn. Strict priority means that an unending stream of more important requests does starve the
-// others.
+// Progress. A sequence alone always fits (Admit sees to that). Let T be the most senior sequence
+// that is not paused. Running, T is never preempted (victims are paused, junior to the one who
+// asks, or of lower priority than a waiting one), it can take the blocks of all others, and a step
+// always has a token left for a prefill: T advances every step. Waiting, T is the front of the
+// queue and nothing else is taken up; it can take the place of everything but running sequences of
+// its own priority (they got ahead while T was paused); the most senior of these advances every
+// step for the same reasons, so they end, and T is taken up. So T ends after finitely many steps,
+// and by induction everything does, unless more important requests never cease to arrive: priority
+// is strict. A step that has work computes at least one token; there is no state in which the
+// engine would spin.
 //
 // A step costs O(rows of the batch + tokens it touches): the waiting queue is never scanned.
 #pragma once
@@ -50,7 +50,7 @@ struct SchedulerOptions {
   int num_blocks = 0;  // KV budget; set from memory by the engine
   int max_context_tokens =
       0;                  // prompt + generated of one sequence; effectively at most the KV budget
-  int max_running = 256;  // sequences with KV blocks; effectively at most max_step_tokens
+  int max_running = 256;  // sequences with KV blocks; effectively fewer than max_step_tokens
   int max_step_tokens = 2048;                   // tokens of one step, decode and prefill together
   int max_prefill_chunk = 512;                  // tokens of one sequence's prefill in one step
   int max_waiting_requests = 1024;              // bounded queue: by requests ...

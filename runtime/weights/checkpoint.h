@@ -25,7 +25,8 @@ class Checkpoint {
   virtual void Release(const TensorView& tensor) const = 0;
 };
 
-// Hugging Face safetensors: one file, or a directory with model.safetensors or model.safetensors.index.json.
+// Hugging Face safetensors: one file, or a directory with model.safetensors or
+// model.safetensors.index.json.
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenSafetensors(const std::string& path);
 
 }  // namespace trireme

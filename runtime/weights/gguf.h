@@ -14,10 +14,14 @@ namespace trireme {
 
 class GgufFile : public Checkpoint {
  public:
-  // INVALID_ARGUMENT names the key, tensor or offset that is wrong. Nothing is allocated from unchecked lengths.
+  // INVALID_ARGUMENT names the key, tensor or offset that is wrong. Nothing is allocated from
+  // unchecked lengths.
   static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
 
-  // Metadata; nullopt when absent or of another type. Integers of any width read as int64; floats as double.
+  // Metadata. Has: with any type.
+  virtual bool Has(std::string_view key) const = 0;
+  // nullopt when absent or of another type. Integers of any width read as int64; floats
+  // as double.
   virtual std::optional<int64_t> Int(std::string_view key) const = 0;
   virtual std::optional<double> Float(std::string_view key) const = 0;
   virtual std::optional<bool> Bool(std::string_view key) const = 0;

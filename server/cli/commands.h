@@ -6,8 +6,6 @@
 
 namespace trireme {
 
-
-
 // Exit codes: 0 done (or drained), 1 could not start or run, 2 usage, 3 aborted by a second signal.
 inline constexpr int kExitOk = 0, kExitFailure = 1, kExitUsage = 2, kExitAborted = 3;
 

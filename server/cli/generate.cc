@@ -26,7 +26,8 @@ absl::StatusOr<TextRequest> ToRequest(const GenerateOptions& options, const Node
     request.input = std::vector<TextPrompt>{prompt};
   } else {
     ChatPrompt chat;
-    if (!options.system.empty()) chat.messages.push_back({{"role", "system"}, {"content", options.system}});
+    if (!options.system.empty())
+      chat.messages.push_back({{"role", "system"}, {"content", options.system}});
     chat.messages.push_back({{"role", "user"}, {"content", prompt}});
     request.input = std::move(chat);
   }
@@ -50,7 +51,8 @@ absl::StatusOr<TextRequest> ToRequest(const GenerateOptions& options, const Node
 
 absl::Status Run(const GenerateOptions& options) {
   const Clock& clock = Clock::Monotonic();
-  TRIREME_ASSIGN_OR_RETURN(auto node, LoadNode(options.load, &clock, nullptr, MakeProgressPrinter()));
+  TRIREME_ASSIGN_OR_RETURN(auto node,
+                           LoadNode(options.load, &clock, nullptr, MakeProgressPrinter()));
   TRIREME_ASSIGN_OR_RETURN(TextRequest request, ToRequest(options, *node));
   TRIREME_ASSIGN_OR_RETURN(auto prepared, Prepare(*node, request));
   const absl::Time start = clock.Now();
@@ -73,13 +75,14 @@ absl::Status Run(const GenerateOptions& options) {
     std::cout << "\n";
     return absl::OkStatus();
   }
-  boost::json::object out = {{"model", node->info.id},
-                             {"text", text},
-                             {"finish_reason", finish == FinishReason::kLength ? "length" : "stop"},
-                             {"prompt_tokens", usage.prompt_tokens},
-                             {"completion_tokens", usage.completion_tokens},
-                             {"time_to_first_token_ms", absl::ToInt64Milliseconds(first_token - start)},
-                             {"decode_ms", static_cast<int64_t>(seconds * 1e3)}};
+  boost::json::object out = {
+      {"model", node->info.id},
+      {"text", text},
+      {"finish_reason", finish == FinishReason::kLength ? "length" : "stop"},
+      {"prompt_tokens", usage.prompt_tokens},
+      {"completion_tokens", usage.completion_tokens},
+      {"time_to_first_token_ms", absl::ToInt64Milliseconds(first_token - start)},
+      {"decode_ms", static_cast<int64_t>(seconds * 1e3)}};
   std::cout << boost::json::serialize(out) << "\n";
   return absl::OkStatus();
 }

@@ -36,7 +36,8 @@ bool IsLoopback(const std::string& host) {
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, std::string_view flag) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream content;
-  if (!file || !(content << file.rdbuf())) return absl::NotFoundError(StrCat(flag, ": cannot read ", path));
+  if (!file || !(content << file.rdbuf()))
+    return absl::NotFoundError(StrCat(flag, ": cannot read ", path));
   return content.str();
 }
 
@@ -47,7 +48,8 @@ LogLevel ToLogLevel(const std::string& name) {
   return LogLevel::kInfo;
 }
 
-// SIGTERM and SIGINT are taken by sigwait on the main thread only; every later thread inherits the mask.
+// SIGTERM and SIGINT are taken by sigwait on the main thread only; every later thread inherits the
+// mask.
 sigset_t BlockSignals() {
   sigset_t set;
   sigemptyset(&set);
@@ -65,12 +67,14 @@ void PrintBanner(const ServeOptions& options, const ModelInfo& info, int http_po
   std::cout << "\n" << info.id << " is ready at " << base;
   if (grpc_port > 0) std::cout << ", gRPC at " << options.host << ":" << grpc_port;
   std::cout << "\n\n  curl " << base << "/chat/completions -H 'content-type: application/json' "
-            << (options.api_keys_file.empty() ? "" : "-H 'authorization: Bearer YOUR_KEY' ") << "\\\n    -d '{\"model\": \""
-            << info.id << "\", \"messages\": [{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}]}'\n"
+            << (options.api_keys_file.empty() ? "" : "-H 'authorization: Bearer YOUR_KEY' ")
+            << "\\\n    -d '{\"model\": \"" << info.id
+            << "\", \"messages\": [{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}]}'\n"
             << "\n  from openai import OpenAI\n"
             << "  client = OpenAI(base_url=\"" << base << "\", api_key=\"" << key << "\")\n"
             << "  print(client.chat.completions.create(model=\"" << info.id
-            << "\",\n      messages=[{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}]).choices[0].message.content)\n"
+            << "\",\n      messages=[{\"role\": \"user\", \"content\": \"Why is the sky "
+               "blue?\"}]).choices[0].message.content)\n"
             << "\nCtrl-C or SIGTERM drains and stops.\n"
             << std::endl;
 }
@@ -92,7 +96,8 @@ struct Service {
 absl::Status Start(const ServeOptions& options, Service* service) {
   if (!IsLoopback(options.host) && options.api_keys_file.empty()) {
     return absl::InvalidArgumentError(
-        StrCat("--host ", options.host, " is reachable from outside; give --api-keys FILE, or listen on 127.0.0.1"));
+        StrCat("--host ", options.host,
+               " is reachable from outside; give --api-keys FILE, or listen on 127.0.0.1"));
   }
   HttpServerOptions http;
   GrpcServerOptions grpc;
@@ -110,8 +115,8 @@ absl::Status Start(const ServeOptions& options, Service* service) {
   const std::string name = options.load.served_names.empty() ? DefaultModelName(options.load.model)
                                                              : options.load.served_names.front();
   service->metrics = std::make_unique<Metrics>(name);
-  TRIREME_ASSIGN_OR_RETURN(service->node, LoadNode(options.load, &Clock::Monotonic(), service->metrics.get(),
-                                                   MakeProgressPrinter()));
+  TRIREME_ASSIGN_OR_RETURN(service->node, LoadNode(options.load, &Clock::Monotonic(),
+                                                   service->metrics.get(), MakeProgressPrinter()));
   service->metrics->Attach(service->node->engine.get());
 
   http.host = options.host;
@@ -119,19 +124,21 @@ absl::Status Start(const ServeOptions& options, Service* service) {
   http.io_threads = options.io_threads;
   http.max_connections = options.max_connections;
   http.max_body_bytes = options.max_body_bytes;
-  TRIREME_ASSIGN_OR_RETURN(service->http, HttpServer::Start(http, service->node.get(), service->keys.get(),
-                                                            service->metrics.get()));
+  TRIREME_ASSIGN_OR_RETURN(
+      service->http,
+      HttpServer::Start(http, service->node.get(), service->keys.get(), service->metrics.get()));
   if (options.grpc_port >= 0) {
     grpc.host = options.host;
     grpc.port = options.grpc_port;
-    TRIREME_ASSIGN_OR_RETURN(service->grpc, GrpcServer::Start(grpc, service->node.get(), service->keys.get()));
+    TRIREME_ASSIGN_OR_RETURN(service->grpc,
+                             GrpcServer::Start(grpc, service->node.get(), service->keys.get()));
   }
   return absl::OkStatus();
 }
 
 // Unready first, then no new requests; running ones finish until the deadline.
 void Drain(Service* service, absl::Duration timeout) {
-  service->http->SetReady(false);
+  service->http->SetServing(false);
   if (service->grpc) service->grpc->SetServing(false);
   const absl::Time deadline = Clock::Monotonic().Now() + timeout;
   service->node->engine->Drain(deadline);
@@ -144,7 +151,8 @@ void Drain(Service* service, absl::Duration timeout) {
 }  // namespace
 
 int RunServe(const ServeOptions& options) {
-  ConfigureLog(ToLogLevel(options.log_level), options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
+  ConfigureLog(ToLogLevel(options.log_level),
+               options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   const sigset_t signals = BlockSignals();
   Service service;
   if (absl::Status status = Start(options, &service); !status.ok()) return Fail(status);
@@ -152,7 +160,9 @@ int RunServe(const ServeOptions& options) {
   const int http_port = service.http->port();
   const int grpc_port = service.grpc ? service.grpc->port() : -1;
   Log(LogLevel::kInfo, "serving",
-      {{"model", service.node->info.id}, {"device", service.node->info.device}, {"http_port", http_port},
+      {{"model", service.node->info.id},
+       {"device", service.node->info.device},
+       {"http_port", http_port},
        {"grpc_port", grpc_port}});
   if (options.log_format == "text") PrintBanner(options, service.node->info, http_port, grpc_port);
 

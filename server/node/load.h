@@ -2,13 +2,13 @@
 // engine.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "runtime/model/weight_loader.h"
 #include "server/node/node.h"
 
 namespace trireme {
@@ -26,9 +26,6 @@ struct LoadOptions {
   int worker_threads = 2;                 // templates and tokenization
   uint64_t seed = 0;                      // of requests without one; 0: random
 };
-
-// Stage names are for people: "mapping weights", "preparing weights". `done` of `total` units.
-using LoadProgress = std::function<void(std::string_view stage, int64_t done, int64_t total)>;
 
 // The name a model is served by unless one is given: the last part of its path, without ".gguf".
 std::string DefaultModelName(const std::string& path);

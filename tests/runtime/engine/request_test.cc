@@ -38,7 +38,9 @@ TEST_P(ValidateRequestTest, NamesTheParameterAndTheReason) {
   EXPECT_EQ(status.ok(), GetParam().param[0] == '\0') << status;
   EXPECT_EQ(ErrorParam(status), GetParam().param) << status;
   EXPECT_EQ(ErrorCode(status), GetParam().code) << status;
-  if (!status.ok()) EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  if (!status.ok()) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  }
 }
 
 const float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -116,7 +118,7 @@ TEST(ValidateRequest, ContextErrorShowsTheNumbers) {
   GenerateRequest request = Valid();
   request.max_tokens = 1000;
   const std::string message(ValidateRequest(request, kLimits).message());
-  for (const char* number : {"64", "1003", " 3 ", "1000"}) {
+  for (const char* number : {"64", "1003", "(3 ", "1000"}) {
     EXPECT_NE(message.find(number), std::string::npos) << message;
   }
 }

@@ -171,7 +171,8 @@ TEST_F(StreamTest, AbandonWaitsForARunningCallback) {
   EXPECT_TRUE(abandoned);
 }
 
-// The callback and the destruction of what it touches race; every outcome must be safe. (Sanitizers judge.)
+// The callback and the destruction of what it touches race; every outcome must be safe. (Sanitizers
+// judge.)
 TEST_F(StreamTest, AppendsRaceWithNotifyAndAbandon) {
   for (int round = 0; round < 300; ++round) {
     auto stream = std::make_shared<StreamState>(round + 1, mailbox_, &Clock::Monotonic(), 1000);

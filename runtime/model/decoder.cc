@@ -1,0 +1,184 @@
+#include "runtime/model/decoder.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_replace.h"
+#include "runtime/base/check.h"
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+#include "runtime/model/rope.h"
+
+namespace trireme {
+namespace {
+
+constexpr size_t kAlignment =
+    64;  // of every activation matrix: a cache line, and AVX-512's widest load
+
+std::string LayerName(const std::string& pattern, int layer) {
+  return absl::StrReplaceAll(pattern, {{"{}", StrCat(layer)}});
+}
+
+// The first rows of a matrix.
+Tensor Rows(Tensor t, size_t rows) {
+  TRIREME_DCHECK(static_cast<int64_t>(rows) <= t.rows);
+  t.rows = static_cast<int64_t>(rows);
+  return t;
+}
+
+}  // namespace
+
+Decoder::Decoder(const DecoderSpec& spec, const DecoderLimits& limits)
+    : spec_(spec),
+      limits_(limits),
+      inverse_frequency_(InverseFrequencies(spec.rope, spec.head_dim)) {}
+
+absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec,
+                                                       const Checkpoint& checkpoint,
+                                                       Backend& backend,
+                                                       const DecoderLimits& limits,
+                                                       const LoadProgress& progress) {
+  std::unique_ptr<Decoder> decoder(new Decoder(spec, limits));
+  TRIREME_RETURN_IF_ERROR(decoder->LoadWeights(checkpoint, backend, progress));
+  TRIREME_RETURN_IF_ERROR(decoder->AllocateWorkspace(backend));
+  return decoder;
+}
+
+absl::Status Decoder::LoadWeights(const Checkpoint& checkpoint, Backend& backend,
+                                  const LoadProgress& progress) {
+  WeightLoader loader(checkpoint, backend, progress);
+  const DecoderSpec::Names& names = spec_.names;
+  const std::string& head = spec_.tied_embeddings ? names.embedding : names.lm_head;
+  TRIREME_ASSIGN_OR_RETURN(embedding_,
+                           loader.Embedding(names.embedding, spec_.vocab_size, spec_.hidden_size));
+  for (int i = 0; i < spec_.num_layers; ++i) {
+    TRIREME_ASSIGN_OR_RETURN(Layer layer, LoadLayer(i, loader));
+    layers_.push_back(std::move(layer));
+  }
+  // The head is linear: scaling what goes in scales the logits.
+  TRIREME_ASSIGN_OR_RETURN(final_norm_,
+                           loader.Vector(names.final_norm, spec_.hidden_size, spec_.logit_scale));
+  TRIREME_ASSIGN_OR_RETURN(
+      lm_head_, loader.Matrix({{head, spec_.vocab_size}}, spec_.hidden_size, /*bias=*/false));
+  std::vector<std::string> unused = names.unused_suffixes;
+  if (spec_.tied_embeddings)
+    unused.push_back(names.lm_head);  // some files store the tied matrix twice
+  return loader.Finish(unused);
+}
+
+absl::StatusOr<Decoder::Layer> Decoder::LoadLayer(int i, WeightLoader& loader) const {
+  const DecoderSpec::Names& names = spec_.names;
+  const int64_t hidden = spec_.hidden_size;
+  Layer layer;
+  TRIREME_ASSIGN_OR_RETURN(layer.attention_norm,
+                           loader.Vector(LayerName(names.attention_norm, i), hidden));
+  TRIREME_ASSIGN_OR_RETURN(layer.qkv, loader.Matrix({{LayerName(names.q, i), spec_.q_size()},
+                                                     {LayerName(names.k, i), spec_.kv_size()},
+                                                     {LayerName(names.v, i), spec_.kv_size()}},
+                                                    hidden, spec_.qkv_bias));
+  TRIREME_ASSIGN_OR_RETURN(layer.out, loader.Matrix({{LayerName(names.out, i), hidden}},
+                                                    spec_.q_size(), spec_.out_bias));
+  TRIREME_ASSIGN_OR_RETURN(layer.mlp_norm, loader.Vector(LayerName(names.mlp_norm, i), hidden));
+  TRIREME_ASSIGN_OR_RETURN(layer.gate_up, loader.Matrix({{LayerName(names.gate, i), spec_.mlp_size},
+                                                         {LayerName(names.up, i), spec_.mlp_size}},
+                                                        hidden, spec_.mlp_bias));
+  TRIREME_ASSIGN_OR_RETURN(layer.down, loader.Matrix({{LayerName(names.down, i), hidden}},
+                                                     spec_.mlp_size, spec_.mlp_bias));
+  return layer;
+}
+
+size_t Decoder::Carve(const DecoderSpec& spec, const DecoderLimits& limits, DType dtype,
+                      uint8_t* memory, Workspace* w) {
+  const struct {
+    Tensor* tensor;
+    int64_t rows, cols;
+  } items[] = {
+      {&w->x, limits.max_step_tokens, spec.hidden_size},
+      {&w->h, limits.max_step_tokens, spec.hidden_size},
+      {&w->qkv, limits.max_step_tokens, spec.qkv_size()},
+      {&w->attention, limits.max_step_tokens, spec.q_size()},
+      {&w->delta, limits.max_step_tokens, spec.hidden_size},
+      {&w->gate_up, limits.max_step_tokens, 2 * int64_t{spec.mlp_size}},
+      {&w->mlp, limits.max_step_tokens, spec.mlp_size},
+      {&w->logit_x, limits.max_logit_tokens, spec.hidden_size},
+      {&w->logit_delta, limits.max_logit_tokens, spec.hidden_size},
+      {&w->logit_h, limits.max_logit_tokens, spec.hidden_size},
+  };
+  size_t used = 0;
+  for (const auto& item : items) {
+    *item.tensor = Tensor{memory == nullptr ? nullptr : memory + used, dtype, item.rows, item.cols};
+    const auto size = static_cast<size_t>(item.rows * RowBytes(dtype, item.cols));
+    used += (size + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  return used;
+}
+
+size_t Decoder::WorkspaceBytes(const DecoderSpec& spec, const DecoderLimits& limits, DType dtype) {
+  Workspace unused;
+  return Carve(spec, limits, dtype, nullptr, &unused);
+}
+
+absl::Status Decoder::AllocateWorkspace(Backend& backend) {
+  const DType dtype = backend.activation_dtype();
+  auto memory = backend.Allocate(WorkspaceBytes(spec_, limits_, dtype));
+  if (!memory.ok()) return Annotate(memory.status(), "activations");
+  workspace_memory_ = *std::move(memory);
+  Carve(spec_, limits_, dtype, static_cast<uint8_t*>(workspace_memory_->data()), &workspace_);
+  return absl::OkStatus();
+}
+
+void Decoder::Forward(const BatchView& batch, const KvStorage& kv, Backend& backend,
+                      Tensor logits) const {
+  const size_t num_tokens = batch.tokens.size(), num_logits = batch.logit_tokens.size();
+  const Workspace& w = workspace_;
+  const Tensor x = Rows(w.x, num_tokens), h = Rows(w.h, num_tokens), qkv = Rows(w.qkv, num_tokens);
+  const Tensor attention = Rows(w.attention, num_tokens), delta = Rows(w.delta, num_tokens);
+  const Tensor gate_up = Rows(w.gate_up, num_tokens), mlp = Rows(w.mlp, num_tokens);
+  const RopeTable rope = {spec_.rope.rotary_dim == 0 ? spec_.head_dim : spec_.rope.rotary_dim,
+                          spec_.rope.interleaved, inverse_frequency_.data()};
+  AttentionParams params;
+  params.num_heads = spec_.num_heads;
+  params.scale = spec_.attention_scale != 0 ? spec_.attention_scale
+                                            : 1.0f / std::sqrt(static_cast<float>(spec_.head_dim));
+  params.window = spec_.sliding_window;
+  params.soft_cap = spec_.attention_soft_cap;
+
+  backend.BeginStep(batch);
+  backend.Embed(*embedding_, spec_.embedding_scale, x);
+  for (int i = 0; i < spec_.num_layers; ++i) {
+    const Layer& layer = layers_[static_cast<size_t>(i)];
+    if (i == 0) {
+      backend.RmsNorm(x, *layer.attention_norm, spec_.norm_eps, h);
+    } else {
+      backend.AddRmsNorm(x, delta, *layer.attention_norm, spec_.norm_eps, h);
+    }
+    backend.MatMul(*layer.qkv, h, qkv);
+    backend.RopeAndStoreKv(rope, spec_.num_heads, kv.Layer(i), qkv);
+    backend.Attention(params, kv.Layer(i), qkv, attention);
+    backend.MatMul(*layer.out, attention, delta);
+    backend.AddRmsNorm(x, delta, *layer.mlp_norm, spec_.norm_eps, h);
+    backend.MatMul(*layer.gate_up, h, gate_up);
+    backend.GatedActivation(spec_.activation, gate_up, mlp);
+    backend.MatMul(*layer.down, mlp, delta);
+  }
+  if (num_logits == 0) return;
+  const Tensor logit_x = Rows(w.logit_x, num_logits), logit_delta = Rows(w.logit_delta, num_logits);
+  const Tensor logit_h = Rows(w.logit_h, num_logits);
+  backend.GatherLogitRows(x, logit_x);
+  backend.GatherLogitRows(delta, logit_delta);
+  backend.AddRmsNorm(logit_x, logit_delta, *final_norm_, spec_.norm_eps, logit_h);
+  backend.MatMul(*lm_head_, logit_h, logits);
+}
+
+size_t Decoder::weight_bytes() const {
+  size_t sum = embedding_->size_bytes() + final_norm_->size_bytes() + lm_head_->size_bytes();
+  for (const Layer& layer : layers_) {
+    for (const auto* weight : {&layer.attention_norm, &layer.qkv, &layer.out, &layer.mlp_norm,
+                               &layer.gate_up, &layer.down}) {
+      sum += (*weight)->size_bytes();
+    }
+  }
+  return sum;
+}
+
+}  // namespace trireme

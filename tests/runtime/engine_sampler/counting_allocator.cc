@@ -1,0 +1,18 @@
+// Counts the allocations of the test program. In a file of its own, so that the compiler does not
+// look through it.
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+namespace trireme {
+std::atomic<int64_t> num_allocations{0};
+}  // namespace trireme
+
+void* operator new(size_t size) {
+  ++trireme::num_allocations;
+  if (void* memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
