@@ -1,6 +1,6 @@
 #include <atomic>
 #include <future>
-#include <thread>
+#include <memory>
 
 #include "tests/server/node/node_fixture.h"
 
@@ -332,9 +332,9 @@ TEST_F(GenerationTest, ReadinessRacesWithReadingAndDestruction) {
     auto generation = Start(request);
     const int reads = round % 8;
     for (int i = 0; i < reads && !generation->done(); ++i) {
-      std::promise<void> ready;  // would be gone if `ready` came twice
-      generation->NotifyWhenReady([&] { ready.set_value(); });
-      ready.get_future().wait();
+      auto ready = std::make_shared<std::promise<void>>();  // throws if `ready` comes twice
+      generation->NotifyWhenReady([ready] { ready->set_value(); });
+      ready->get_future().wait();
       EXPECT_TRUE(generation->TryNext().ok());
     }
     auto counter = std::make_unique<std::atomic<int>>(0);
