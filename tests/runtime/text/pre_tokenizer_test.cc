@@ -31,13 +31,11 @@ TEST(PreTokenizer, Gpt2KeepsASpaceWithItsWord) {
 }
 
 TEST(PreTokenizer, Gpt2ContractionsAreLowerCaseOnly) {
-  EXPECT_THAT(Pieces(PreTokenizer::kGpt2, "I'LL we'll"),
-              ElementsAre("I", "'", "LL", " we", "'ll"));
+  EXPECT_THAT(Pieces(PreTokenizer::kGpt2, "I'LL we'll"), ElementsAre("I", "'", "LL", " we", "'ll"));
 }
 
 TEST(PreTokenizer, SmolLMTakesNumbersOneByOneAndEndsSpacesBeforeThem) {
-  EXPECT_THAT(Pieces(PreTokenizer::kSmolLM, "a  12²x"),
-              ElementsAre("a", "  ", "1", "2", "²", "x"));
+  EXPECT_THAT(Pieces(PreTokenizer::kSmolLM, "a  12²x"), ElementsAre("a", "  ", "1", "2", "²", "x"));
 }
 
 TEST(PreTokenizer, Llama3GroupsNumbersByThree) {
