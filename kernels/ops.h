@@ -27,7 +27,11 @@ struct RopeTable {
   float magnitude = 1.0f;                   // YaRN's attention factor
 };
 
-// One layer's paged KV storage. K and V: [num_blocks, num_kv_heads, block_size, head_dim] of `dtype` (F32, F16, BF16).
+// One layer's paged KV storage of `dtype` (F32, F16, BF16).
+//   k: [num_blocks, num_kv_heads, head_dim, block_size]: a block's keys lie transposed, so that the scores of
+//      consecutive positions are computed side by side and each is one chain of additions over head_dim
+//   v: [num_blocks, num_kv_heads, block_size, head_dim]
+// Slots that hold no token yet may contain anything, NaN included.
 struct KvLayerView {
   void* k = nullptr;
   void* v = nullptr;

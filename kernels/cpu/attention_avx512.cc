@@ -1,0 +1,10 @@
+#include "kernels/cpu/simd_avx512.h"
+// The vector comes first.
+#include "kernels/cpu/attention_impl.h"
+#include "kernels/cpu/isa.h"
+
+namespace trireme::cpu {
+
+void FillAttentionAvx512(Kernels* table) { FillAttention(table); }
+
+}  // namespace trireme::cpu

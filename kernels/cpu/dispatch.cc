@@ -1,0 +1,74 @@
+#include <array>
+#include <cstdlib>
+
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/isa.h"
+
+namespace trireme::cpu {
+namespace {
+
+using Fill = void (*)(Kernels*);
+
+// Best first.
+struct Isa {
+  std::string_view name;
+  bool (*supported)();
+  Fill gemm, rows, attention;
+};
+
+// __builtin_cpu_supports also asks the operating system (XGETBV) whether it saves the wide
+// registers.
+bool HasAvx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
+}
+bool HasAvx512() {
+  return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+}
+bool Always() { return true; }
+
+constexpr std::array<Isa, 3> kIsas = {{
+    {"avx512", HasAvx512, FillGemmAvx512, FillRowsAvx512, FillAttentionAvx512},
+    {"avx2", HasAvx2, FillGemmAvx2, FillRowsAvx2, FillAttentionAvx2},
+    {"portable", Always, FillGemmPortable, FillRowsPortable, FillAttentionPortable},
+}};
+
+Kernels MakeTable(const Isa& isa) {
+  Kernels table = {};
+  table.name = isa.name;
+  isa.gemm(&table);
+  isa.rows(&table);
+  isa.attention(&table);
+  return table;
+}
+
+}  // namespace
+
+const Kernels* FindKernels(std::string_view name) {
+  static const std::array<Kernels, kIsas.size()> tables = [] {
+    std::array<Kernels, kIsas.size()> all = {};
+    for (size_t i = 0; i < kIsas.size(); ++i) all[i] = MakeTable(kIsas[i]);
+    return all;
+  }();
+  for (size_t i = 0; i < kIsas.size(); ++i) {
+    if (kIsas[i].name == name) return kIsas[i].supported() ? &tables[i] : nullptr;
+  }
+  return nullptr;
+}
+
+const Kernels& BestKernels() {
+  static const Kernels* const best = [] {
+    if (const char* wanted = std::getenv("TRIREME_CPU_ISA")) {
+      if (const Kernels* kernels = FindKernels(wanted)) return kernels;
+    }
+    for (const Isa& isa : kIsas) {
+      if (isa.supported()) return FindKernels(isa.name);
+    }
+    return FindKernels("portable");
+  }();
+  return *best;
+}
+
+}  // namespace trireme::cpu

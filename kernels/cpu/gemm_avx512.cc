@@ -1,0 +1,241 @@
+// Matrix products with AVX-512 and VNNI. A tile is M tokens by one whole panel (two registers of 16
+// rows).
+//
+// vpdpbusd adds four products of unsigned codes and signed activations to 32 bits, exactly. Signed
+// codes are made unsigned by adding 128 (flipping the top bit), which counts as a zero point; a
+// zero point z costs nothing: the sum starts at -z * sum(a) instead of 0.
+//
+// BF16 weights are widened and multiplied by F32 activations. vdpbf16ps would need the activations
+// in BF16; rounding them loses the accuracy that batch-independent checks against F32 ask for, and
+// splitting them into two BF16 terms halves its rate, which is then that of FMA.
+//
+// Whatever the tile, each output runs through K in order with the same operations, so results do
+// not depend on M.
+#include <immintrin.h>
+
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/gemm_layout.h"
+#include "kernels/cpu/gemm_quantize_avx2.h"
+#include "kernels/cpu/gemm_tiles.h"
+#include "kernels/cpu/isa.h"
+
+namespace trireme::cpu {
+namespace {
+
+constexpr int kLanes = 16;            // rows per register: a half of the panel
+constexpr int kQuads = kBlock / 4;    // groups of four elements in a block
+constexpr int kPrefetchBytes = 8192;  // ahead, while few tokens stream the weights
+
+TRIREME_INLINE __m512i Load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+
+TRIREME_INLINE void Store(const TileOutput& out, int token, int half, __m512 value) {
+  const int first = half * kLanes;
+  if (first + kLanes <= out.columns) {
+    if (out.bias != nullptr) value = _mm512_add_ps(value, _mm512_loadu_ps(out.bias + first));
+    _mm512_storeu_ps(out.y + token * out.stride + first, value);
+    return;
+  }
+  float values[kLanes];
+  _mm512_storeu_ps(values, value);
+  StorePartial(out, token, first, kLanes, values);
+}
+
+template <DType kType>
+TRIREME_INLINE __m512 LoadScales(const uint8_t* array, int half) {
+  if constexpr (BlockFormatOf(kType).f32_scales) {
+    return _mm512_loadu_ps(reinterpret_cast<const float*>(array) + half * kLanes);
+  } else {
+    return _mm512_cvtph_ps(
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(array + half * kLanes * 2)));
+  }
+}
+
+// dot[m] += codes * quad `q` of token m's activations, for both halves.
+template <int M>
+TRIREME_INLINE void AddQuad(const __m512i* codes, const ActivationBlock* const* x, int q,
+                            __m512i (*dot)[2]) {
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    int32_t quad;
+    __builtin_memcpy(&quad, x[m]->q + 4 * q, sizeof(quad));
+    const __m512i a = _mm512_set1_epi32(quad);
+    dot[m][0] = _mm512_dpbusd_epi32(dot[m][0], codes[0], a);
+    dot[m][1] = _mm512_dpbusd_epi32(dot[m][1], codes[1], a);
+  }
+}
+
+// The quads of one group of elements that share a scale; 4-bit types have one group.
+template <DType kType, int M>
+TRIREME_INLINE void DotGroup(const uint8_t* block, const ActivationBlock* const* x, int group,
+                             __m512i (*dot)[2]) {
+  constexpr BlockFormat kFormat = BlockFormatOf(kType);
+  constexpr int kCount = kQuads / kFormat.groups;
+  if constexpr (kFormat.code_bits == 4) {
+    const __m512i low = _mm512_set1_epi8(15);
+#pragma GCC unroll 4
+    for (int q = 0; q < kQuads / 2; ++q) {
+      __m512i codes[2], high[2];
+      for (int h = 0; h < 2; ++h) {
+        const __m512i both = Load(block + h * kFormat.half_bytes() + q * kQuadBytes);
+        codes[h] = _mm512_and_si512(both, low);
+        high[h] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+      }
+      AddQuad<M>(codes, x, q, dot);
+      AddQuad<M>(high, x, q + kQuads / 2, dot);
+    }
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < kCount; ++i) {
+      const int q = group * kCount + i;
+      __m512i codes[2];
+      for (int h = 0; h < 2; ++h) {
+        codes[h] = Load(block + h * kFormat.half_bytes() + q * kQuadBytes);
+        if constexpr (kFormat.signed_codes) {
+          codes[h] = _mm512_xor_si512(codes[h], _mm512_set1_epi8(-128));
+        }
+      }
+      AddQuad<M>(codes, x, q, dot);
+    }
+  }
+}
+
+template <DType kType, int M>
+TRIREME_INLINE void AddBlock(const uint8_t* block, const ActivationBlock* const* x,
+                             __m512 (*acc)[2]) {
+  constexpr BlockFormat kFormat = BlockFormatOf(kType);
+  constexpr int kZero = kFormat.signed_codes ? 128 : kFormat.zero_point;
+#pragma GCC unroll 2
+  for (int g = 0; g < kFormat.groups; ++g) {
+    __m512i dot[M][2];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      const int32_t sum = kFormat.groups == 2 ? x[m]->sum[g] : x[m]->sum[0] + x[m]->sum[1];
+      dot[m][0] = dot[m][1] = _mm512_set1_epi32(-kZero * sum);
+    }
+    DotGroup<kType, M>(block, x, g, dot);
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      const __m512 scale =
+          LoadScales<kType>(block + kFormat.scales_offset() + g * kFormat.scale_bytes(), h);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        acc[m][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[m][h]),
+                                    _mm512_mul_ps(scale, _mm512_set1_ps(x[m]->scale)), acc[m][h]);
+      }
+    }
+  }
+  if constexpr (kFormat.has_min) {
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      const __m512 min = LoadScales<kType>(block + kFormat.mins_offset(), h);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        acc[m][h] = _mm512_fmadd_ps(min, _mm512_set1_ps(x[m]->scaled_sum), acc[m][h]);
+      }
+    }
+  }
+}
+
+template <DType kType, int M>
+void BlockTile(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
+               const TileOutput& out) {
+  constexpr int kBytes = BlockFormatOf(kType).block_bytes();
+  __m512 acc[M][2];
+  for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
+  for (int64_t b = 0; b < cols / kBlock; ++b, panel += kBytes) {
+    if constexpr (M <= 2) {
+      for (int i = 0; i < kBytes; i += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(panel + kPrefetchBytes + i), _MM_HINT_T0);
+      }
+    }
+    const ActivationBlock* x[M];
+    for (int m = 0; m < M; ++m) {
+      x[m] = reinterpret_cast<const ActivationBlock*>(activations + m * stride) + b;
+    }
+    AddBlock<kType, M>(panel, x, acc);
+  }
+  for (int m = 0; m < M; ++m) {
+    for (int h = 0; h < 2; ++h) Store(out, m, h, acc[m][h]);
+  }
+}
+
+template <DType kType>
+TRIREME_INLINE __m512 LoadPlain(const uint8_t* panel, int64_t k, int half) {
+  if constexpr (kType == DType::kF32) {
+    return _mm512_loadu_ps(reinterpret_cast<const float*>(panel) + k * kPanelRows + half * kLanes);
+  } else {
+    const uint8_t* p = panel + (k * kPanelRows + half * kLanes) * 2;
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+}
+
+// BF16 elements (k, k + 1), k even, of the sixteen rows of a half.
+TRIREME_INLINE __m512i LoadPairs(const uint8_t* panel, int64_t k, int half) {
+  return Load(panel + (k / 2 * kPanelRows + half * kLanes) * 4);
+}
+TRIREME_INLINE __m512 Even(__m512i pairs) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+}
+TRIREME_INLINE __m512 Odd(__m512i pairs) {
+  return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
+}
+
+template <int M>
+TRIREME_INLINE void AddElement(const __m512* w, const uint8_t* activations, int64_t stride,
+                               int64_t k, __m512 (*acc)[2]) {
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    const __m512 x = _mm512_set1_ps(reinterpret_cast<const float*>(activations + m * stride)[k]);
+    acc[m][0] = _mm512_fmadd_ps(w[0], x, acc[m][0]);
+    acc[m][1] = _mm512_fmadd_ps(w[1], x, acc[m][1]);
+  }
+}
+
+template <DType kType, int M>
+void PlainTile(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
+               const TileOutput& out) {
+  __m512 acc[M][2];
+  for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
+  if constexpr (kType == DType::kBF16) {
+    for (int64_t k = 0; k < cols; k += 2) {
+      const __m512i pairs[2] = {LoadPairs(panel, k, 0), LoadPairs(panel, k, 1)};
+      const __m512 even[2] = {Even(pairs[0]), Even(pairs[1])};
+      AddElement<M>(even, activations, stride, k, acc);
+      if (k + 1 == cols) break;
+      const __m512 odd[2] = {Odd(pairs[0]), Odd(pairs[1])};
+      AddElement<M>(odd, activations, stride, k + 1, acc);
+    }
+  } else {
+    for (int64_t k = 0; k < cols; ++k) {
+      const __m512 w[2] = {LoadPlain<kType>(panel, k, 0), LoadPlain<kType>(panel, k, 1)};
+      AddElement<M>(w, activations, stride, k, acc);
+    }
+  }
+  for (int m = 0; m < M; ++m) {
+    for (int h = 0; h < 2; ++h) Store(out, m, h, acc[m][h]);
+  }
+}
+
+struct Avx512 {
+  template <DType kType>
+  static void Panel(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
+                    int64_t num_tokens, const TileOutput& out) {
+    ForEachTile<6>(num_tokens, [&]<int M>(int64_t first) {
+      const uint8_t* x = activations + first * stride;
+      if constexpr (IsQuantized(kType)) {
+        BlockTile<kType, M>(panel, cols, x, stride, out.At(first));
+      } else {
+        PlainTile<kType, M>(panel, cols, x, stride, out.At(first));
+      }
+    });
+  }
+};
+
+}  // namespace
+
+void FillGemmAvx512(Kernels* table) {
+  table->quantize_activation = QuantizeActivation;
+  table->matmul = MatMul<Avx512>;
+}
+
+}  // namespace trireme::cpu

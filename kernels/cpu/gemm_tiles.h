@@ -1,0 +1,121 @@
+// What the instruction sets' matrix products share: from a matrix and its element type to panels,
+// from tokens to tiles.
+//
+// Everything is in an anonymous namespace: each translation unit that includes this compiles its
+// own copy with its own instruction set.
+#pragma once
+
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/gemm_layout.h"
+
+#define TRIREME_INLINE [[gnu::always_inline]] static inline
+#define TRIREME_INLINE_LAMBDA __attribute__((always_inline))
+
+namespace trireme::cpu {
+namespace {
+
+// Where a panel's results go: y[token * stride + column], column < columns (less than kPanelRows in
+// the last panel).
+struct TileOutput {
+  float* y;
+  int64_t stride;     // floats
+  const float* bias;  // [columns] or null
+  int64_t columns;
+
+  TileOutput At(int64_t token) const { return {y + token * stride, stride, bias, columns}; }
+};
+
+// Writes the first `count` of a register's values, spilled to `values`, at column `first`.
+inline void StorePartial(const TileOutput& out, int token, int first, int count,
+                         const float* values) {
+  for (int j = 0; j < count && first + j < out.columns; ++j) {
+    float* y = out.y + token * out.stride + first + j;
+    *y = out.bias != nullptr ? values[j] + out.bias[first + j] : values[j];
+  }
+}
+
+// Calls f.operator()<M>(first_token) for tiles of at most kMax tokens, as equal as possible: a
+// tile's cost has a part that does not depend on M, so 4 + 4 is better than 6 + 2.
+template <int kMax, typename F>
+inline void ForEachTile(int64_t num_tokens, F f) {
+  const int64_t tiles = (num_tokens + kMax - 1) / kMax;
+  int64_t first = 0;
+  for (int64_t t = 0; t < tiles; ++t) {
+    const int64_t m = (num_tokens - first + tiles - t - 1) / (tiles - t);
+    switch (m) {
+      case 1:
+        f.template operator()<1>(first);
+        break;
+      case 2:
+        f.template operator()<2>(first);
+        break;
+      case 3:
+        f.template operator()<3>(first);
+        break;
+      case 4:
+        f.template operator()<4>(first);
+        break;
+      case 5:
+        f.template operator()<5>(first);
+        break;
+      default:
+        f.template operator()<6>(first);
+        break;
+    }
+    first += m;
+  }
+}
+
+// Isa::Panel<kType>(panel, cols, activations, stride, num_tokens, out) computes one panel for all
+// tokens.
+template <typename Isa, DType kType>
+void MatMulOf(const PackedMatrix& m, const void* activations, int64_t activation_stride,
+              int64_t num_tokens, const float* bias, int64_t panel_begin, int64_t panel_end,
+              float* y, int64_t y_stride) {
+  for (int64_t p = panel_begin; p < panel_end; ++p) {
+    const int64_t first = p * kPanelRows;
+    const int64_t left = m.rows - first;
+    const TileOutput out = {y + first, y_stride, bias != nullptr ? bias + first : nullptr,
+                            left < kPanelRows ? left : kPanelRows};
+    Isa::template Panel<kType>(m.data + p * m.panel_bytes, m.cols,
+                               static_cast<const uint8_t*>(activations), activation_stride,
+                               num_tokens, out);
+  }
+}
+
+template <typename Isa>
+void MatMul(const PackedMatrix& m, const void* activations, int64_t activation_stride,
+            int64_t num_tokens, const float* bias, int64_t panel_begin, int64_t panel_end, float* y,
+            int64_t y_stride) {
+  const auto run = [&]<DType kType>() {
+    MatMulOf<Isa, kType>(m, activations, activation_stride, num_tokens, bias, panel_begin,
+                         panel_end, y, y_stride);
+  };
+  switch (m.source) {
+    case DType::kF32:
+      return run.template operator()<DType::kF32>();
+    case DType::kF16:
+      return run.template operator()<DType::kF16>();
+    case DType::kBF16:
+      return run.template operator()<DType::kBF16>();
+    case DType::kQ4_0:
+      return run.template operator()<DType::kQ4_0>();
+    case DType::kQ4_1:
+      return run.template operator()<DType::kQ4_1>();
+    case DType::kQ5_0:
+      return run.template operator()<DType::kQ5_0>();
+    case DType::kQ5_1:
+      return run.template operator()<DType::kQ5_1>();
+    case DType::kQ8_0:
+      return run.template operator()<DType::kQ8_0>();
+    case DType::kQ4_K:
+      return run.template operator()<DType::kQ4_K>();
+    case DType::kQ5_K:
+      return run.template operator()<DType::kQ5_K>();
+    case DType::kQ6_K:
+      return run.template operator()<DType::kQ6_K>();
+  }
+}
+
+}  // namespace
+}  // namespace trireme::cpu

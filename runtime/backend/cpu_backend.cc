@@ -1,0 +1,359 @@
+#include "runtime/backend/cpu_backend.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "kernels/cpu/cpu_kernels.h"
+#include "runtime/backend/compute_pool.h"
+#include "runtime/backend/weight_arena.h"
+#include "runtime/base/check.h"
+#include "runtime/base/quant_formats.h"
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+
+namespace trireme {
+namespace {
+
+using cpu::ActivationBlock;
+using cpu::kBlock;
+using cpu::PackedMatrix;
+
+constexpr int kMaxThreads = 1024;
+// Elements of row-wise work worth waking a thread for: a fork costs about as much as these.
+constexpr int64_t kRowGrainElements = 16384;
+// Query tokens of an attention work item; enough that the KV tiles read are used well, few enough
+// to balance.
+constexpr int kAttentionTokens = 32;
+
+// Immutable once prepared.
+struct CpuMatrix : public Weight {
+  int64_t rows() const override { return num_rows; }
+  int64_t cols() const override { return parts[0].packed.cols; }
+  size_t size_bytes() const override { return num_bytes; }
+
+  struct Part {
+    PackedMatrix packed;
+    int64_t first_row = 0;    // of the stacked matrix
+    int64_t first_panel = 0;  // counted over all parts
+  };
+  std::vector<Part> parts;
+  std::vector<float> bias;  // [rows] or empty
+  bool quantized = false;   // at least one part reads ActivationBlocks
+  int64_t num_rows = 0;
+  int64_t num_panels = 0;
+  size_t num_bytes = 0;
+  std::shared_ptr<uint8_t> storage;
+};
+
+class CpuVector : public Weight {
+ public:
+  explicit CpuVector(std::vector<float> values) : values_(std::move(values)) {}
+  int64_t rows() const override { return 1; }
+  int64_t cols() const override { return static_cast<int64_t>(values_.size()); }
+  size_t size_bytes() const override { return values_.size() * sizeof(float); }
+  const float* data() const { return values_.data(); }
+
+ private:
+  std::vector<float> values_;
+};
+
+// Heap memory of the model: KV storage, activations.
+class CpuBuffer : public Buffer {
+ public:
+  CpuBuffer(std::shared_ptr<uint8_t> memory, size_t size)
+      : memory_(std::move(memory)), size_(size) {}
+  void* data() override { return memory_.get(); }
+  size_t size_bytes() const override { return size_; }
+
+ private:
+  std::shared_ptr<uint8_t> memory_;
+  size_t size_;
+};
+
+int CpusOfThisProcess() {
+  cpu_set_t allowed;
+  return sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? std::max(1, CPU_COUNT(&allowed))
+                                                              : 1;
+}
+
+float* Row(const Tensor& t, int64_t row) { return static_cast<float*>(t.data) + row * t.cols; }
+
+const CpuMatrix& AsMatrix(const Weight& w) { return static_cast<const CpuMatrix&>(w); }
+const CpuVector& AsVector(const Weight& w) { return static_cast<const CpuVector&>(w); }
+
+absl::Status CheckParts(absl::Span<const TensorView> parts, absl::Span<const TensorView> bias) {
+  if (parts.empty()) return absl::InvalidArgumentError("a matrix needs at least one part");
+  for (const TensorView& part : parts) {
+    if (part.shape.size() != 2 || part.cols() != parts[0].cols() || part.cols() <= 0 ||
+        part.rows() <= 0 || part.cols() % BlockSize(part.dtype) != 0) {
+      return absl::InvalidArgumentError("parts of a matrix must be [rows, cols], cols all alike");
+    }
+  }
+  if (bias.empty()) return absl::OkStatus();
+  if (bias.size() != parts.size()) {
+    return absl::InvalidArgumentError("one bias per part of a matrix, or none");
+  }
+  for (size_t i = 0; i < bias.size(); ++i) {
+    if (bias[i].num_elements() != parts[i].rows()) {
+      return absl::InvalidArgumentError("a bias must have one element per row");
+    }
+  }
+  return absl::OkStatus();
+}
+
+class CpuBackend : public Backend {
+ public:
+  CpuBackend(const cpu::Kernels& kernels, const CpuBackendOptions& options, int num_threads)
+      : kernels_(kernels),
+        pool_({.num_threads = num_threads, .pin = options.pin_threads}),
+        arena_(options.huge_pages) {}
+
+  // ---- Load time.
+
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareMatrix(
+      absl::Span<const TensorView> parts, absl::Span<const TensorView> bias) override {
+    TRIREME_RETURN_IF_ERROR(CheckParts(parts, bias));
+    auto matrix = std::make_unique<CpuMatrix>();
+    for (const TensorView& part : parts) {
+      const PackedMatrix packed = cpu::PlanMatrix(part.dtype, part.rows(), part.cols());
+      matrix->parts.push_back({packed, matrix->num_rows, matrix->num_panels});
+      matrix->num_rows += part.rows();
+      matrix->num_panels += packed.num_panels;
+      matrix->num_bytes += packed.size_bytes();
+      matrix->quantized |= IsQuantized(part.dtype);
+    }
+    TRIREME_ASSIGN_OR_RETURN(matrix->storage, arena_.Allocate(matrix->num_bytes));
+    uint8_t* next = matrix->storage.get();
+    for (size_t i = 0; i < parts.size(); ++i) {
+      PackedMatrix& packed = matrix->parts[i].packed;
+      packed.data = next;
+      next += packed.size_bytes();
+      const TensorView& source = parts[i];
+      pool_.For(packed.num_panels, 1, [&](int64_t begin, int64_t end, int) {
+        cpu::PackPanels(source.data, source.row_bytes(), begin, end, packed);
+      });
+    }
+    for (const TensorView& b : bias) {
+      const size_t first = matrix->bias.size();
+      matrix->bias.resize(first + b.num_elements());
+      DequantizeRow(b.dtype, b.data, b.num_elements(), matrix->bias.data() + first);
+    }
+    return matrix;
+  }
+
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table) override {
+    return PrepareMatrix({&table, 1}, {});
+  }
+
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareVector(const TensorView& vector) override {
+    std::vector<float> values(vector.num_elements());
+    DequantizeRow(vector.dtype, vector.data, vector.num_elements(), values.data());
+    return std::make_unique<CpuVector>(std::move(values));
+  }
+
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
+    // A chunk of its own, so that it goes back to the system with the buffer.
+    WeightArena arena(true);
+    TRIREME_ASSIGN_OR_RETURN(auto memory, arena.Allocate(bytes));
+    return std::make_unique<CpuBuffer>(std::move(memory), bytes);
+  }
+
+  DType activation_dtype() const override { return DType::kF32; }
+
+  // ---- Step time.
+
+  void BeginStep(const BatchView& batch) override {
+    tokens_.assign(batch.tokens.begin(), batch.tokens.end());
+    logit_tokens_.assign(batch.logit_tokens.begin(), batch.logit_tokens.end());
+    sequences_.clear();
+    sequence_of_.assign(tokens_.size(), 0);
+    attention_items_.clear();
+    size_t num_blocks = 0;
+    for (const SequenceSlice& s : batch.sequences) num_blocks += s.blocks.size();
+    blocks_.resize(num_blocks);
+    BlockId* next = blocks_.data();
+    for (const SequenceSlice& s : batch.sequences) {
+      const int index = static_cast<int>(sequences_.size());
+      sequences_.push_back(s);
+      sequences_.back().blocks = absl::MakeConstSpan(next, s.blocks.size());
+      next = std::copy(s.blocks.begin(), s.blocks.end(), next);
+      std::fill_n(sequence_of_.begin() + s.first_token, s.num_tokens, index);
+      for (int t = 0; t < s.num_tokens; t += kAttentionTokens) {
+        attention_items_.push_back({index, t, std::min(kAttentionTokens, s.num_tokens - t)});
+      }
+    }
+  }
+
+  void Embed(const Weight& table, float scale, Tensor x) override {
+    const PackedMatrix& packed = AsMatrix(table).parts[0].packed;
+    ForRows(x, [&](int64_t row) {
+      float* out = Row(x, row);
+      cpu::UnpackRow(packed, tokens_[row], out);
+      if (scale != 1.0f) {
+        for (int64_t i = 0; i < x.cols; ++i) out[i] *= scale;
+      }
+    });
+  }
+
+  void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) override {
+    const float* g = AsVector(gain).data();
+    ForRows(x, [&](int64_t i) { kernels_.rms_norm(Row(x, i), g, eps, x.cols, Row(y, i)); });
+  }
+
+  void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps, Tensor y) override {
+    const float* g = AsVector(gain).data();
+    ForRows(x, [&](int64_t i) {
+      kernels_.add_rms_norm(Row(x, i), Row(delta, i), g, eps, x.cols, Row(y, i));
+    });
+  }
+
+  void MatMul(const Weight& w, Tensor x, Tensor y) override {
+    const CpuMatrix& matrix = AsMatrix(w);
+    TRIREME_DCHECK(x.cols == matrix.cols() && y.cols == matrix.rows() && x.rows == y.rows);
+    if (matrix.quantized) Quantize(x);
+    // A single token streams the panels: fewer, longer runs. More tokens: the finest balance.
+    const int64_t grain =
+        x.rows > 4 ? 1 : std::max<int64_t>(1, matrix.num_panels / (4 * pool_.num_threads()));
+    pool_.For(matrix.num_panels, grain, [&](int64_t begin, int64_t end, int) {
+      for (const CpuMatrix::Part& part : matrix.parts) {
+        MatMulPart(matrix, part, begin - part.first_panel, end - part.first_panel, x, y);
+      }
+    });
+  }
+
+  void RopeAndStoreKv(const RopeTable& rope, int num_heads, const KvLayerView& kv,
+                      Tensor qkv) override {
+    const int64_t q_size = static_cast<int64_t>(num_heads) * kv.head_dim;
+    const int64_t kv_size = static_cast<int64_t>(kv.num_kv_heads) * kv.head_dim;
+    ForRows(qkv, [&](int64_t i) {
+      const SequenceSlice& sequence = sequences_[sequence_of_[i]];
+      const int64_t position = sequence.first_position + i - sequence.first_token;
+      float* q = Row(qkv, i);
+      float* k = q + q_size;
+      kernels_.rope(rope, position, num_heads, kv.head_dim, q);
+      kernels_.rope(rope, position, kv.num_kv_heads, kv.head_dim, k);
+      kernels_.store_kv(kv, sequence.blocks[position / kv.block_size],
+                        static_cast<int>(position % kv.block_size), k, k + kv_size);
+    });
+  }
+
+  void Attention(const AttentionParams& params, const KvLayerView& kv, Tensor qkv,
+                 Tensor out) override {
+    const int64_t scratch_bytes = (kernels_.attention_scratch_bytes(params, kv) + 63) / 64 * 64;
+    attention_scratch_.resize(std::max(
+        attention_scratch_.size(), static_cast<size_t>(scratch_bytes * pool_.num_threads() / 64)));
+    const int group = params.num_heads / kv.num_kv_heads;  // query heads that share a KV head
+    const auto num_items = static_cast<int64_t>(attention_items_.size()) * kv.num_kv_heads;
+    pool_.For(num_items, 1, [&](int64_t begin, int64_t, int thread) {
+      // From the last: late tokens of a prompt see the longest context, and long items first
+      // balance best.
+      const int64_t index = num_items - 1 - begin;
+      const AttentionItem& item = attention_items_[index / kv.num_kv_heads];
+      const int head = static_cast<int>(index % kv.num_kv_heads) * group;
+      const SequenceSlice& sequence = sequences_[item.sequence];
+      const int64_t row = sequence.first_token + item.first;
+      kernels_.attention(params, kv, sequence.blocks, sequence.first_position + item.first,
+                         item.count, head, head + group, Row(qkv, row), qkv.cols, Row(out, row),
+                         out.cols, attention_scratch_.data() + thread * scratch_bytes / 64);
+    });
+  }
+
+  void GatedActivation(Activation act, Tensor gate_up, Tensor out) override {
+    ForRows(gate_up, [&](int64_t i) {
+      const float* gate = Row(gate_up, i);
+      kernels_.gated_activation(act, gate, gate + out.cols, out.cols, Row(out, i));
+    });
+  }
+
+  void GatherLogitRows(Tensor x, Tensor y) override {
+    for (size_t i = 0; i < logit_tokens_.size(); ++i) {
+      std::memcpy(Row(y, static_cast<int64_t>(i)), Row(x, logit_tokens_[i]),
+                  x.cols * sizeof(float));
+    }
+  }
+
+  void Synchronize() override {}
+
+  void ParallelFor(int n, const std::function<void(int)>& fn) override {
+    pool_.For(n, 1, [&](int64_t begin, int64_t, int) { fn(static_cast<int>(begin)); });
+  }
+
+ private:
+  struct AttentionItem {
+    int sequence;
+    int first, count;  // query tokens, counted from the sequence's first
+  };
+  struct alignas(64) CacheLine {
+    uint8_t bytes[64];
+  };
+
+  // fn(i) for every row of x, several rows at a time per thread.
+  template <typename F>
+  void ForRows(const Tensor& x, F fn) {
+    const int64_t grain = std::max<int64_t>(1, kRowGrainElements / std::max<int64_t>(1, x.cols));
+    pool_.For(x.rows, grain, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) fn(i);
+    });
+  }
+
+  void Quantize(const Tensor& x) {
+    const int64_t blocks = x.cols / kBlock;
+    activations_.resize(std::max(activations_.size(), static_cast<size_t>(x.rows * blocks)));
+    ForRows(x, [&](int64_t i) {
+      kernels_.quantize_activation(Row(x, i), x.cols, activations_.data() + i * blocks);
+    });
+  }
+
+  // The panels of [begin, end) that the part has.
+  void MatMulPart(const CpuMatrix& matrix, const CpuMatrix::Part& part, int64_t begin, int64_t end,
+                  const Tensor& x, const Tensor& y) const {
+    begin = std::max<int64_t>(begin, 0);
+    end = std::min(end, part.packed.num_panels);
+    if (begin >= end) return;
+    const float* bias = matrix.bias.empty() ? nullptr : matrix.bias.data() + part.first_row;
+    const bool quantized = IsQuantized(part.packed.source);
+    const void* activations = quantized ? static_cast<const void*>(activations_.data()) : x.data;
+    const int64_t stride =
+        quantized ? x.cols / kBlock * sizeof(ActivationBlock) : x.cols * sizeof(float);
+    kernels_.matmul(part.packed, activations, stride, x.rows, bias, begin, end,
+                    static_cast<float*>(y.data) + part.first_row, y.cols);
+  }
+
+  const cpu::Kernels& kernels_;
+  ComputePool pool_;
+  WeightArena arena_;
+
+  // The current step. Vectors keep their capacity: steady state allocates nothing.
+  std::vector<TokenId> tokens_;
+  std::vector<int32_t> logit_tokens_;
+  std::vector<SequenceSlice> sequences_;  // their blocks point into blocks_
+  std::vector<BlockId> blocks_;
+  std::vector<int> sequence_of_;  // [tokens]
+  std::vector<AttentionItem> attention_items_;
+  std::vector<ActivationBlock> activations_;
+  std::vector<CacheLine> attention_scratch_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options) {
+  if (options.num_threads < 0 || options.num_threads > kMaxThreads) {
+    return absl::InvalidArgumentError(
+        StrCat("threads must be between 0 and ", kMaxThreads, ", not ", options.num_threads));
+  }
+  const cpu::Kernels* kernels =
+      options.isa.empty() ? &cpu::BestKernels() : cpu::FindKernels(options.isa);
+  if (kernels == nullptr) {
+    return absl::InvalidArgumentError(
+        StrCat("this CPU has no instruction set called ", options.isa));
+  }
+  const int num_threads = options.num_threads > 0 ? options.num_threads : CpusOfThisProcess();
+  return std::make_unique<CpuBackend>(*kernels, options, num_threads);
+}
+
+}  // namespace trireme

@@ -1,0 +1,154 @@
+// Attention by shape and instruction set. Decode reports the rate at which KV is read, prefill the
+// arithmetic rate, each beside its ceiling measured in the same run: reading a large buffer, and
+// multiply-adds in registers.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/isa.h"
+
+namespace trireme::cpu {
+namespace {
+
+struct Shape {
+  DType dtype;
+  int head_dim, num_kv_heads, group;
+};
+constexpr Shape kSmolLm2{DType::kF16, 64, 3, 3};
+constexpr Shape kLlama8B{DType::kF16, 128, 8, 4};
+
+using AlignedFloats = std::unique_ptr<float[], decltype(&std::free)>;
+AlignedFloats Aligned(int64_t bytes) {
+  return {static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)), &std::free};
+}
+
+// One layer's KV of one sequence, blocks in random order.
+class Sequence {
+ public:
+  Sequence(const Kernels& kernels, const Shape& shape, int64_t context)
+      : kernels_(kernels), shape_(shape), blocks_((context + 15) / 16) {
+    const int64_t kv_row = int64_t{shape.num_kv_heads} * shape.head_dim;
+    const int64_t elements = static_cast<int64_t>(blocks_.size()) * 16 * kv_row;
+    k_.resize(elements * BlockBytes(shape.dtype));
+    v_.resize(k_.size());
+    std::iota(blocks_.begin(), blocks_.end(), 0);
+    std::shuffle(blocks_.begin(), blocks_.end(), std::mt19937_64(1));
+    kv_ = {k_.data(), v_.data(), shape.dtype, shape.num_kv_heads, 16, shape.head_dim};
+    std::mt19937 random(2);
+    std::normal_distribution<float> normal;
+    std::vector<float> row(kv_row);
+    for (int64_t p = 0; p < context; ++p) {
+      for (float& x : row) x = normal(random);
+      kernels.store_kv(kv_, blocks_[p / 16], static_cast<int>(p % 16), row.data(), row.data());
+    }
+    params_ = {num_heads(), 1.0f / std::sqrt(static_cast<float>(shape.head_dim))};
+    q_.resize(context * q_row());
+    for (float& x : q_) x = normal(random);
+    out_.resize(q_.size());
+  }
+  int num_heads() const { return shape_.num_kv_heads * shape_.group; }
+  int64_t q_row() const { return int64_t{num_heads()} * shape_.head_dim; }
+  int64_t kv_bytes() const { return static_cast<int64_t>(k_.size() + v_.size()); }
+
+  void Attend(int64_t first, int64_t count) {
+    kernels_.attention(params_, kv_, blocks_, first, count, 0, num_heads(), q_.data(), q_row(),
+                       out_.data(), q_row(), scratch_.get());
+    benchmark::ClobberMemory();
+  }
+
+ private:
+  const Kernels& kernels_;
+  const Shape shape_;
+  std::vector<BlockId> blocks_;
+  std::vector<uint8_t> k_, v_;
+  KvLayerView kv_;
+  AttentionParams params_;
+  std::vector<float> q_, out_;
+  AlignedFloats scratch_ = Aligned(1 << 20);
+};
+
+// Layers in turn, as a model would, so that KV comes from memory and not from a cache.
+void Decode(benchmark::State& state, const Kernels& kernels, const Shape& shape, int64_t depth,
+            int num_layers) {
+  std::vector<std::unique_ptr<Sequence>> layers;
+  for (int i = 0; i < num_layers; ++i) {
+    layers.push_back(std::make_unique<Sequence>(kernels, shape, depth));
+  }
+  size_t next = 0;
+  for (auto _ : state) layers[next++ % layers.size()]->Attend(depth - 1, 1);
+  state.SetBytesProcessed(state.iterations() * layers[0]->kv_bytes());
+}
+
+void Prefill(benchmark::State& state, const Kernels& kernels, const Shape& shape, int64_t tokens) {
+  Sequence sequence(kernels, shape, tokens);
+  for (auto _ : state) sequence.Attend(0, tokens);
+  const double pairs = static_cast<double>(tokens) * (tokens + 1) / 2;
+  state.counters["FLOP/s"] = benchmark::Counter(
+      4.0 * pairs * static_cast<double>(sequence.q_row()) * static_cast<double>(state.iterations()),
+      benchmark::Counter::kIsRate);
+}
+
+void ReadMemory(benchmark::State& state, int64_t bytes) {
+  const AlignedFloats data = Aligned(bytes);
+  std::fill_n(data.get(), bytes / 4, 1.0f);
+  using Vector = float __attribute__((vector_size(32)));
+  for (auto _ : state) {
+    const auto* p = reinterpret_cast<const Vector*>(data.get());
+    Vector sum[8] = {};
+    for (int64_t i = 0; i < bytes / 32; i += 8) {
+      for (int j = 0; j < 8; ++j) sum[j] += p[i + j];
+    }
+    for (Vector& s : sum) benchmark::DoNotOptimize(s);
+  }
+  state.SetBytesProcessed(state.iterations() * bytes);
+}
+
+struct Candidate {
+  const char* name;
+  void (*rows)(Kernels*);
+  void (*attention)(Kernels*);
+  bool runs;
+};
+
+void RegisterAll() {
+  benchmark::RegisterBenchmark("read_memory/256MiB", ReadMemory, int64_t{256} << 20);
+  static const Candidate candidates[] = {
+      {"portable", FillRowsPortable, FillAttentionPortable, true},
+      {"avx2", FillRowsAvx2, FillAttentionAvx2, __builtin_cpu_supports("avx2") != 0},
+      {"avx512", FillRowsAvx512, FillAttentionAvx512, __builtin_cpu_supports("avx512vl") != 0}};
+  for (const Candidate& candidate : candidates) {
+    if (!candidate.runs) continue;
+    auto* kernels = new Kernels;
+    candidate.attention(kernels);
+    const std::string isa = candidate.name;
+    const auto add = [&](const std::string& name, auto function, auto... arguments) {
+      benchmark::RegisterBenchmark((isa + "/" + name).c_str(), [=](benchmark::State& s) {
+        function(s, *kernels, arguments...);
+      });
+    };
+    add("smollm2/decode/4096", Decode, kSmolLm2, int64_t{4096}, 40);
+    add("smollm2/decode/4096/cached", Decode, kSmolLm2, int64_t{4096}, 1);
+    add("smollm2/decode/256", Decode, kSmolLm2, int64_t{256}, 30);
+    add("llama8b/decode/4096", Decode, kLlama8B, int64_t{4096}, 10);
+    add("smollm2/prefill/512", Prefill, kSmolLm2, int64_t{512});
+    add("llama8b/prefill/512", Prefill, kLlama8B, int64_t{512});
+  }
+}
+
+}  // namespace
+}  // namespace trireme::cpu
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  trireme::cpu::RegisterAll();
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
