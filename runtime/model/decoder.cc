@@ -48,7 +48,6 @@ absl::Status Decoder::LoadWeights(const Checkpoint& checkpoint, Backend& backend
                                   const LoadProgress& progress) {
   WeightLoader loader(checkpoint, backend, progress);
   const DecoderSpec::Names& names = spec_.names;
-  const std::string& head = spec_.tied_embeddings ? names.embedding : names.lm_head;
   TRIREME_ASSIGN_OR_RETURN(embedding_,
                            loader.Embedding(names.embedding, spec_.vocab_size, spec_.hidden_size));
   for (int i = 0; i < spec_.num_layers; ++i) {
@@ -58,11 +57,13 @@ absl::Status Decoder::LoadWeights(const Checkpoint& checkpoint, Backend& backend
   // The head is linear: scaling what goes in scales the logits.
   TRIREME_ASSIGN_OR_RETURN(final_norm_,
                            loader.Vector(names.final_norm, spec_.hidden_size, spec_.logit_scale));
-  TRIREME_ASSIGN_OR_RETURN(
-      lm_head_, loader.Matrix({{head, spec_.vocab_size}}, spec_.hidden_size, /*bias=*/false));
   std::vector<std::string> unused = names.unused_suffixes;
-  if (spec_.tied_embeddings)
+  if (spec_.tied_embeddings) {
     unused.push_back(names.lm_head);  // some files store the tied matrix twice
+  } else {
+    TRIREME_ASSIGN_OR_RETURN(lm_head_, loader.Matrix({{names.lm_head, spec_.vocab_size}},
+                                                     spec_.hidden_size, /*bias=*/false));
+  }
   return loader.Finish(unused);
 }
 
@@ -167,11 +168,12 @@ void Decoder::Forward(const BatchView& batch, const KvStorage& kv, Backend& back
   backend.GatherLogitRows(x, logit_x);
   backend.GatherLogitRows(delta, logit_delta);
   backend.AddRmsNorm(logit_x, logit_delta, *final_norm_, spec_.norm_eps, logit_h);
-  backend.MatMul(*lm_head_, logit_h, logits);
+  backend.MatMul(spec_.tied_embeddings ? *embedding_ : *lm_head_, logit_h, logits);
 }
 
 size_t Decoder::weight_bytes() const {
-  size_t sum = embedding_->size_bytes() + final_norm_->size_bytes() + lm_head_->size_bytes();
+  size_t sum = embedding_->size_bytes() + final_norm_->size_bytes();
+  if (lm_head_ != nullptr) sum += lm_head_->size_bytes();
   for (const Layer& layer : layers_) {
     for (const auto* weight : {&layer.attention_norm, &layer.qkv, &layer.out, &layer.mlp_norm,
                                &layer.gate_up, &layer.down}) {

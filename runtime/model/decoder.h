@@ -32,8 +32,8 @@ class Decoder {
  public:
   // Checks every tensor against the spec and prepares it. INVALID_ARGUMENT names a tensor that is
   // missing, of another shape, or has no place in the model; DATA_LOSS when the file changes
-  // underneath; errors of the backend pass on. `checkpoint` and `backend` must outlive the decoder
-  // (rows of the embedding may be gathered from the file).
+  // underneath; errors of the backend pass on. The checkpoint is not needed afterwards;
+  // `backend` must outlive the decoder.
   static absl::StatusOr<std::unique_ptr<Decoder>> Load(const DecoderSpec& spec,
                                                        const Checkpoint& checkpoint,
                                                        Backend& backend,
@@ -77,7 +77,8 @@ class Decoder {
   const DecoderSpec spec_;
   const DecoderLimits limits_;
   const std::vector<float> inverse_frequency_;
-  std::unique_ptr<Weight> embedding_, final_norm_, lm_head_;
+  std::unique_ptr<Weight> embedding_, final_norm_;
+  std::unique_ptr<Weight> lm_head_;  // null when tied: the embedding serves
   std::vector<Layer> layers_;
   std::unique_ptr<Buffer> workspace_memory_;
   Workspace workspace_;

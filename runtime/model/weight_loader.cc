@@ -73,6 +73,7 @@ absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Embedding(const std::strin
   TRIREME_ASSIGN_OR_RETURN(const TensorView view, Find(name, {rows, cols}));
   auto weight = backend_.PrepareEmbedding(view);
   if (!weight.ok()) return Annotate(weight.status(), StrCat("tensor ", name));
+  checkpoint_.Release(view);
   Report();
   return weight;
 }

@@ -32,7 +32,7 @@ class WeightLoader {
   // The parts [rows, cols] stacked; with their biases [rows] when `bias` is set.
   absl::StatusOr<std::unique_ptr<Weight>> Matrix(const std::vector<Part>& parts, int64_t cols,
                                                  bool bias);
-  // [rows, cols]; its pages stay, as the backend may gather rows from the file.
+  // [rows, cols], for gathering rows and, when the head is tied to it, for products.
   absl::StatusOr<std::unique_ptr<Weight>> Embedding(const std::string& name, int64_t rows,
                                                     int64_t cols);
   // [size], times `scale`.

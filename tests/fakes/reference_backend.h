@@ -1,0 +1,47 @@
+// A second Backend: kernels/reference (double precision) over plain host memory. Slow; shows what a
+// result should be, and fails allocations on demand.
+#pragma once
+
+#include <cstddef>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "runtime/backend/backend.h"
+
+namespace trireme::fakes {
+
+class ReferenceBackend : public Backend {
+ public:
+  // Of all weights and buffers; beyond it, preparations and allocations fail.
+  explicit ReferenceBackend(size_t memory_limit_bytes = std::numeric_limits<size_t>::max())
+      : bytes_left_(memory_limit_bytes) {}
+
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareMatrix(absl::Span<const TensorView> parts,
+                                                        absl::Span<const TensorView> bias) override;
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table) override;
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareVector(const TensorView& vector) override;
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override;
+  DType activation_dtype() const override { return DType::kF32; }
+
+  void BeginStep(const BatchView& batch) override;
+  void Embed(const Weight& table, float scale, Tensor x) override;
+  void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) override;
+  void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps, Tensor y) override;
+  void MatMul(const Weight& w, Tensor x, Tensor y) override;
+  void RopeAndStoreKv(const RopeTable& rope, int num_heads, const KvLayerView& kv,
+                      Tensor qkv) override;
+  void Attention(const AttentionParams& params, const KvLayerView& kv, Tensor qkv,
+                 Tensor out) override;
+  void GatedActivation(Activation act, Tensor gate_up, Tensor out) override;
+  void GatherLogitRows(Tensor x, Tensor y) override;
+  void Synchronize() override {}
+  void ParallelFor(int n, const std::function<void(int)>& fn) override;
+
+ private:
+  absl::Status Take(size_t bytes);
+  size_t bytes_left_;
+  BatchView batch_;  // of the current step; the caller keeps what it points to
+};
+
+}  // namespace trireme::fakes
