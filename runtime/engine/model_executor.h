@@ -9,7 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/node_hash_map.h"
 #include "runtime/engine/executor.h"
 #include "runtime/engine/sampler.h"
 #include "runtime/model/decoder.h"
@@ -55,7 +55,7 @@ class ModelExecutor final : public Executor {
   const std::unique_ptr<Buffer> logits_;  // [max_logit_tokens, vocab_size]
 
   // A request whose sampler could not be made fails at its first token.
-  absl::flat_hash_map<RequestId, absl::StatusOr<SamplerState>> samplers_;
+  absl::node_hash_map<RequestId, absl::StatusOr<SamplerState>> samplers_;
   const StepPlan* plan_ = nullptr;  // between Submit and Collect
 
   // How far the plan has been put into batches, and the current batch. Kept for their memory.

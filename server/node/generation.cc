@@ -35,6 +35,12 @@ struct Candidate {
   }
 };
 
+// A completion goes on from its prompt; an answer of a chat is a text of its own.
+bool ContinuesText(const TextRequest& request) {
+  const auto* chat = std::get_if<ChatPrompt>(&request.input);
+  return chat == nullptr || chat->continue_final_message;
+}
+
 // Makes one callback of the news of many streams.
 class Gatherer {
  public:
@@ -153,12 +159,13 @@ void Generation::Impl::DigestTokens(const StreamEvent& event, Candidate* candida
     if (wants_logprobs) Describe(token, &delta.tokens);
     delta.text += candidate->decoder.Push(token.id);
   }
+  if (event.finish != FinishReason::kNone && !candidate->decoder.stopped()) {
+    delta.finish = event.finish;
+    delta.text += candidate->decoder.Finish();  // may complete a stop string, too
+  }
   if (candidate->decoder.stopped()) {
     delta.finish = FinishReason::kStop;
     delta.matched_stop = candidate->decoder.matched_stop();
-  } else if (event.finish != FinishReason::kNone) {
-    delta.finish = event.finish;
-    delta.text += candidate->decoder.Finish();
   }
 }
 
@@ -219,7 +226,8 @@ absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
   const StreamDecoder::Options decoding = {.stop = request.stop,
                                            .include_stop = request.include_stop_in_output,
                                            .skip_special = request.skip_special_tokens,
-                                           .min_tokens = request.base.min_tokens};
+                                           .min_tokens = request.base.min_tokens,
+                                           .continues_text = ContinuesText(request)};
   for (GenerateRequest& engine_request : prepared) {
     TRIREME_ASSIGN_OR_RETURN(RequestStream stream, node.engine->Submit(std::move(engine_request)));
     impl->candidates.push_back(
