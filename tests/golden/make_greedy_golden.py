@@ -42,7 +42,7 @@ def log_softmax(logits):
 
 
 def main():
-    llama = llama_cpp.Llama(sys.argv[1], n_ctx=2048, logits_all=False, verbose=False, n_threads=2)
+    llama = llama_cpp.Llama(sys.argv[1], n_ctx=2048, logits_all=False, verbose=False, n_threads=1)
     entries = []
     for prompt in PROMPTS:
         ids = llama.tokenize(prompt.encode(), add_bos=False, special=True)
