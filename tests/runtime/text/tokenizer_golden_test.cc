@@ -1,11 +1,14 @@
 // The same ids as the reference libraries on 12,000 texts of many scripts
 // (tests/golden/make_tokenizer_golden.py).
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
+#include <cstdlib>
 
 #include "runtime/base/strings.h"
 #include "runtime/text/tokenizer.h"
+#include "runtime/weights/gguf.h"
 #include "tests/runtime/text/golden_texts.h"
 
 namespace trireme {
@@ -101,6 +104,30 @@ TEST(TokenizerGoldenScores, IdsAreThoseOfSentencePiece) {
                 [&](const std::string& text) {
                   return (*tokenizer)->Encode(text, Tokenizer::SpecialTokens::kAsText, false);
                 });
+}
+
+// TRIREME_TEST_MODEL: path of SmolLM2-135M-Instruct as GGUF, the demo model. Its vocabulary is too
+// large to check in.
+TEST(TokenizerGoldenModel, IdsOfTheDemoModelAreThoseOfTheReference) {
+  const char* const path = std::getenv("TRIREME_TEST_MODEL");
+  if (path == nullptr) GTEST_SKIP() << "TRIREME_TEST_MODEL is not set";
+  const auto file = GgufFile::Open(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  GgufTokenizerFields fields;
+  fields.model = (*file)->String("tokenizer.ggml.model").value_or("");
+  fields.pre = (*file)->String("tokenizer.ggml.pre").value_or("");
+  fields.tokens = (*file)->Strings("tokenizer.ggml.tokens");
+  fields.merges = (*file)->Strings("tokenizer.ggml.merges");
+  fields.token_types = (*file)->Ints("tokenizer.ggml.token_type");
+  fields.eos = (*file)->Int("tokenizer.ggml.eos_token_id");
+  const auto spec = TokenizerSpecFromGguf(std::move(fields));
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  const auto tokenizer = Tokenizer::Create(*spec);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_THAT(spec->eos_ids,
+              ::testing::UnorderedElementsAre(*(*tokenizer)->FindToken("<|im_end|>"),
+                                              *(*tokenizer)->FindToken("<|endoftext|>")));
+  ExpectGolden(**tokenizer, golden::Hashes(golden::ReadGolden("smollm2_135m.hash")));
 }
 
 }  // namespace
