@@ -122,11 +122,15 @@ std::string IntegerDigits(uint64_t magnitude, unsigned base, bool upper) {
 
 unsigned BaseOf(char type) {
   switch (type) {
-    case 'b': return 2;
-    case 'o': return 8;
+    case 'b':
+      return 2;
+    case 'o':
+      return 8;
     case 'x':
-    case 'X': return 16;
-    default: return 10;
+    case 'X':
+      return 16;
+    default:
+      return 10;
   }
 }
 
@@ -252,12 +256,18 @@ class PercentFormatter {
     Conversion c;
     for (; pos_ < text_.size(); ++pos_) {
       const char flag = text_[pos_];
-      if (flag == '-') c.left = true;
-      else if (flag == '0') c.zero = true;
-      else if (flag == '#') c.alternate = true;
-      else if (flag == '+') c.sign = '+';
-      else if (flag == ' ') c.sign = c.sign == '+' ? '+' : ' ';
-      else break;
+      if (flag == '-')
+        c.left = true;
+      else if (flag == '0')
+        c.zero = true;
+      else if (flag == '#')
+        c.alternate = true;
+      else if (flag == '+')
+        c.sign = '+';
+      else if (flag == ' ')
+        c.sign = c.sign == '+' ? '+' : ' ';
+      else
+        break;
     }
     c.width = ParseCount();
     if (c.width < 0) {
@@ -295,20 +305,24 @@ class PercentFormatter {
         }
         return out_.Append(Pad(rt_, spec, '>', "", text).str());
       }
-      case 'c': return Character(spec, value);
+      case 'c':
+        return Character(spec, value);
       case 'd':
       case 'i':
       case 'u':
       case 'o':
       case 'x':
-      case 'X': return Integer(c, spec, value);
+      case 'X':
+        return Integer(c, spec, value);
       case 'e':
       case 'E':
       case 'f':
       case 'F':
       case 'g':
-      case 'G': return Float(c, spec, value);
-      default: rt_.Fail("unsupported format character");
+      case 'G':
+        return Float(c, spec, value);
+      default:
+        rt_.Fail("unsupported format character");
     }
   }
 
@@ -316,8 +330,8 @@ class PercentFormatter {
     if (value.is_string() && value.str().num_chars == 1) {
       return out_.Append(Pad(rt_, spec, '>', "", value).str());
     }
-    const bool valid = value.is_integral() && value.integer() >= 0 &&
-                       value.integer() < 0x110000 && value.integer() / 0x800 != 0x1B;
+    const bool valid = value.is_integral() && value.integer() >= 0 && value.integer() < 0x110000 &&
+                       value.integer() / 0x800 != 0x1B;
     if (!valid) rt_.Fail("%c requires an integer or a character");
     std::string bytes;
     AppendChar(static_cast<char32_t>(value.integer()), &bytes);
@@ -351,8 +365,8 @@ class PercentFormatter {
 
   void Float(const Conversion& c, Spec spec, const Value& value) {
     if (!value.is_number()) rt_.Fail(StrCat("must be real number, not ", TypeName(value)));
-    const std::string digits = FormatFloat(std::abs(value.number()), c.type,
-                                           static_cast<int>(c.precision), c.alternate);
+    const std::string digits =
+        FormatFloat(std::abs(value.number()), c.type, static_cast<int>(c.precision), c.alternate);
     Zeros(c, &spec);
     const std::string sign = SignOf(std::signbit(value.number()), c.sign);
     out_.Append(Pad(rt_, spec, '>', sign, rt_.NewString(digits)).str());
@@ -481,8 +495,12 @@ std::string FormatFloat(double value, char type, int precision, bool alternate) 
   const bool upper = type >= 'A' && type <= 'Z';
   if (std::isnan(value)) return upper ? "NAN" : "nan";
   if (std::isinf(value)) return upper ? (value > 0 ? "INF" : "-INF") : (value > 0 ? "inf" : "-inf");
-  const char format[] = {'%', alternate ? '#' : '.', alternate ? '.' : '*', alternate ? '*' : type,
-                         alternate ? type : '\0', '\0'};
+  const char format[] = {'%',
+                         alternate ? '#' : '.',
+                         alternate ? '.' : '*',
+                         alternate ? '*' : type,
+                         alternate ? type : '\0',
+                         '\0'};
   if (precision < 0) precision = 6;
   const int size = std::snprintf(nullptr, 0, format, precision, value);
   std::string out(static_cast<size_t>(size) + 1, '\0');
@@ -496,7 +514,6 @@ Value FormatSpec(Runtime& rt, const Value& value, std::string_view text) {
   const Spec spec = SpecParser(rt, text).Parse();
   static constexpr std::string_view kFloatTypes = "eEfFgG%";
   if (value.is_integral() && (spec.type == 0 || kFloatTypes.find(spec.type) == std::string::npos)) {
-    if (value.is(Type::kBool) && spec.type == 0) return Pad(rt, spec, '>', "", ToStr(rt, value));
     if (spec.type != 0 && std::string_view("bdnoxX").find(spec.type) == std::string_view::npos) {
       rt.Fail("unknown format code for an integer");
     }

@@ -61,9 +61,15 @@ Value IntegerArithmetic(Runtime& rt, BinaryOp op, int64_t a, int64_t b) {
   int64_t result = 0;
   bool overflow = false;
   switch (op) {
-    case BinaryOp::kAdd: overflow = __builtin_add_overflow(a, b, &result); break;
-    case BinaryOp::kSub: overflow = __builtin_sub_overflow(a, b, &result); break;
-    case BinaryOp::kMul: overflow = __builtin_mul_overflow(a, b, &result); break;
+    case BinaryOp::kAdd:
+      overflow = __builtin_add_overflow(a, b, &result);
+      break;
+    case BinaryOp::kSub:
+      overflow = __builtin_sub_overflow(a, b, &result);
+      break;
+    case BinaryOp::kMul:
+      overflow = __builtin_mul_overflow(a, b, &result);
+      break;
     case BinaryOp::kDiv:
       if (b == 0) rt.Fail("division by zero");
       return Value::Float(static_cast<double>(a) / static_cast<double>(b));
@@ -81,7 +87,8 @@ Value IntegerArithmetic(Runtime& rt, BinaryOp op, int64_t a, int64_t b) {
       }
       return Value::Int(op == BinaryOp::kMod ? remainder : quotient);
     }
-    case BinaryOp::kPow: return IntegerPower(rt, a, b);
+    case BinaryOp::kPow:
+      return IntegerPower(rt, a, b);
   }
   if (overflow) rt.Fail("integer overflow");
   return Value::Int(result);
@@ -89,9 +96,12 @@ Value IntegerArithmetic(Runtime& rt, BinaryOp op, int64_t a, int64_t b) {
 
 Value FloatArithmetic(Runtime& rt, BinaryOp op, double a, double b) {
   switch (op) {
-    case BinaryOp::kAdd: return Value::Float(a + b);
-    case BinaryOp::kSub: return Value::Float(a - b);
-    case BinaryOp::kMul: return Value::Float(a * b);
+    case BinaryOp::kAdd:
+      return Value::Float(a + b);
+    case BinaryOp::kSub:
+      return Value::Float(a - b);
+    case BinaryOp::kMul:
+      return Value::Float(a * b);
     case BinaryOp::kDiv:
       if (b == 0) rt.Fail("division by zero");
       return Value::Float(a / b);
@@ -173,14 +183,21 @@ bool Truthy(const Value& value) {
   switch (value.type()) {
     case Type::kMissing:
     case Type::kUndefined:
-    case Type::kNone: return false;
+    case Type::kNone:
+      return false;
     case Type::kBool:
-    case Type::kInt: return value.integer() != 0;
-    case Type::kFloat: return value.number() != 0;
-    case Type::kString: return !value.str().bytes.empty();
-    case Type::kList: return !value.list().sized() || !value.list().items.empty();
-    case Type::kDict: return value.dict().size() != 0;
-    default: return true;
+    case Type::kInt:
+      return value.integer() != 0;
+    case Type::kFloat:
+      return value.number() != 0;
+    case Type::kString:
+      return !value.str().bytes.empty();
+    case Type::kList:
+      return !value.list().sized() || !value.list().items.empty();
+    case Type::kDict:
+      return value.dict().size() != 0;
+    default:
+      return true;
   }
 }
 
@@ -224,17 +241,21 @@ bool Equal(Runtime& rt, const Value& a, const Value& b) {
   if (a.type() != b.type()) return false;
   switch (a.type()) {
     case Type::kUndefined:
-    case Type::kNone: return true;
+    case Type::kNone:
+      return true;
     case Type::kString:
       if (a.str().bytes.size() != b.str().bytes.size()) return false;
       rt.ChargeBytes(a.str().bytes.size());
       return a.str().bytes == b.str().bytes;
-    case Type::kList: return ListsEqual(rt, a.list(), b.list());
-    case Type::kDict: return &a.dict() == &b.dict() || DictsEqual(rt, a.dict(), b.dict());
+    case Type::kList:
+      return ListsEqual(rt, a.list(), b.list());
+    case Type::kDict:
+      return &a.dict() == &b.dict() || DictsEqual(rt, a.dict(), b.dict());
     case Type::kFunction:
       return a.function().builtin == b.function().builtin &&
              a.function().self.identity() == b.function().self.identity();
-    default: return a.identity() == b.identity();
+    default:
+      return a.identity() == b.identity();
   }
 }
 
@@ -272,7 +293,8 @@ bool Contains(Runtime& rt, const Value& container, const Value& item) {
     case Type::kDict:
       if (!IsHashable(item)) rt.Fail(StrCat("unhashable type: ", TypeName(item)));
       return container.dict().Find(item) != nullptr;
-    default: break;
+    default:
+      break;
   }
   for (const Value& candidate : Iterate(rt, container)) {
     if (Identical(candidate, item) || Equal(rt, candidate, item)) return true;
@@ -283,12 +305,17 @@ bool Contains(Runtime& rt, const Value& container, const Value& item) {
 bool Identical(const Value& a, const Value& b) {
   if (a.type() != b.type()) return false;
   switch (a.type()) {
-    case Type::kNone: return true;
+    case Type::kNone:
+      return true;
     case Type::kBool:
-    case Type::kInt: return a.integer() == b.integer();
-    case Type::kFloat: return a.number() == b.number();
-    case Type::kString: return a.str().bytes == b.str().bytes;
-    default: return a.identity() == b.identity();
+    case Type::kInt:
+      return a.integer() == b.integer();
+    case Type::kFloat:
+      return a.number() == b.number();
+    case Type::kString:
+      return a.str().bytes == b.str().bytes;
+    default:
+      return a.identity() == b.identity();
   }
 }
 
@@ -297,16 +324,19 @@ bool IsHashable(const Value& value) {
   if (!value.is(Type::kList)) return true;
   if (value.list().kind == ListKind::kList) return false;
   if (value.list().kind != ListKind::kTuple) return true;
-  // One level deep: a tuple of tuples would need a guarded recursion and no template has one as a key.
+  // One level deep: a tuple of tuples would need a guarded recursion and no template has one as a
+  // key.
   return std::all_of(value.list().items.begin(), value.list().items.end(),
                      [](const Value& v) { return !v.is(Type::kDict) && !v.is(Type::kList); });
 }
 
 size_t Hash(const Value& value) {
   switch (value.type()) {
-    case Type::kString: return absl::HashOf(value.str().bytes);
+    case Type::kString:
+      return absl::HashOf(value.str().bytes);
     case Type::kBool:
-    case Type::kInt: return absl::HashOf(value.integer());
+    case Type::kInt:
+      return absl::HashOf(value.integer());
     case Type::kFloat: {
       const double v = value.number();
       if (v == std::floor(v) && std::abs(v) < 9e18) return absl::HashOf(static_cast<int64_t>(v));
@@ -319,15 +349,18 @@ size_t Hash(const Value& value) {
       return hash;
     }
     case Type::kNone:
-    case Type::kUndefined: return absl::HashOf(static_cast<int>(value.type()));
-    default: return absl::HashOf(value.identity());
+    case Type::kUndefined:
+      return absl::HashOf(static_cast<int>(value.type()));
+    default:
+      return absl::HashOf(value.identity());
   }
 }
 
 Values Iterate(Runtime& rt, const Value& value) {
   Values items = rt.NewValues();
   switch (value.type()) {
-    case Type::kUndefined: break;
+    case Type::kUndefined:
+      break;
     case Type::kList: {
       List& list = value.list();
       rt.Charge(1 + list.items.size() - list.cursor);
@@ -353,43 +386,60 @@ Values Iterate(Runtime& rt, const Value& value) {
       while (value.loop().Next(&item)) items.push_back(item);
       break;
     }
-    default: rt.Fail(StrCat(TypeName(value), " is not iterable"));
+    default:
+      rt.Fail(StrCat(TypeName(value), " is not iterable"));
   }
   return items;
 }
 
 int64_t Length(Runtime& rt, const Value& value) {
   switch (value.type()) {
-    case Type::kUndefined: return 0;
-    case Type::kString: return static_cast<int64_t>(value.str().num_chars);
-    case Type::kDict: return static_cast<int64_t>(value.dict().size());
-    case Type::kLoop: return value.loop().Length();
+    case Type::kUndefined:
+      return 0;
+    case Type::kString:
+      return static_cast<int64_t>(value.str().num_chars);
+    case Type::kDict:
+      return static_cast<int64_t>(value.dict().size());
+    case Type::kLoop:
+      return value.loop().Length();
     case Type::kList:
       if (value.list().sized()) return static_cast<int64_t>(value.list().items.size());
       [[fallthrough]];
-    default: rt.Fail(StrCat(TypeName(value), " has no length"));
+    default:
+      rt.Fail(StrCat(TypeName(value), " has no length"));
   }
 }
 
 std::string_view TypeName(const Value& value) {
   switch (value.type()) {
     case Type::kMissing:
-    case Type::kUndefined: return "undefined";
-    case Type::kNone: return "none";
-    case Type::kBool: return "boolean";
-    case Type::kInt: return "integer";
-    case Type::kFloat: return "float";
-    case Type::kString: return "string";
+    case Type::kUndefined:
+      return "undefined";
+    case Type::kNone:
+      return "none";
+    case Type::kBool:
+      return "boolean";
+    case Type::kInt:
+      return "integer";
+    case Type::kFloat:
+      return "float";
+    case Type::kString:
+      return "string";
     case Type::kList: {
       static constexpr std::string_view kNames[] = {
           "list", "tuple", "range", "dict keys", "dict values", "dict items", "generator"};
       return kNames[static_cast<size_t>(value.list().kind)];
     }
-    case Type::kDict: return "dict";
-    case Type::kNamespace: return "namespace";
-    case Type::kLoop: return "loop";
-    case Type::kMacro: return "macro";
-    case Type::kFunction: return "function";
+    case Type::kDict:
+      return "dict";
+    case Type::kNamespace:
+      return "namespace";
+    case Type::kLoop:
+      return "loop";
+    case Type::kMacro:
+      return "macro";
+    case Type::kFunction:
+      return "function";
   }
   return "value";
 }
