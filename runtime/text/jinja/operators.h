@@ -7,6 +7,9 @@
 namespace trireme::jinja {
 
 bool Truthy(const Value& value);
+inline bool IsListOrTuple(const Value& value) {
+  return value.is(Type::kList) && value.list().kind <= ListKind::kTuple;
+}
 
 enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv, kFloorDiv, kMod, kPow };
 Value Arithmetic(Runtime& rt, BinaryOp op, const Value& a, const Value& b);
