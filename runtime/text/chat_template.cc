@@ -13,12 +13,13 @@ namespace {
 namespace json = boost::json;
 using jinja::Value;
 
-// Appended to the message to be continued, and cut off again where it comes out. As in Transformers, white space that
-// the template strips goes too; the trailing space shows whether it does.
+// Appended to the message to be continued, and cut off again where it comes out. As in
+// Transformers, white space that the template strips goes too; the trailing space shows whether it
+// does.
 constexpr std::string_view kContinueTag = "CONTINUE_FINAL_MESSAGE_TAG ";
 
-// These words choose between parts of a template and, spliced into "<|user|>", make up its markup. Any other role is
-// text of the request like its content.
+// These words choose between parts of a template and, spliced into "<|user|>", make up its markup.
+// Any other role is text of the request like its content.
 bool IsKnownRole(std::string_view role) {
   static constexpr std::string_view kRoles[] = {"system", "developer", "user",    "assistant",
                                                 "tool",   "function",  "ipython", "model"};
@@ -38,7 +39,8 @@ Value MessageValue(jinja::Runtime& rt, const json::value& message) {
   return value;
 }
 
-// The text that continue_final_message continues: the content, or its last text part. Null when there is none.
+// The text that continue_final_message continues: the content, or its last text part. Null when
+// there is none.
 json::string* FinalText(json::value& message) {
   if (!message.is_object()) return nullptr;
   json::value* content = message.get_object().if_contains("content");
@@ -62,9 +64,11 @@ std::string_view Trim(std::string_view text, bool left) {
 absl::Status CutAtTag(std::string_view final_text, jinja::Rendered* rendered) {
   const std::string_view text = rendered->text;
   const size_t tag = text.rfind(Trim(kContinueTag, true));
-  if (tag == std::string_view::npos || text.find(Trim(final_text, true)) == std::string_view::npos) {
-    return InvalidParam("continue_final_message",
-                        "the chat template leaves out the final message, so it cannot be continued");
+  if (tag == std::string_view::npos ||
+      text.find(Trim(final_text, true)) == std::string_view::npos) {
+    return InvalidParam(
+        "continue_final_message",
+        "the chat template leaves out the final message, so it cannot be continued");
   }
   const bool keeps_space = text.substr(tag, kContinueTag.size()) == kContinueTag;
   const size_t end = keeps_space ? tag : Trim(text.substr(0, tag), false).size();

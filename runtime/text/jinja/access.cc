@@ -52,8 +52,8 @@ SliceBounds ClampSlice(Runtime& rt, const Value& start, const Value& stop, const
   };
   bounds.start = start.is_missing() || start.is_none() ? (down ? size - 1 : 0)
                                                        : clamp(SliceIndex(rt, start, 0));
-  bounds.stop = stop.is_missing() || stop.is_none() ? (down ? -1 : size)
-                                                    : clamp(SliceIndex(rt, stop, 0));
+  bounds.stop =
+      stop.is_missing() || stop.is_none() ? (down ? -1 : size) : clamp(SliceIndex(rt, stop, 0));
   // Longer steps than the sequence select one item; this keeps `i += step` from overflowing.
   bounds.step = std::clamp(bounds.step, -size - 1, size + 1);
   return bounds;
@@ -103,7 +103,7 @@ Value GetSlice(Runtime& rt, const Value& object, const Value& start, const Value
   if (object.is_undefined()) rt.FailUndefined(object);
   const bool is_string = object.is_string();
   if (!is_string && !(object.is(Type::kList) && object.list().indexable())) {
-    return Value::Undefined();
+    rt.Fail(StrCat("cannot slice a value of type ", TypeName(object)));
   }
   const SliceBounds s = ClampSlice(rt, start, stop, step, Length(rt, object));
   if (is_string && s.step == 1) {

@@ -9,8 +9,8 @@
 
 namespace trireme::jinja {
 
-// Arguments in the order of `names`; Value::Missing() where none was passed. Fails on unknown names, surplus
-// arguments, and when one of the first `required` is missing.
+// Arguments in the order of `names`; Value::Missing() where none was passed. Fails on unknown
+// names, surplus arguments, and when one of the first `required` is missing.
 template <size_t N>
 std::array<Value, N> Bind(Runtime& rt, const Args& args, const std::string_view (&names)[N],
                           size_t required = 0) {

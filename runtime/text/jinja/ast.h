@@ -1,4 +1,5 @@
-// The compiled form of a template: a tree of nodes owned by its Program, immutable and shared by all renderings.
+// The compiled form of a template: a tree of nodes owned by its Program, immutable and shared by
+// all renderings.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,26 @@ struct Node {
 };
 
 enum class ExprKind : uint8_t {
-  kConst, kName, kList, kTuple, kDict, kNot, kNegate, kPositive, kBinary, kAnd, kOr, kCompare, kConcat,
-  kConditional, kAttribute, kItem, kSlice, kCall, kFilter, kTest,
+  kConst,
+  kName,
+  kList,
+  kTuple,
+  kDict,
+  kNot,
+  kNegate,
+  kPositive,
+  kBinary,
+  kAnd,
+  kOr,
+  kCompare,
+  kConcat,
+  kConditional,
+  kAttribute,
+  kItem,
+  kSlice,
+  kCall,
+  kFilter,
+  kTest,
 };
 
 struct Expr : Node {
@@ -103,7 +122,18 @@ struct BuiltinExpr : Expr {  // kFilter, kTest
 };
 
 enum class StmtKind : uint8_t {
-  kText, kOutput, kIf, kFor, kSet, kSetBlock, kMacro, kCallBlock, kFilterBlock, kWith, kGeneration, kBreak,
+  kText,
+  kOutput,
+  kIf,
+  kFor,
+  kSet,
+  kSetBlock,
+  kMacro,
+  kCallBlock,
+  kFilterBlock,
+  kWith,
+  kGeneration,
+  kBreak,
   kContinue,
 };
 

@@ -30,11 +30,16 @@ Value Interpreter::EvaluateCall(const CallExpr& expr, Scope* scope, const Macro*
   if (caller != nullptr) args.named.emplace_back(&kCallerName, Value::Of(caller));
   rt_.set_position(expr.position);
   switch (callee.type()) {
-    case Type::kMacro: return CallMacro(callee.macro(), args);
-    case Type::kFunction: return callee.function().builtin->fn(rt_, callee.function().self, args);
-    case Type::kLoop: return CallLoop(callee.loop(), args);
-    case Type::kUndefined: rt_.FailUndefined(callee);
-    default: rt_.Fail(StrCat(TypeName(callee), " is not callable"));
+    case Type::kMacro:
+      return CallMacro(callee.macro(), args);
+    case Type::kFunction:
+      return callee.function().builtin->fn(rt_, callee.function().self, args);
+    case Type::kLoop:
+      return CallLoop(callee.loop(), args);
+    case Type::kUndefined:
+      rt_.FailUndefined(callee);
+    default:
+      rt_.Fail(StrCat(TypeName(callee), " is not callable"));
   }
 }
 
@@ -71,7 +76,8 @@ void Interpreter::BindParameters(const Callable& callable, const Args& args, Sco
   }
 }
 
-// `caller`, `kwargs` and `varargs`: what was passed beyond the parameters, for macros that mention them.
+// `caller`, `kwargs` and `varargs`: what was passed beyond the parameters, for macros that mention
+// them.
 void Interpreter::BindSpecials(const Callable& callable, const Args& args, Scope* scope) {
   const auto bind = [&](std::string_view name, const Value& value) {
     const auto symbol = tree_.symbols.find(name);

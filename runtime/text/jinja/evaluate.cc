@@ -8,20 +8,30 @@ Value Interpreter::Evaluate(const Expr& expr, Scope* scope) {
   DepthGuard guard(rt_);
   rt_.Charge(1);
   switch (expr.kind) {
-    case ExprKind::kConst: return static_cast<const ConstExpr&>(expr).value;
-    case ExprKind::kName: return EvaluateName(static_cast<const NameExpr&>(expr), scope);
+    case ExprKind::kConst:
+      return static_cast<const ConstExpr&>(expr).value;
+    case ExprKind::kName:
+      return EvaluateName(static_cast<const NameExpr&>(expr), scope);
     case ExprKind::kList:
-    case ExprKind::kTuple: return EvaluateSequence(static_cast<const SequenceExpr&>(expr), scope);
-    case ExprKind::kDict: return EvaluateDict(static_cast<const DictExpr&>(expr), scope);
-    case ExprKind::kConcat: return EvaluateConcat(static_cast<const SequenceExpr&>(expr), scope);
-    case ExprKind::kCompare: return EvaluateCompare(static_cast<const CompareExpr&>(expr), scope);
+    case ExprKind::kTuple:
+      return EvaluateSequence(static_cast<const SequenceExpr&>(expr), scope);
+    case ExprKind::kDict:
+      return EvaluateDict(static_cast<const DictExpr&>(expr), scope);
+    case ExprKind::kConcat:
+      return EvaluateConcat(static_cast<const SequenceExpr&>(expr), scope);
+    case ExprKind::kCompare:
+      return EvaluateCompare(static_cast<const CompareExpr&>(expr), scope);
     case ExprKind::kConditional:
       return EvaluateConditional(static_cast<const ConditionalExpr&>(expr), scope);
-    case ExprKind::kItem: return EvaluateItem(static_cast<const ItemExpr&>(expr), scope);
-    case ExprKind::kCall: return EvaluateCall(static_cast<const CallExpr&>(expr), scope, nullptr);
+    case ExprKind::kItem:
+      return EvaluateItem(static_cast<const ItemExpr&>(expr), scope);
+    case ExprKind::kCall:
+      return EvaluateCall(static_cast<const CallExpr&>(expr), scope, nullptr);
     case ExprKind::kFilter:
-    case ExprKind::kTest: return EvaluateFilter(expr, scope, Value::Missing());
-    case ExprKind::kSlice: break;  // only inside kItem
+    case ExprKind::kTest:
+      return EvaluateFilter(expr, scope, Value::Missing());
+    case ExprKind::kSlice:
+      break;  // only inside kItem
     case ExprKind::kNot:
       return Value::Bool(!Truthy(Evaluate(*static_cast<const UnaryExpr&>(expr).operand, scope)));
     case ExprKind::kNegate:
@@ -98,14 +108,30 @@ Value Interpreter::EvaluateCompare(const CompareExpr& expr, Scope* scope) {
     rt_.set_position(expr.position);
     bool holds = false;
     switch (op) {
-      case CompareOp::kEq: holds = Equal(rt_, left, right); break;
-      case CompareOp::kNe: holds = !Equal(rt_, left, right); break;
-      case CompareOp::kLt: holds = Less(rt_, left, right); break;
-      case CompareOp::kLe: holds = LessOrEqual(rt_, left, right); break;
-      case CompareOp::kGt: holds = Less(rt_, right, left); break;
-      case CompareOp::kGe: holds = LessOrEqual(rt_, right, left); break;
-      case CompareOp::kIn: holds = Contains(rt_, right, left); break;
-      case CompareOp::kNotIn: holds = !Contains(rt_, right, left); break;
+      case CompareOp::kEq:
+        holds = Equal(rt_, left, right);
+        break;
+      case CompareOp::kNe:
+        holds = !Equal(rt_, left, right);
+        break;
+      case CompareOp::kLt:
+        holds = Less(rt_, left, right);
+        break;
+      case CompareOp::kLe:
+        holds = LessOrEqual(rt_, left, right);
+        break;
+      case CompareOp::kGt:
+        holds = Less(rt_, right, left);
+        break;
+      case CompareOp::kGe:
+        holds = LessOrEqual(rt_, right, left);
+        break;
+      case CompareOp::kIn:
+        holds = Contains(rt_, right, left);
+        break;
+      case CompareOp::kNotIn:
+        holds = !Contains(rt_, right, left);
+        break;
     }
     if (!holds) return Value::Bool(false);
     left = right;

@@ -185,15 +185,18 @@ const Expr* ExpressionParser::Unary(bool with_filter) {
 const Expr* ExpressionParser::Primary() {
   const Token& token = tokens_.current();
   switch (token.type) {
-    case TokenType::kName: return NameOrLiteral();
+    case TokenType::kName:
+      return NameOrLiteral();
     case TokenType::kInteger:
-    case TokenType::kFloat: return Number();
+    case TokenType::kFloat:
+      return Number();
     case TokenType::kString: {
       std::string text;
       while (tokens_.at(TokenType::kString)) text += tokens_.Take().text;
       return Constant(token.position, Value::String(tree_.Literal(text)));
     }
-    default: break;
+    default:
+      break;
   }
   if (tokens_.at_op("[")) return ListLiteral();
   if (tokens_.at_op("{")) return DictLiteral();

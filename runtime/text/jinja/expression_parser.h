@@ -16,7 +16,8 @@ class ExpressionParser {
   ExpressionParser(TokenStream tokens, Tree* tree) : tokens_(std::move(tokens)), tree_(*tree) {}
 
   const Expr* Expression() { return Conditional(); }
-  // An expression, or a tuple without brackets. `conditional`: "a if b" may appear; `end`: a name that ends the tuple.
+  // An expression, or a tuple without brackets. `conditional`: "a if b" may appear; `end`: a name
+  // that ends the tuple.
   const Expr* TupleOrExpression(bool conditional = true, std::string_view end = "");
   // A chain of "name(args)|name" applied to the body of a block, from the current name on.
   const Expr* FilterChain(const Expr* input, bool first_without_pipe);
@@ -30,7 +31,8 @@ class ExpressionParser {
     return raw;
   }
 
-  // Counts nesting of the grammar, so that hostile input ends in an error and not at the end of the stack.
+  // Counts nesting of the grammar, so that hostile input ends in an error and not at the end of the
+  // stack.
   class Nested {
    public:
     explicit Nested(ExpressionParser* parser);

@@ -193,7 +193,8 @@ Value DictSort(Runtime& rt, const Value& self, const Args& args) {
   std::vector<Keyed> keyed;
   for (const Dict::Entry& entry : self.dict().entries()) {
     rt.Charge(1);
-    keyed.push_back({read(by == "key" ? entry.key : entry.value), Pair(rt, entry.key, entry.value)});
+    keyed.push_back(
+        {read(by == "key" ? entry.key : entry.value), Pair(rt, entry.key, entry.value)});
   }
   StableSort(rt, BoolArg(reverse, false), &keyed);
   Values items = rt.NewValues();
@@ -309,8 +310,7 @@ Value GroupBy(Runtime& rt, const Value& self, const Args& args) {
     for (end = begin; end < keyed.size() && Equal(rt, keyed[end].key, keyed[begin].key); ++end) {
       members.push_back(keyed[end].item);
     }
-    const Value group =
-        Pair(rt, read.Exact(keyed[begin].item), rt.NewList(std::move(members)));
+    const Value group = Pair(rt, read.Exact(keyed[begin].item), rt.NewList(std::move(members)));
     group.list().group = true;
     groups.push_back(group);
   }

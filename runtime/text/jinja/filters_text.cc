@@ -90,9 +90,8 @@ Value FormatFilter(Runtime& rt, const Value& self, const Args& args) {
 
 Value IndentFilter(Runtime& rt, const Value& self, const Args& args) {
   const auto [width, first_arg, blank_arg] = Bind(rt, args, {"width", "first", "blank"});
-  const Value indention = width.is_string()
-                              ? width
-                              : Repeat(rt, rt.NewString(" ").str(), IntArg(rt, width, 4));
+  const Value indention =
+      width.is_string() ? width : Repeat(rt, rt.NewString(" ").str(), IntArg(rt, width, 4));
   const bool first = BoolArg(first_arg, false), blank = BoolArg(blank_arg, false);
   TextBuilder terminated(rt);  // a trailing newline begins one more line
   terminated.Append(StrArg(rt, self));
@@ -120,8 +119,8 @@ Value TruncateFilter(Runtime& rt, const Value& self, const Args& args) {
   const auto chars = static_cast<int64_t>(text.num_chars);
   if (chars - length <= leeway) return self;
   const Value cut = CharRange(rt, text, 0, static_cast<size_t>(length - end_chars));
-  const size_t space = BoolArg(killwords, false) ? std::string_view::npos
-                                                 : cut.str().bytes.rfind(' ');
+  const size_t space =
+      BoolArg(killwords, false) ? std::string_view::npos : cut.str().bytes.rfind(' ');
   const size_t keep = std::min(space, cut.str().bytes.size());
   return Concat(rt, Substring(rt, cut.str(), 0, keep).str(), end.str());
 }
@@ -150,8 +149,9 @@ Value WordCount(Runtime& rt, const Value& self, const Args& args) {
 Value UrlEncode(Runtime& rt, const Value& self, const Args& args) {
   BindNothing(rt, args);
   return MapChars(rt, ToStr(rt, self).str(), [](char32_t c, std::string* out) {
-    const bool plain = c < 0x80 && (IsAlnum(c) || std::string_view("_.-~/").find(static_cast<char>(
-                                                      c)) != std::string_view::npos);
+    const bool plain =
+        c < 0x80 && (IsAlnum(c) || std::string_view("_.-~/").find(static_cast<char>(c)) !=
+                                       std::string_view::npos);
     if (plain) return AppendChar(c, out);
     std::string bytes;
     AppendChar(c, &bytes);
@@ -164,12 +164,23 @@ Value UrlEncode(Runtime& rt, const Value& self, const Args& args) {
 }
 
 constexpr Builtin kFilters[] = {
-    {"capitalize", Capitalize},     {"center", CenterFilter}, {"e", EscapeFilter},
-    {"escape", EscapeFilter},       {"forceescape", ForceEscape},
-    {"format", FormatFilter},       {"indent", IndentFilter}, {"lower", Lower},
-    {"replace", ReplaceFilter},     {"safe", SafeFilter},     {"string", StringFilter},
-    {"title", TitleFilter},         {"trim", TrimFilter},     {"truncate", TruncateFilter},
-    {"upper", Upper},               {"urlencode", UrlEncode}, {"wordcount", WordCount},
+    {"capitalize", Capitalize},
+    {"center", CenterFilter},
+    {"e", EscapeFilter},
+    {"escape", EscapeFilter},
+    {"forceescape", ForceEscape},
+    {"format", FormatFilter},
+    {"indent", IndentFilter},
+    {"lower", Lower},
+    {"replace", ReplaceFilter},
+    {"safe", SafeFilter},
+    {"string", StringFilter},
+    {"title", TitleFilter},
+    {"trim", TrimFilter},
+    {"truncate", TruncateFilter},
+    {"upper", Upper},
+    {"urlencode", UrlEncode},
+    {"wordcount", WordCount},
 };
 
 }  // namespace

@@ -16,7 +16,9 @@ std::string NumberText(std::string_view text) {
   size_t begin, end;
   TrimSpace(text, true, true, &begin, &end);
   text = text.substr(begin, end - begin);
-  const auto alnum = [&](size_t i) { return i < text.size() && IsAlnum(static_cast<unsigned char>(text[i]) & 0x7F); };
+  const auto alnum = [&](size_t i) {
+    return i < text.size() && IsAlnum(static_cast<unsigned char>(text[i]) & 0x7F);
+  };
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '_' || i == 0 || !alnum(i - 1) || !alnum(i + 1)) out.push_back(text[i]);
@@ -146,8 +148,9 @@ Value AttrFilter(Runtime& rt, const Value& self, const Args& args) {
 }
 
 constexpr Builtin kFilters[] = {
-    {"abs", AbsFilter},   {"attr", AttrFilter}, {"d", DefaultFilter},   {"default", DefaultFilter},
-    {"float", FloatFilter}, {"int", IntFilter}, {"round", RoundFilter}, {"tojson", ToJson},
+    {"abs", AbsFilter},         {"attr", AttrFilter},   {"d", DefaultFilter},
+    {"default", DefaultFilter}, {"float", FloatFilter}, {"int", IntFilter},
+    {"round", RoundFilter},     {"tojson", ToJson},
 };
 
 }  // namespace

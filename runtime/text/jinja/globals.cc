@@ -73,15 +73,13 @@ Value StrftimeNow(Runtime& rt, const Value&, const Args& args) {
   if (text.empty()) return rt.NewString("");
   const std::tm tm = absl::ToTM(rt.now(), absl::UTCTimeZone());
   char result[kMaxResult];
-  return rt.NewString(std::string_view(result, std::strftime(result, kMaxResult, text.c_str(), &tm)));
+  return rt.NewString(
+      std::string_view(result, std::strftime(result, kMaxResult, text.c_str(), &tm)));
 }
 
 constexpr Builtin kGlobals[] = {
-    {"dict", DictFn},
-    {"namespace", NamespaceFn},
-    {"raise_exception", RaiseException},
-    {"range", Range},
-    {"strftime_now", StrftimeNow},
+    {"dict", DictFn}, {"namespace", NamespaceFn},    {"raise_exception", RaiseException},
+    {"range", Range}, {"strftime_now", StrftimeNow},
 };
 
 Value DictView(Runtime& rt, const Value& self, ListKind kind) {
@@ -162,14 +160,18 @@ const Builtin* FindGlobal(std::string_view name) { return FindIn(kGlobals, name)
 
 const Builtin* FindMethod(const Value& object, std::string_view name) {
   switch (object.type()) {
-    case Type::kString: return FindStringMethod(name);
-    case Type::kDict: return FindIn(kDictMethods, name);
-    case Type::kLoop: return FindIn(kLoopMethods, name);
+    case Type::kString:
+      return FindStringMethod(name);
+    case Type::kDict:
+      return FindIn(kDictMethods, name);
+    case Type::kLoop:
+      return FindIn(kLoopMethods, name);
     case Type::kList:
       if (!object.list().indexable()) return nullptr;
       if (object.list().kind != ListKind::kList && name == "copy") return nullptr;
       return FindIn(kListMethods, name);
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 

@@ -17,31 +17,41 @@ Interpreter::Flow Interpreter::ExecuteOne(const Stmt& stmt, Scope* scope, TextBu
   rt_.Charge(1);
   rt_.set_position(stmt.position);
   switch (stmt.kind) {
-    case StmtKind::kText: out->Append(static_cast<const TextStmt&>(stmt).text); break;
+    case StmtKind::kText:
+      out->Append(static_cast<const TextStmt&>(stmt).text);
+      break;
     case StmtKind::kOutput:
       for (const Expr* item : static_cast<const OutputStmt&>(stmt).items) {
         AppendStr(rt_, Evaluate(*item, scope), out);
       }
       break;
-    case StmtKind::kIf: return ExecuteIf(static_cast<const IfStmt&>(stmt), scope, out);
-    case StmtKind::kFor: return ExecuteFor(static_cast<const ForStmt&>(stmt), scope, out);
+    case StmtKind::kIf:
+      return ExecuteIf(static_cast<const IfStmt&>(stmt), scope, out);
+    case StmtKind::kFor:
+      return ExecuteFor(static_cast<const ForStmt&>(stmt), scope, out);
     case StmtKind::kSet: {
       const auto& set = static_cast<const SetStmt&>(stmt);
       Assign(set.target, Evaluate(*set.value, scope), scope);
       break;
     }
-    case StmtKind::kSetBlock: return ExecuteSetBlock(static_cast<const SetBlockStmt&>(stmt), scope);
-    case StmtKind::kMacro: ExecuteMacro(static_cast<const MacroStmt&>(stmt), scope); break;
+    case StmtKind::kSetBlock:
+      return ExecuteSetBlock(static_cast<const SetBlockStmt&>(stmt), scope);
+    case StmtKind::kMacro:
+      ExecuteMacro(static_cast<const MacroStmt&>(stmt), scope);
+      break;
     case StmtKind::kCallBlock:
       ExecuteCallBlock(static_cast<const CallBlockStmt&>(stmt), scope, out);
       break;
     case StmtKind::kFilterBlock:
       return ExecuteFilterBlock(static_cast<const FilterBlockStmt&>(stmt), scope, out);
-    case StmtKind::kWith: return ExecuteWith(static_cast<const WithStmt&>(stmt), scope, out);
+    case StmtKind::kWith:
+      return ExecuteWith(static_cast<const WithStmt&>(stmt), scope, out);
     case StmtKind::kGeneration:
       return Execute(static_cast<const GenerationStmt&>(stmt).body, NewScope(scope), out);
-    case StmtKind::kBreak: return Flow::kBreak;
-    case StmtKind::kContinue: return Flow::kContinue;
+    case StmtKind::kBreak:
+      return Flow::kBreak;
+    case StmtKind::kContinue:
+      return Flow::kContinue;
   }
   return Flow::kNext;
 }
@@ -137,7 +147,8 @@ void Interpreter::AssignName(Symbol name, const Value& value, Scope* scope) {
 
 void Interpreter::Assign(const Target& target, const Value& value, Scope* scope) {
   switch (target.kind) {
-    case Target::Kind::kName: return AssignName(target.name, value, scope);
+    case Target::Kind::kName:
+      return AssignName(target.name, value, scope);
     case Target::Kind::kAttribute: {
       const auto* name = tree_.names[target.name];
       rt_.set_position(target.position);
@@ -152,7 +163,8 @@ void Interpreter::Assign(const Target& target, const Value& value, Scope* scope)
       }
       return object.ns().attributes.Set(Value::String(target.attribute), value);
     }
-    case Target::Kind::kTuple: break;
+    case Target::Kind::kTuple:
+      break;
   }
   const Values items = Iterate(rt_, value);
   if (items.size() != target.parts.size()) {

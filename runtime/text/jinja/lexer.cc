@@ -249,27 +249,49 @@ class Lexer {
     if (pos_ >= source_.size()) FailAt(PositionOf(string_begin), "this string is never closed");
     const char c = source_[pos_++];
     switch (c) {
-      case '\n': return;  // a line continuation
-      case 'n': out->push_back('\n'); return;
-      case 't': out->push_back('\t'); return;
-      case 'r': out->push_back('\r'); return;
-      case 'a': out->push_back('\a'); return;
-      case 'b': out->push_back('\b'); return;
-      case 'f': out->push_back('\f'); return;
-      case 'v': out->push_back('\v'); return;
+      case '\n':
+        return;  // a line continuation
+      case 'n':
+        out->push_back('\n');
+        return;
+      case 't':
+        out->push_back('\t');
+        return;
+      case 'r':
+        out->push_back('\r');
+        return;
+      case 'a':
+        out->push_back('\a');
+        return;
+      case 'b':
+        out->push_back('\b');
+        return;
+      case 'f':
+        out->push_back('\f');
+        return;
+      case 'v':
+        out->push_back('\v');
+        return;
       case '\\':
       case '\'':
-      case '"': out->push_back(c); return;
-      case 'x': return HexEscape(2, out);
-      case 'u': return HexEscape(4, out);
-      case 'U': return HexEscape(8, out);
-      case 'N': FailAt(PositionOf(pos_ - 2), "escapes by character name are not supported");
-      default: break;
+      case '"':
+        out->push_back(c);
+        return;
+      case 'x':
+        return HexEscape(2, out);
+      case 'u':
+        return HexEscape(4, out);
+      case 'U':
+        return HexEscape(8, out);
+      case 'N':
+        FailAt(PositionOf(pos_ - 2), "escapes by character name are not supported");
+      default:
+        break;
     }
     if (c >= '0' && c <= '7') {
       char32_t code = static_cast<char32_t>(c - '0');
-      for (int i = 0; i < 2 && pos_ < source_.size() && source_[pos_] >= '0' && source_[pos_] <= '7';
-           ++i) {
+      for (int i = 0;
+           i < 2 && pos_ < source_.size() && source_[pos_] >= '0' && source_[pos_] <= '7'; ++i) {
         code = code * 8 + static_cast<char32_t>(source_[pos_++] - '0');
       }
       return AppendChar(code, out);
@@ -295,10 +317,9 @@ class Lexer {
   }
 
   void Operator() {
-    static constexpr std::string_view kOperators[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-",
-                                                      "/",  "*",  "%",  "~",  "[",  "]",  "(", ")",
-                                                      "{",  "}",  ">",  "<",  "=",  ".",  ":", "|",
-                                                      ",",  ";"};
+    static constexpr std::string_view kOperators[] = {
+        "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
+        "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
     for (std::string_view op : kOperators) {
       if (source_.compare(pos_, op.size(), op) != 0) continue;
       Balance(op[0]);
@@ -352,8 +373,8 @@ class Lexer {
 std::vector<Token> Tokenize(std::string_view source) { return Lexer(source).Run(); }
 
 void FailAt(Position position, std::string_view message) {
-  throw TemplateError(absl::InvalidArgumentError(
-      StrCat("chat template, ", ToString(position), ": ", message)));
+  throw TemplateError(
+      absl::InvalidArgumentError(StrCat("chat template, ", ToString(position), ": ", message)));
 }
 
 }  // namespace trireme::jinja

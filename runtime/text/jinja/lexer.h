@@ -1,4 +1,5 @@
-// Template text to tokens, with Jinja's white space rules (trim_blocks, lstrip_blocks, no trailing newline).
+// Template text to tokens, with Jinja's white space rules (trim_blocks, lstrip_blocks, no trailing
+// newline).
 #pragma once
 
 #include <string>
@@ -10,8 +11,17 @@
 namespace trireme::jinja {
 
 enum class TokenType : uint8_t {
-  kData, kVariableBegin, kVariableEnd, kBlockBegin, kBlockEnd, kName, kString, kInteger, kFloat,
-  kOperator, kEnd,
+  kData,
+  kVariableBegin,
+  kVariableEnd,
+  kBlockBegin,
+  kBlockEnd,
+  kName,
+  kString,
+  kInteger,
+  kFloat,
+  kOperator,
+  kEnd,
 };
 
 struct Token {
@@ -23,7 +33,8 @@ struct Token {
   bool is_name(std::string_view s) const { return is(TokenType::kName, s); }
 };
 
-// Ends with one kEnd token. Throws TemplateError (INVALID_ARGUMENT with the position). `source` is valid UTF-8.
+// Ends with one kEnd token. Throws TemplateError (INVALID_ARGUMENT with the position). `source` is
+// valid UTF-8.
 std::vector<Token> Tokenize(std::string_view source);
 
 // "line L, column C: message" as INVALID_ARGUMENT.

@@ -7,6 +7,9 @@
 namespace trireme::jinja {
 
 bool Truthy(const Value& value);
+inline bool IsListOrTuple(const Value& value) {
+  return value.is(Type::kList) && value.list().kind <= ListKind::kTuple;
+}
 
 enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv, kFloorDiv, kMod, kPow };
 Value Arithmetic(Runtime& rt, BinaryOp op, const Value& a, const Value& b);
@@ -21,17 +24,19 @@ bool Identical(const Value& a, const Value& b);  // Python's `is`
 bool IsHashable(const Value& value);
 size_t Hash(const Value& value);  // requires IsHashable
 
-// Items to loop over: of a list, the keys of a dict, the code points of a string. Consumes a generator.
+// Items to loop over: of a list, the keys of a dict, the code points of a string. Consumes a
+// generator.
 Values Iterate(Runtime& rt, const Value& value);
 // Python's len(); error for values without one.
 int64_t Length(Runtime& rt, const Value& value);
 
-// object.name: attributes first, then items. object[key]: items first. Undefined when neither exists.
+// object.name: attributes first, then items. object[key]: items first. Undefined when neither
+// exists.
 Value GetAttribute(Runtime& rt, const Value& object, const Str& name);
 // object.name without the items; missing when there is no such attribute.
 Value OwnAttribute(Runtime& rt, const Value& object, std::string_view name);
 Value GetItem(Runtime& rt, const Value& object, const Value& key);
-// object[start:stop:step]; missing or none parts are left out.
+// object[start:stop:step]; missing or none parts are left out. Error for what has no slices.
 Value GetSlice(Runtime& rt, const Value& object, const Value& start, const Value& stop,
                const Value& step);
 

@@ -16,7 +16,8 @@ class Parser : public ExpressionParser {
   void Run() { tree_.body = Statements({}); }
 
  private:
-  // Statements up to one of the `ends` tags (left current), or to the end of the template when there are none.
+  // Statements up to one of the `ends` tags (left current), or to the end of the template when
+  // there are none.
   Block Statements(Ends ends) {
     Nested nested(this);
     Block block;
@@ -43,7 +44,8 @@ class Parser : public ExpressionParser {
     return block;
   }
 
-  // The body of a statement whose opening tag ends here. The tag that ends the body is left current.
+  // The body of a statement whose opening tag ends here. The tag that ends the body is left
+  // current.
   Block Body(Ends ends) {
     tokens_.AcceptOp(":");
     tokens_.Expect(TokenType::kBlockEnd, "'%}'");
@@ -138,7 +140,8 @@ class Parser : public ExpressionParser {
     tuple.parts.push_back(std::move(first));
     while (tokens_.AcceptOp(",")) {
       const bool at_end = tokens_.at_op("=") || tokens_.at_op(")") ||
-                          tokens_.at(TokenType::kBlockEnd) || (!end.empty() && tokens_.at_name(end));
+                          tokens_.at(TokenType::kBlockEnd) ||
+                          (!end.empty() && tokens_.at_name(end));
       if (at_end) break;
       tuple.parts.push_back(SingleTarget(with_attribute));
     }

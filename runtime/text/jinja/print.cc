@@ -14,14 +14,24 @@ void AppendEscaped(char32_t c, char quote, std::string* out) {
   const auto hex = [&](char prefix, int digits) {
     out->push_back('\\');
     out->push_back(prefix);
-    for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4) out->push_back(kHex[c >> shift & 15]);
+    for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4)
+      out->push_back(kHex[c >> shift & 15]);
   };
   switch (c) {
-    case '\n': out->append("\\n"); return;
-    case '\r': out->append("\\r"); return;
-    case '\t': out->append("\\t"); return;
-    case '\\': out->append("\\\\"); return;
-    default: break;
+    case '\n':
+      out->append("\\n");
+      return;
+    case '\r':
+      out->append("\\r");
+      return;
+    case '\t':
+      out->append("\\t");
+      return;
+    case '\\':
+      out->append("\\\\");
+      return;
+    default:
+      break;
   }
   if (c == static_cast<char32_t>(quote)) {
     out->push_back('\\');
@@ -67,14 +77,20 @@ void AppendItems(Runtime& rt, const Values& items, std::string_view open, std::s
 
 void AppendList(Runtime& rt, const List& list, TextBuilder* out) {
   switch (list.kind) {
-    case ListKind::kList: return AppendItems(rt, list.items, "[", "]", out);
+    case ListKind::kList:
+      return AppendItems(rt, list.items, "[", "]", out);
     case ListKind::kTuple:
       return AppendItems(rt, list.items, "(", list.items.size() == 1 ? ",)" : ")", out);
-    case ListKind::kKeys: return AppendItems(rt, list.items, "dict_keys([", "])", out);
-    case ListKind::kValues: return AppendItems(rt, list.items, "dict_values([", "])", out);
-    case ListKind::kItems: return AppendItems(rt, list.items, "dict_items([", "])", out);
-    case ListKind::kGenerator: return out->Append("<generator object>");
-    case ListKind::kRange: break;
+    case ListKind::kKeys:
+      return AppendItems(rt, list.items, "dict_keys([", "])", out);
+    case ListKind::kValues:
+      return AppendItems(rt, list.items, "dict_values([", "])", out);
+    case ListKind::kItems:
+      return AppendItems(rt, list.items, "dict_items([", "])", out);
+    case ListKind::kGenerator:
+      return out->Append("<generator object>");
+    case ListKind::kRange:
+      break;
   }
   // Ranges are made as a list of their numbers; bounds follow from the first numbers.
   const size_t n = list.items.size();
@@ -104,7 +120,8 @@ std::string FloatRepr(double value) {
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
   char buffer[40];
   // Shortest digits that read back as the same number: d.ddde[+-]xx.
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific);
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific);
   std::string_view text(buffer, static_cast<size_t>(end.ptr - buffer));
   std::string out;
   if (text[0] == '-') {
@@ -125,7 +142,8 @@ std::string FloatRepr(double value) {
     if (magnitude < 10) out.append("0");
     return out.append(std::to_string(magnitude));
   }
-  if (exponent < 0) return out.append("0.").append(static_cast<size_t>(-exponent - 1), '0') + digits;
+  if (exponent < 0)
+    return out.append("0.").append(static_cast<size_t>(-exponent - 1), '0') + digits;
   const auto whole = static_cast<size_t>(exponent) + 1;
   if (digits.size() <= whole) return out + digits.append(whole - digits.size(), '0') + ".0";
   return out.append(digits, 0, whole).append(".").append(digits, whole);
@@ -136,19 +154,28 @@ void AppendRepr(Runtime& rt, const Value& value, TextBuilder* out) {
   rt.Charge(1);
   switch (value.type()) {
     case Type::kMissing:
-    case Type::kUndefined: return out->Append("Undefined");
-    case Type::kNone: return out->Append("None");
-    case Type::kBool: return out->Append(value.boolean() ? "True" : "False");
-    case Type::kInt: return out->Append(std::to_string(value.integer()));
-    case Type::kFloat: return out->Append(FloatRepr(value.number()));
-    case Type::kString: return AppendStringRepr(value.str(), out);
-    case Type::kList: return AppendList(rt, value.list(), out);
-    case Type::kDict: return AppendDict(rt, value.dict(), out);
+    case Type::kUndefined:
+      return out->Append("Undefined");
+    case Type::kNone:
+      return out->Append("None");
+    case Type::kBool:
+      return out->Append(value.boolean() ? "True" : "False");
+    case Type::kInt:
+      return out->Append(std::to_string(value.integer()));
+    case Type::kFloat:
+      return out->Append(FloatRepr(value.number()));
+    case Type::kString:
+      return AppendStringRepr(value.str(), out);
+    case Type::kList:
+      return AppendList(rt, value.list(), out);
+    case Type::kDict:
+      return AppendDict(rt, value.dict(), out);
     case Type::kNamespace:
       out->Append("<Namespace ");
       AppendDict(rt, value.ns().attributes, out);
       return out->Append(">");
-    default: return out->Append(StrCat("<", TypeName(value), ">"));
+    default:
+      return out->Append(StrCat("<", TypeName(value), ">"));
   }
 }
 

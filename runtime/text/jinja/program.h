@@ -23,7 +23,8 @@ struct Rendered {
 // Immutable and thread-safe.
 class Program {
  public:
-  // INVALID_ARGUMENT with line and column for malformed or unsupported syntax; RESOURCE_EXHAUSTED beyond the limits.
+  // INVALID_ARGUMENT with line and column for malformed or unsupported syntax; RESOURCE_EXHAUSTED
+  // beyond the limits.
   static absl::StatusOr<std::unique_ptr<const Program>> Compile(std::string_view source);
   ~Program();
 
@@ -33,8 +34,8 @@ class Program {
     virtual ~Variables() = default;
     virtual void Set(std::string_view name, const Value& value) = 0;
   };
-  // `define` sets the variables, with values made on the given runtime. Errors: INVALID_ARGUMENT (also with the words
-  // of raise_exception) and RESOURCE_EXHAUSTED.
+  // `define` sets the variables, with values made on the given runtime. Errors: INVALID_ARGUMENT
+  // (also with the words of raise_exception) and RESOURCE_EXHAUSTED.
   absl::StatusOr<Rendered> Render(absl::FunctionRef<void(Runtime&, Variables&)> define,
                                   absl::Time now, const Limits& limits = {}) const;
 

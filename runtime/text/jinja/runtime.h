@@ -38,7 +38,8 @@ struct Limits {
   uint64_t max_steps = 10'000'000;
   size_t max_output_bytes = size_t{32} << 20;  // also of every string on the way
   size_t max_heap_bytes = size_t{256} << 20;
-  int max_depth = 800;  // nested evaluations: expressions, macro calls, printed or compared containers
+  int max_depth =
+      800;  // nested evaluations: expressions, macro calls, printed or compared containers
 };
 inline constexpr size_t kBytesPerStep = 16;
 
@@ -61,7 +62,9 @@ class Heap {
    private:
     void* do_allocate(size_t bytes, size_t alignment) override;
     void do_deallocate(void* p, size_t bytes, size_t alignment) override;
-    bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
+    bool do_is_equal(const memory_resource& other) const noexcept override {
+      return this == &other;
+    }
     size_t left_;
   };
   Upstream upstream_;
@@ -90,9 +93,9 @@ class Runtime {
   // Where the template is now; errors carry it.
   void set_position(Position position) { position_ = position; }
   Position position() const { return position_; }
-  [[noreturn]] void Fail(std::string_view message) const;           // INVALID_ARGUMENT, with the position
+  [[noreturn]] void Fail(std::string_view message) const;  // INVALID_ARGUMENT, with the position
   [[noreturn]] void FailAsTemplate(std::string_view message) const;  // the template's own words
-  [[noreturn]] void Exhausted(std::string_view what) const;         // RESOURCE_EXHAUSTED
+  [[noreturn]] void Exhausted(std::string_view what) const;          // RESOURCE_EXHAUSTED
   [[noreturn]] void FailUndefined(const Value& value) const;
 
   Values NewValues() { return Values(memory()); }
@@ -135,7 +138,8 @@ struct Args {
   absl::InlinedVector<std::pair<const Str*, Value>, 2> named;
 };
 
-// Filters, tests, methods and global functions. `self`: the piped value or the object; missing for globals.
+// Filters, tests, methods and global functions. `self`: the piped value or the object; missing for
+// globals.
 using BuiltinFn = Value (*)(Runtime& rt, const Value& self, const Args& args);
 struct Builtin {
   std::string_view name;

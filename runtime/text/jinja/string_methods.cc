@@ -107,47 +107,40 @@ Value StripMethod(Runtime& rt, const Value& self, const Args& args) {
   return Strip(rt, self.str(), chars, left, right);
 }
 
-void SplitBySpace(Runtime& rt, const Str& text, int64_t max, bool from_right, Values* out) {
-  size_t begin = 0, end = text.bytes.size();
-  const auto rest = [&] {
-    TrimSpace(text.bytes.substr(0, end), true, true, &begin, &end);
-    if (begin < end) out->push_back(Substring(rt, text, begin, end));
-  };
-  if (from_right) {
-    while (max-- != 0) {
-      size_t first;
-      TrimSpace(text.bytes.substr(0, end), false, true, &first, &end);
-      if (end == 0) return;
-      begin = end;
-      for (size_t at = end; begin > 0; begin = at) {
-        at = PreviousChar(text.bytes, begin);
-        size_t next = at;
-        if (IsSpace(NextChar(text.bytes, &next))) break;
-      }
-      out->push_back(Substring(rt, text, begin, end));
-      end = begin;
-    }
-    size_t last;
-    TrimSpace(text.bytes.substr(0, end), false, true, &begin, &last);
-    if (last > 0) out->push_back(Substring(rt, text, 0, last));
-    return;
+// Byte offset behind the run of characters from `pos` on that are (not) white space.
+size_t SkipRun(std::string_view text, size_t pos, bool space) {
+  for (size_t next = pos; pos < text.size(); pos = next) {
+    if (IsSpace(NextChar(text, &next)) != space) break;
   }
-  for (size_t pos = 0; pos < text.bytes.size();) {
-    size_t next = pos;
-    if (IsSpace(NextChar(text.bytes, &next))) {
-      pos = next;
-      continue;
-    }
-    if (max-- == 0) {
-      out->push_back(Substring(rt, text, pos, text.bytes.size()));
-      return;
-    }
-    begin = pos;
-    for (; pos < text.bytes.size(); pos = next) {
-      next = pos;
-      if (IsSpace(NextChar(text.bytes, &next))) break;
-    }
-    out->push_back(Substring(rt, text, begin, pos));
+  return pos;
+}
+
+// The same towards the start: the offset where the run that ends at `end` begins.
+size_t SkipRunBack(std::string_view text, size_t end, bool space) {
+  while (end > 0) {
+    const size_t previous = PreviousChar(text, end);
+    size_t next = previous;
+    if (IsSpace(NextChar(text, &next)) != space) break;
+    end = previous;
+  }
+  return end;
+}
+
+void SplitBySpace(Runtime& rt, const Str& text, int64_t max, Values* out) {
+  size_t pos = SkipRun(text.bytes, 0, true);
+  while (pos < text.bytes.size()) {
+    const size_t end = max-- == 0 ? text.bytes.size() : SkipRun(text.bytes, pos, false);
+    out->push_back(Substring(rt, text, pos, end));
+    pos = SkipRun(text.bytes, end, true);
+  }
+}
+
+void SplitBySpaceFromRight(Runtime& rt, const Str& text, int64_t max, Values* out) {
+  size_t end = SkipRunBack(text.bytes, text.bytes.size(), true);
+  while (end > 0) {
+    const size_t begin = max-- == 0 ? 0 : SkipRunBack(text.bytes, end, false);
+    out->push_back(Substring(rt, text, begin, end));
+    end = SkipRunBack(text.bytes, begin, true);
   }
 }
 
@@ -177,7 +170,8 @@ Value Split(Runtime& rt, const Value& self, const Args& args) {
   Values parts = rt.NewValues();
   rt.ChargeBytes(self.str().bytes.size());
   if (IsDefault(separator)) {
-    SplitBySpace(rt, self.str(), max < 0 ? -1 : max, from_right, &parts);
+    const auto split = from_right ? SplitBySpaceFromRight : SplitBySpace;
+    split(rt, self.str(), max < 0 ? -1 : max, &parts);
   } else {
     SplitBySeparator(rt, self.str(), StrArg(rt, separator).bytes, max < 0 ? -1 : max, from_right,
                      &parts);

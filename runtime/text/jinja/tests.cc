@@ -48,13 +48,20 @@ template <Order order>
 Value Compare(Runtime& rt, const Value& self, const Args& args) {
   const auto [other] = Bind(rt, args, {"other"}, 1);
   switch (order) {
-    case Order::kEq: return Value::Bool(Equal(rt, self, other));
-    case Order::kNe: return Value::Bool(!Equal(rt, self, other));
-    case Order::kLt: return Value::Bool(Less(rt, self, other));
-    case Order::kLe: return Value::Bool(LessOrEqual(rt, self, other));
-    case Order::kGt: return Value::Bool(Less(rt, other, self));
-    case Order::kGe: return Value::Bool(LessOrEqual(rt, other, self));
-    case Order::kIn: return Value::Bool(Contains(rt, other, self));
+    case Order::kEq:
+      return Value::Bool(Equal(rt, self, other));
+    case Order::kNe:
+      return Value::Bool(!Equal(rt, self, other));
+    case Order::kLt:
+      return Value::Bool(Less(rt, self, other));
+    case Order::kLe:
+      return Value::Bool(LessOrEqual(rt, self, other));
+    case Order::kGt:
+      return Value::Bool(Less(rt, other, self));
+    case Order::kGe:
+      return Value::Bool(LessOrEqual(rt, other, self));
+    case Order::kIn:
+      return Value::Bool(Contains(rt, other, self));
   }
   return Value::Bool(false);
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-
 namespace trireme::jinja {
 
 void TextBuilder::AddUser(size_t begin, size_t end) {
@@ -27,8 +26,8 @@ void TextBuilder::AppendRange(const Str& text, size_t begin, size_t end) {
   const size_t base = bytes_.size();
   Append(text.bytes.substr(begin, end - begin));
   const ByteRange* const last = text.user + text.num_user;
-  const ByteRange* range = std::partition_point(
-      text.user, last, [begin](const ByteRange& r) { return r.end <= begin; });
+  const ByteRange* range =
+      std::partition_point(text.user, last, [begin](const ByteRange& r) { return r.end <= begin; });
   for (; range != last && range->begin < end; ++range) {
     rt_.Charge(1);
     AddUser(base + std::max(range->begin, begin) - begin, base + std::min(range->end, end) - begin);
@@ -66,8 +65,8 @@ Value Substring(Runtime& rt, const Str& text, size_t begin, size_t end) {
   }
   part->markup = text.markup;
   const ByteRange* const last = text.user + text.num_user;
-  const ByteRange* const first = std::partition_point(
-      text.user, last, [begin](const ByteRange& r) { return r.end <= begin; });
+  const ByteRange* const first =
+      std::partition_point(text.user, last, [begin](const ByteRange& r) { return r.end <= begin; });
   const ByteRange* const stop =
       std::partition_point(first, last, [end](const ByteRange& r) { return r.begin < end; });
   part->num_user = static_cast<size_t>(stop - first);
@@ -98,8 +97,8 @@ Value CharRange(Runtime& rt, const Str& text, size_t begin, size_t end) {
 
 bool IsUser(const Str& text, size_t begin, size_t end) {
   const ByteRange* const last = text.user + text.num_user;
-  const ByteRange* const range = std::partition_point(
-      text.user, last, [begin](const ByteRange& r) { return r.end <= begin; });
+  const ByteRange* const range =
+      std::partition_point(text.user, last, [begin](const ByteRange& r) { return r.end <= begin; });
   return range != last && range->begin < end;
 }
 
@@ -143,12 +142,23 @@ Value Escape(Runtime& rt, const Value& text) {
   if (text.str().markup) return text;
   const Value escaped = MapChars(rt, text.str(), [](char32_t c, std::string* out) {
     switch (c) {
-      case '&': out->append("&amp;"); break;
-      case '<': out->append("&lt;"); break;
-      case '>': out->append("&gt;"); break;
-      case '\'': out->append("&#39;"); break;
-      case '"': out->append("&#34;"); break;
-      default: AppendChar(c, out);
+      case '&':
+        out->append("&amp;");
+        break;
+      case '<':
+        out->append("&lt;");
+        break;
+      case '>':
+        out->append("&gt;");
+        break;
+      case '\'':
+        out->append("&#39;");
+        break;
+      case '"':
+        out->append("&#34;");
+        break;
+      default:
+        AppendChar(c, out);
     }
   });
   Str* marked = rt.heap().New<Str>(escaped.str());
@@ -161,8 +171,7 @@ size_t Find(Runtime& rt, std::string_view text, std::string_view needle, size_t 
   if (from > text.size()) return std::string_view::npos;
   if (needle.empty()) return from;
   // memmem is linear in the worst case, unlike string_view::find. Its preparation is charged too.
-  const void* found =
-      memmem(text.data() + from, text.size() - from, needle.data(), needle.size());
+  const void* found = memmem(text.data() + from, text.size() - from, needle.data(), needle.size());
   const size_t at = found == nullptr
                         ? text.size()
                         : static_cast<size_t>(static_cast<const char*>(found) - text.data());

@@ -47,16 +47,20 @@ class JsonWriter {
     DepthGuard guard(rt_);
     rt_.Charge(1);
     switch (value.type()) {
-      case Type::kString: return WriteString(value.str());
+      case Type::kString:
+        return WriteString(value.str());
       case Type::kList:
         if (value.list().kind <= ListKind::kTuple) return WriteList(value.list().items);
         break;
-      case Type::kDict: return WriteDict(value.dict());
+      case Type::kDict:
+        return WriteDict(value.dict());
       case Type::kNone:
       case Type::kBool:
       case Type::kInt:
-      case Type::kFloat: return out_.Append(Scalar(value));
-      default: break;
+      case Type::kFloat:
+        return out_.Append(Scalar(value));
+      default:
+        break;
     }
     rt_.Fail(StrCat("a value of type ", TypeName(value), " is not JSON serializable"));
   }
@@ -131,14 +135,29 @@ class JsonWriter {
 
   void Escape(char32_t c, std::string* out) const {
     switch (c) {
-      case '"': out->append("\\\""); return;
-      case '\\': out->append("\\\\"); return;
-      case '\n': out->append("\\n"); return;
-      case '\r': out->append("\\r"); return;
-      case '\t': out->append("\\t"); return;
-      case '\f': out->append("\\f"); return;
-      case '\b': out->append("\\b"); return;
-      default: break;
+      case '"':
+        out->append("\\\"");
+        return;
+      case '\\':
+        out->append("\\\\");
+        return;
+      case '\n':
+        out->append("\\n");
+        return;
+      case '\r':
+        out->append("\\r");
+        return;
+      case '\t':
+        out->append("\\t");
+        return;
+      case '\f':
+        out->append("\\f");
+        return;
+      case '\b':
+        out->append("\\b");
+        return;
+      default:
+        break;
     }
     if (c >= 0x20 && (c < 0x7F || !ensure_ascii_)) return AppendChar(c, out);
     if (c == 0x7F) return AppendChar(c, out);

@@ -43,14 +43,22 @@ class TokenStream {
  private:
   static std::string Describe(const Token& token) {
     switch (token.type) {
-      case TokenType::kData: return "text";
-      case TokenType::kVariableBegin: return "'{{'";
-      case TokenType::kVariableEnd: return "'}}'";
-      case TokenType::kBlockBegin: return "'{%'";
-      case TokenType::kBlockEnd: return "'%}'";
-      case TokenType::kString: return "a string";
-      case TokenType::kEnd: return "the end of the template";
-      default: return StrCat("'", token.text, "'");
+      case TokenType::kData:
+        return "text";
+      case TokenType::kVariableBegin:
+        return "'{{'";
+      case TokenType::kVariableEnd:
+        return "'}}'";
+      case TokenType::kBlockBegin:
+        return "'{%'";
+      case TokenType::kBlockEnd:
+        return "'%}'";
+      case TokenType::kString:
+        return "a string";
+      case TokenType::kEnd:
+        return "the end of the template";
+      default:
+        return StrCat("'", token.text, "'");
     }
   }
   const std::vector<Token> tokens_;

@@ -118,9 +118,7 @@ bool IsNumeric(char32_t c) {
 }
 
 bool IsUpper(char32_t c) { return Category(c) == UTF8PROC_CATEGORY_LU; }
-bool IsLower(char32_t c) {
-  return Category(c) == UTF8PROC_CATEGORY_LL || c == 0xAA || c == 0xBA;
-}
+bool IsLower(char32_t c) { return Category(c) == UTF8PROC_CATEGORY_LL || c == 0xAA || c == 0xBA; }
 bool IsTitle(char32_t c) { return Category(c) == UTF8PROC_CATEGORY_LT; }
 
 bool IsPrintable(char32_t c) {

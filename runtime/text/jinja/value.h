@@ -1,5 +1,6 @@
-// Values of the template language. They are plain handles into the heap of one rendering (or into the compiled
-// program, for literals): copied freely, never freed one by one, immutable but for namespaces and generators.
+// Values of the template language. They are plain handles into the heap of one rendering (or into
+// the compiled program, for literals): copied freely, never freed one by one, immutable but for
+// namespaces and generators.
 #pragma once
 
 #include <cstdint>
@@ -15,15 +16,15 @@ struct ByteRange {
   size_t begin, end;
 };
 
-// Text and its provenance: the bytes inside `user` ranges came from strings of the request, all others are the
-// template's own. Every operation carries the ranges along.
+// Text and its provenance: the bytes inside `user` ranges came from strings of the request, all
+// others are the template's own. Every operation carries the ranges along.
 struct Str {
-  std::string_view bytes;             // valid UTF-8
-  size_t num_chars = 0;               // code points
-  const ByteRange* user = nullptr;    // [num_user], sorted, disjoint, never empty
+  std::string_view bytes;           // valid UTF-8
+  size_t num_chars = 0;             // code points
+  const ByteRange* user = nullptr;  // [num_user], sorted, disjoint, never empty
   size_t num_user = 0;
-  bool markup = false;                // result of the `safe` and `escape` filters
-  ByteRange whole = {0, 0};           // storage of `user` for text that is the request's as a whole
+  bool markup = false;       // result of the `safe` and `escape` filters
+  ByteRange whole = {0, 0};  // storage of `user` for text that is the request's as a whole
   bool ascii() const { return num_chars == bytes.size(); }
 };
 
@@ -37,7 +38,18 @@ class Loop;
 
 enum class Type : uint8_t {
   kMissing,  // internal: an argument that was not passed
-  kUndefined, kNone, kBool, kInt, kFloat, kString, kList, kDict, kNamespace, kLoop, kMacro, kFunction,
+  kUndefined,
+  kNone,
+  kBool,
+  kInt,
+  kFloat,
+  kString,
+  kList,
+  kDict,
+  kNamespace,
+  kLoop,
+  kMacro,
+  kFunction,
 };
 
 class Value {
@@ -45,7 +57,9 @@ class Value {
   Value() = default;
   static Value Missing() { return Value(Type::kMissing); }
   // `name`: what was looked up, for the error message; may be null.
-  static Value Undefined(const Str* name = nullptr) { return Make(Type::kUndefined, &Value::str_, name); }
+  static Value Undefined(const Str* name = nullptr) {
+    return Make(Type::kUndefined, &Value::str_, name);
+  }
   static Value None() { return Value(Type::kNone); }
   static Value Bool(bool v) { return Make(Type::kBool, &Value::bool_, v); }
   static Value Int(int64_t v) { return Make(Type::kInt, &Value::int_, v); }
@@ -70,7 +84,7 @@ class Value {
   // Each requires the matching type.
   bool boolean() const { return bool_; }
   int64_t integer() const { return type_ == Type::kBool ? int64_t{bool_} : int_; }  // kInt, kBool
-  double number() const {                                                          // is_number()
+  double number() const {                                                           // is_number()
     return type_ == Type::kFloat ? float_ : static_cast<double>(integer());
   }
   const Str& str() const { return *str_; }
@@ -108,7 +122,8 @@ class Value {
 
 using Values = std::pmr::vector<Value>;
 
-// Python's sequences and the lazy ones; they differ in printing, indexing and what they can be compared with.
+// Python's sequences and the lazy ones; they differ in printing, indexing and what they can be
+// compared with.
 enum class ListKind : uint8_t { kList, kTuple, kRange, kKeys, kValues, kItems, kGenerator };
 
 struct List {

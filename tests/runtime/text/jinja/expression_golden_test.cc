@@ -1,4 +1,5 @@
-// Small templates against the output of Jinja2 itself, as tests/golden/make_chat_golden.py recorded it.
+// Small templates against the output of Jinja2 itself, as tests/golden/make_chat_golden.py recorded
+// it.
 #include <gtest/gtest.h>
 
 #include "tests/runtime/text/jinja/jinja_testing.h"

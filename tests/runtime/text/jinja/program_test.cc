@@ -87,8 +87,9 @@ TEST(Limits, DeepSourceIsRefused) {
        {"{{ " + repeat("(", 100000) + "1" + repeat(")", 100000) + " }}",
         "{{ " + repeat("[", 100000) + repeat("]", 100000) + " }}",
         "{{ " + repeat("not ", 100000) + "1 }}", "{{ " + repeat("- ", 100000) + "1 }}",
-        "{{ " + repeat("1 if 1 else ", 50000) + "1 }}", "{{ " + repeat("a[", 100000) + " }}",
-        "{{ " + repeat("f(", 100000) + " }}", repeat("{% if 1 %}", 50000),
+        "{{ " + repeat("1 if 1 else ", 50000) + "1 }}",
+        "{{ " + repeat("a[", 100000) + "1" + repeat("]", 100000) + " }}",
+        "{{ " + repeat("f(", 100000) + repeat(")", 100000) + " }}", repeat("{% if 1 %}", 50000),
         "{% set " + repeat("(", 100000) + "x" + repeat(")", 100000) + " = 1 %}"}) {
     EXPECT_EQ(Program::Compile(source).status().code(), absl::StatusCode::kResourceExhausted)
         << source.substr(0, 20);
@@ -112,7 +113,8 @@ TEST(Limits, RequestDataAsDeepAsTheLimitIsRefused) {
 TEST(Limits, LongConversationsFit) {
   boost::json::array messages;
   for (int i = 0; i < 2000; ++i) {
-    messages.push_back({{"role", i % 2 ? "assistant" : "user"}, {"content", std::string(2000, 'x')}});
+    messages.push_back(
+        {{"role", i % 2 ? "assistant" : "user"}, {"content", std::string(2000, 'x')}});
   }
   const auto rendered = RenderSource(
       "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content']|trim + "
@@ -163,8 +165,8 @@ TEST(Errors, RenderingErrorsNameLineAndColumn) {
 }
 
 TEST(Provenance, FollowsTextThroughEveryOperation) {
-  const boost::json::object variables = {
-      {"u", "us er"}, {"l", {"a", "b"}}, {"d", {{"k", "v\n"}}}, {"w", "  x y  "}, {"n", 42}, {"g", "Grüße"}};
+  const boost::json::object variables = {{"u", "us er"},   {"l", {"a", "b"}}, {"d", {{"k", "v\n"}}},
+                                         {"w", "  x y  "}, {"n", 42},         {"g", "Grüße"}};
   const std::pair<std::string, std::string> cases[] = {
       {"a{{ u }}b", "a[us er]b"},
       {"{{ 'a' + u + 'b' }}", "a[us er]b"},
@@ -209,7 +211,8 @@ TEST(Provenance, FollowsTextThroughEveryOperation) {
       {"{% filter upper %}<s>{{ u }}{% endfilter %}", "<S>[US ER]"},
       {"{% macro m() %}<{{ caller() }}>{% endmacro %}{% call m() %}{{ u }}-{% endcall %}",
        "<[us er]->"},
-      {"{% set ns = namespace(x='') %}{% for i in l %}{% set ns.x = ns.x + '<' + i %}{% endfor %}{{ ns.x }}",
+      {"{% set ns = namespace(x='') %}{% for i in l %}{% set ns.x = ns.x + '<' + i %}{% endfor "
+       "%}{{ ns.x }}",
        "<[a]<[b]"},
       {"{{ 'yes' if u == 'us er' else 'no' }}", "yes"},
       {"{{ {'us er': '<s>'}[u] }}", "<s>"},
@@ -236,7 +239,8 @@ TEST(Program, RendersTheSameFromManyThreads) {
     return rendered.ok() ? rendered->text : std::string();
   };
   std::vector<std::string> expected, actual(4);
-  for (int i = 0; i < 4; ++i) expected.push_back(render(std::string(3, static_cast<char>('a' + i))));
+  for (int i = 0; i < 4; ++i)
+    expected.push_back(render(std::string(3, static_cast<char>('a' + i))));
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, i] {
@@ -255,9 +259,9 @@ TEST(Program, DateIsTheRequestsInUtc) {
 }
 
 TEST(Program, UnsafeAttributesAreOutOfReach) {
-  for (std::string_view source :
-       {"{{ ''.__class__ }}", "{{ ''['__class__'] }}", "{{ [].__len__ }}",
-        "{{ ''|attr('__class__') }}", "{{ '{0.__class__}'.format(1) }}", "{{ range.__globals__ }}"}) {
+  for (std::string_view source : {"{{ ''.__class__ }}", "{{ ''['__class__'] }}", "{{ [].__len__ }}",
+                                  "{{ ''|attr('__class__') }}", "{{ '{0.__class__}'.format(1) }}",
+                                  "{{ range.__globals__ }}"}) {
     EXPECT_EQ(Marked(RenderSource(source)), "") << source;
   }
   for (std::string_view source : {"{{ ''.__class__.__mro__ }}", "{{ [].append(1) }}",
