@@ -43,9 +43,11 @@ std::unique_ptr<Backend> MakeBackend(std::string_view name) {
 // A model on a backend with its KV cache.
 class Running {
  public:
-  Running(const std::string& path, std::string_view backend, DType kv_dtype = DType::kF32)
+  Running(const std::string& path, std::string_view backend, DType kv_dtype = DType::kF32,
+          void (*change)(DecoderSpec*) = nullptr)
       : files_(OpenModelFiles(path)), backend_(MakeBackend(backend)) {
     TRIREME_CHECK(files_.ok());
+    if (change != nullptr) change(&files_->spec);
     auto decoder = Decoder::Load(files_->spec, *files_->checkpoint, *backend_, kLimits, nullptr);
     TRIREME_CHECK(decoder.ok());
     decoder_ = *std::move(decoder);
@@ -123,6 +125,33 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) {
       return std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
     });
+
+// What families other than Llama set.
+TEST(Options, EachChangesTheLogitsAsTheOracleSays) {
+  void (*const changes[])(DecoderSpec*) = {
+      [](DecoderSpec* spec) { spec->attention_scale = 0.7f; },
+      [](DecoderSpec* spec) { spec->attention_soft_cap = 0.5f; },
+      [](DecoderSpec* spec) { spec->embedding_scale = 3.0f; },
+      [](DecoderSpec* spec) { spec->logit_scale = 0.25f; },
+      [](DecoderSpec* spec) { spec->sliding_window = 5; },
+      [](DecoderSpec* spec) { spec->rope.rotary_dim = 8; },
+      [](DecoderSpec* spec) { spec->rope.interleaved = true; },
+      [](DecoderSpec* spec) { spec->activation = Activation::kGeluTanh; },
+      [](DecoderSpec* spec) { spec->activation = Activation::kGelu; },
+  };
+  fakes::TempDirectory directory;
+  fakes::WriteTinyHuggingFaceModel({}, directory.path());
+  const std::vector<TokenId> tokens = SomeTokens(20, 5);
+  const Logits plain = Running(directory.path(), "cpu").Prompt(tokens);
+  for (size_t i = 0; i < std::size(changes); ++i) {
+    Running running(directory.path(), "cpu", DType::kF32, changes[i]);
+    const std::vector<float> actual = running.Prompt(tokens).back();
+    const ModelFiles& files = running.files();
+    const auto expected = fakes::ReferenceLogits(files.spec, *files.checkpoint, tokens).back();
+    EXPECT_LT(RelativeError(actual, expected, actual.size()), 1e-4) << "change " << i;
+    EXPECT_GT(RelativeError(actual, plain.back(), actual.size()), 1e-4) << "change " << i;
+  }
+}
 
 class QuantisedGguf : public testing::TestWithParam<DType> {};
 
