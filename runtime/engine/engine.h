@@ -16,7 +16,9 @@
 
 namespace trireme {
 
-namespace internal { struct StreamState; }
+namespace internal {
+class StreamState;
+}
 
 // The reader's end of one request. Move-only; destruction cancels within two steps. Used by one thread at a time.
 class RequestStream {
@@ -28,10 +30,12 @@ class RequestStream {
   RequestId id() const;
   // Everything that has arrived since the last call, merged into one event; nullopt when nothing has.
   std::optional<StreamEvent> TryNext();
-  // Blocks until TryNext has something or the deadline has passed (DEADLINE_EXCEEDED).
+  // Blocks until TryNext has something, the deadline has passed (DEADLINE_EXCEEDED) or, after the last event, not at all
+  // (OUT_OF_RANGE).
   absl::StatusOr<StreamEvent> Next(absl::Time deadline);
   // Calls `ready` exactly once, when TryNext has something: at once if it has already, else from the engine thread.
-  // `ready` must only post to its own executor. One outstanding call at a time; destruction drops it.
+  // `ready` must not block: it posts to its own executor. A second call replaces the first. Destruction drops it: once
+  // the destructor has returned, `ready` neither runs nor will run.
   void NotifyWhenReady(absl::AnyInvocable<void()> ready);
   void Cancel();  // idempotent; the stream still delivers its final event (kCancelled)
 
@@ -45,14 +49,16 @@ struct EngineOptions {
   SchedulerOptions scheduler;
   RequestLimits limits;
   size_t max_inbox = 4096;              // requests handed over but not yet seen by the engine thread
-  int max_unread_tokens = 4096;         // a stream with more is paused until it is read down to half
+  int max_unread_tokens = 4096;         // a stream with more is paused until its reader takes them
   absl::Duration slow_reader_timeout = absl::Seconds(30);  // paused that long: cancelled
+  uint64_t seed = 0;                    // of the seeds of requests that bring none; 0: from the operating system
 };
 
 struct EngineStats {
   SchedulerStats scheduler;
   uint64_t submitted = 0, refused = 0, finished_stop = 0, finished_length = 0, cancelled = 0, failed = 0;
   bool draining = false;
+  bool device_lost = false;  // the executor failed: nothing is accepted until the process is replaced
 };
 
 // What the engine tells the metrics about each finished request. Times are engine-clock.
@@ -81,14 +87,17 @@ class Engine {
   ~Engine();
 
   // Never blocks. INVALID_ARGUMENT from the validator; RESOURCE_EXHAUSTED (code "overloaded") when the queue is full;
-  // UNAVAILABLE while draining.
+  // UNAVAILABLE while draining and once the device is lost.
   absl::StatusOr<RequestStream> Submit(GenerateRequest request);
 
   // Refuses new requests, lets running ones finish until `deadline`, then fails them (UNAVAILABLE). Blocks.
   void Drain(absl::Time deadline);
   bool draining() const;
   EngineStats stats() const;
+  // limits.max_context_tokens is at most what the KV cache can hold.
   const EngineOptions& options() const;
+  // For tests that move a ManualClock: the engine thread looks at the clock again.
+  void Poke();
   // For tests: waits until nothing is queued or running, then checks the scheduler's invariants.
   void WaitIdleAndCheck();
 

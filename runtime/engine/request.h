@@ -13,6 +13,15 @@
 
 namespace trireme {
 
+// Limits of one request. Those of a whole door request (n, stop strings, batches) are in server/node/generation.h.
+inline constexpr float kMaxTemperature = 2.0f;
+inline constexpr float kMaxRepetitionPenalty = 10.0f;
+inline constexpr int kMaxLogprobs = 20;
+inline constexpr size_t kMaxLogitBias = 1024;
+inline constexpr size_t kMaxStopTokenIds = 128;
+inline constexpr int kMaxPriority = 1000;      // and down to the negative of it
+inline constexpr size_t kMaxNameBytes = 256;   // external_id, tenant
+
 struct SamplingParams {
   float temperature = 1.0f;        // [0, 2]; 0: greedy
   float top_p = 1.0f;              // (0, 1]
@@ -37,7 +46,7 @@ struct GenerateRequest {
   bool ignore_eos = false;
   std::vector<TokenId> stop_token_ids;
   std::string tenant;              // empty: the anonymous tenant
-  int priority = 0;
+  int priority = 0;                // higher runs first
   absl::Time deadline = absl::InfiniteFuture();
 };
 
@@ -48,8 +57,9 @@ struct RequestLimits {
   std::vector<TokenId> eos_ids;
 };
 
-// The one validator. INVALID_ARGUMENT with param and code (see WIRE facts: context_length_exceeded ...). Called by
-// Engine::Submit; doors may call it earlier to answer sooner.
+// The one validator. INVALID_ARGUMENT with param (as the OpenAI wire names the field) and code
+// (context_length_exceeded, integer_below_min_value ...). Called by Engine::Submit; doors may call it earlier to answer
+// sooner.
 absl::Status ValidateRequest(const GenerateRequest& request, const RequestLimits& limits);
 
 // One delivery to the reader of a stream; see RequestStream.

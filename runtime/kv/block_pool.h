@@ -1,15 +1,14 @@
 // Who holds which KV block: ids only, never memory.
 //
-// Every block is in exactly one state: free, cached (content known, no holder, evictable in LRU order) or held (one or
-// more sequences). A full block has a content hash: SHA-256 over (parent hash, salt, token ids of the block), a chain,
-// so that equal hashes mean equal whole prefixes. Blocks of different tenants carry different salts and never match.
-// Source: the automatic prefix caching of vLLM (block hash chain), PagedAttention (Kwon et al., 2023).
+// Every block is in exactly one state: free, cached (content known, no holder, evictable in LRU
+// order) or held (one or more sequences). A full block has a content hash: SHA-256 over (parent
+// hash, salt, token ids of the block), a chain, so that equal hashes mean equal whole prefixes.
+// Blocks of different tenants carry different salts and never match. Source: the automatic prefix
+// caching of vLLM (block hash chain), PagedAttention (Kwon et al., 2023).
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <list>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -21,42 +20,75 @@ namespace trireme {
 
 using BlockHash = std::array<uint8_t, 32>;  // SHA-256
 
-// Hash of a full block following `parent` (the hash of the block before it, or RootHash(salt) for the first).
+// Hash of a full block following `parent` (the hash of the block before it, or RootHash(salt) for
+// the first).
 BlockHash RootHash(std::string_view salt);
 BlockHash ChainHash(const BlockHash& parent, absl::Span<const TokenId> block_tokens);
 
-// Engine thread only. No operation scans the pool: all are O(blocks touched).
+// Engine thread only. No operation scans the pool (but DropCache and CheckInvariants): all are
+// O(blocks touched), and none allocates memory after construction.
 class BlockPool {
  public:
+  // Both > 0.
   BlockPool(int num_blocks, int block_size);
 
-  int num_blocks() const;
-  int block_size() const;
+  int num_blocks() const { return static_cast<int>(blocks_.size()) - 1; }
+  int block_size() const { return block_size_; }
   // Blocks that can be had now: free + cached.
-  int num_available() const;
-  int num_held() const;
-  int num_cached() const;
+  int num_available() const { return num_blocks() - num_held_; }
+  int num_held() const { return num_held_; }
+  int num_cached() const { return num_cached_; }
 
-  // Takes a reference on the longest run of cached or held blocks whose hashes equal the first hashes of the chain.
-  // Appends their ids to `blocks`; returns how many matched.
+  // Takes a reference on the longest run of cached or held blocks whose hashes equal the first
+  // hashes of the chain. Appends their ids to `blocks`; returns how many matched.
   int AcquirePrefix(absl::Span<const BlockHash> chain, std::vector<BlockId>* blocks);
   // Takes `count` blocks (evicting cached ones, oldest first) and appends them; all or nothing.
   bool Grow(int count, std::vector<BlockId>* blocks);
-  // Declares the content of a held, full block. If the hash is known already for another block, the older stays the
-  // one that is found. `block` remains held.
+  // Declares the content of a held, full block. If the hash is known already for another block, the
+  // older stays the one that is found. `block` remains held.
   void Publish(BlockId block, const BlockHash& hash);
-  // Drops one reference on each; at zero a published block becomes cached, another becomes free. The last block of the
-  // list becomes the first to be evicted, so that prefixes outlive their tails.
+  // Forgets the content of a held block: nobody will find it any more (it may hold bad values).
+  // Holders keep it.
+  void Retract(BlockId block);
+  // Drops one reference on each; at zero a published block becomes cached, another becomes free.
+  // The last block of the list becomes the first to be evicted, so that prefixes outlive their
+  // tails.
   void Release(absl::Span<const BlockId> blocks);
-  // Forgets all cached content (weights reloaded, tests).
+  // Forgets all cached content, that of held blocks too (weights reloaded, tests).
   void DropCache();
 
-  // free + cached + held == total, reference counts positive, index consistent. For tests and idle moments. Aborts.
+  // free + cached + held == total, reference counts positive, index consistent. For tests and idle
+  // moments. Aborts.
   void CheckInvariants() const;
 
  private:
-  struct Block;
-  // ... (implementation's choice)
+  // Free:   ref_count == 0, not published; chained through `next` from free_head_.
+  // Cached: ref_count == 0, published; in the circular LRU list through prev/next.
+  // Held:   ref_count > 0; in no list.
+  // published <=> index_[hash] is this block.
+  struct Block {
+    int ref_count = 0;
+    bool published = false;
+    BlockId prev = -1, next = -1;
+    BlockHash hash;
+  };
+  // SHA-256 output is uniform already; any eight bytes of it are a hash.
+  struct TruncateHash {
+    size_t operator()(const BlockHash& hash) const;
+  };
+
+  BlockId TakeFreeOrOldest();
+  void PushFree(BlockId block);
+  void PushNewest(BlockId block);
+  void Unlink(BlockId block);
+  BlockId lru() const { return num_blocks(); }  // sentinel: next is the oldest, prev the newest
+
+  const int block_size_;
+  std::vector<Block> blocks_;  // [num_blocks + 1]; the last is the sentinel of the LRU list
+  BlockId free_head_ = -1;
+  int num_held_ = 0;
+  int num_cached_ = 0;
+  absl::flat_hash_map<BlockHash, BlockId, TruncateHash> index_;  // published blocks
 };
 
 }  // namespace trireme

@@ -1,74 +1,154 @@
-// Decides what runs next. A deterministic state machine: no threads, no wall clock, no memory, no text.
+// Decides what runs next. A deterministic state machine: no threads, no wall clock, no memory, no
+// text.
 //
-//   Admit -> waiting --(blocks available, budget)--> running --(stop, length, error)--> finished
-//                ^------------- preempt (blocks released, recomputed later) ----'
+//   Admit -> waiting --(blocks, slot, budget)--> running --(stop, length, cancel, deadline,
+//   error)--> finished
+//               ^--- preempt (blocks released, tokens kept and recomputed) ---'
 //
-// A step costs O(rows in the batch): waiting sequences are kept in ordered queues, never scanned. Deadlines of waiting
-// sequences live in a heap.
+// Order. All sequences stand in one order of seniority: higher priority first, then first come
+// first served. A step serves them in this order; nothing overtakes a waiting sequence that does
+// not fit yet. Every running sequence that only needs its next token gets it; what is left of
+// max_step_tokens goes to prefill chunks.
+//
+// Blocks. A waiting sequence is taken up when all its known tokens fit into what is available, less
+// what the senior running ones still need for theirs, less a small watermark (which keeps it from
+// being preempted at once). When a running sequence finds no block, others are preempted: paused
+// ones first (they gain nothing from their blocks now), then the least senior. A waiting sequence
+// may preempt paused ones and those of strictly lower priority, and only when that makes it fit; so
+// equals never push each other out and back.
+//
+// Progress. A sequence alone always fits (Admit sees to that). Let T be the most senior sequence
+// that is not paused. Running, T is never preempted (victims are paused, junior to the one who
+// asks, or of lower priority than a waiting one), it can take the blocks of all others, and a step
+// always has a token left for a prefill: T advances every step. Waiting, T is the front of the
+// queue and nothing else is taken up; it can take the place of everything but running sequences of
+// its own priority (they got ahead while T was paused); the most senior of these advances every
+// step for the same reasons, so they end, and T is taken up. So T ends after finitely many steps,
+// and by induction everything does, unless more important requests never cease to arrive: priority
+// is strict. A step that has work computes at least one token; there is no state in which the
+// engine would spin.
+//
+// A step costs O(rows of the batch + tokens it touches): the waiting queue is never scanned.
 #pragma once
 
 #include <memory>
+#include <set>
+#include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "runtime/base/clock.h"
 #include "runtime/kv/block_pool.h"
 #include "runtime/scheduler/step_plan.h"
+#include "runtime/scheduler/waiting_queue.h"
 
 namespace trireme {
 
 struct SchedulerOptions {
   int block_size = 16;
-  int num_blocks = 0;                   // KV budget; set from memory by the engine
-  int max_context_tokens = 0;           // prompt + generated of one sequence
-  int max_running = 256;                // sequences with KV blocks
-  int max_step_tokens = 2048;           // tokens of one step, decode and prefill together
-  int max_prefill_chunk = 512;          // tokens of one sequence's prefill in one step
-  int max_waiting_requests = 1024;      // bounded queue: by requests ...
+  int num_blocks = 0;  // KV budget; set from memory by the engine
+  int max_context_tokens =
+      0;                  // prompt + generated of one sequence; effectively at most the KV budget
+  int max_running = 256;  // sequences with KV blocks; effectively fewer than max_step_tokens
+  int max_step_tokens = 2048;                   // tokens of one step, decode and prefill together
+  int max_prefill_chunk = 512;                  // tokens of one sequence's prefill in one step
+  int max_waiting_requests = 1024;              // bounded queue: by requests ...
   int64_t max_waiting_prompt_tokens = 1 << 20;  // ... and by prompt tokens
   bool prefix_cache = true;
 };
 
 struct SchedulerStats {
-  int running = 0, waiting = 0;
+  int running = 0, waiting = 0;  // preempted and paused ones included
   int blocks_total = 0, blocks_held = 0, blocks_cached = 0;
   int64_t waiting_prompt_tokens = 0;
   uint64_t steps = 0, preemptions = 0, prompt_tokens = 0, generated_tokens = 0;
-  uint64_t prefix_queries_tokens = 0, prefix_hit_tokens = 0;
+  uint64_t prefix_queries_tokens = 0,
+           prefix_hit_tokens = 0;  // at first scheduling, not after preemption
+  uint64_t queue_comparisons = 0;  // work done to keep the waiting queue in order
 };
 
+// Engine thread only.
 class Scheduler {
  public:
-  // `clock` must outlive the scheduler.
+  // All sizes of `options` > 0. `clock` must outlive the scheduler.
   Scheduler(const SchedulerOptions& options, const Clock* clock);
   ~Scheduler();
 
-  // Takes a sequence in state "new" (tokens = prompt). RESOURCE_EXHAUSTED (queue full; code "overloaded"),
-  // INVALID_ARGUMENT (cannot ever fit: code "context_length_exceeded"). Nothing is kept on error.
+  // Takes a sequence in state "new" (tokens = prompt, not empty; id not in use). RESOURCE_EXHAUSTED
+  // (queue full; code "overloaded"), INVALID_ARGUMENT (cannot ever fit: code
+  // "context_length_exceeded"). Nothing is kept on error.
   absl::Status Admit(std::unique_ptr<Sequence> sequence);
 
-  // The next step; empty rows: nothing to do now. At most one plan is outstanding.
+  // The next step. Empty rows: nothing to do now (HasWork is false). A plan with rows is
+  // outstanding until Commit; at most one is. Deadlines expire here: call it when NextDeadline has
+  // passed even without work.
   StepPlan Plan();
 
-  // Applies the results of the outstanding plan. Sequences cancelled meanwhile yield no further tokens.
+  // Applies the results of the outstanding plan (an empty one: no effect). Sequences cancelled
+  // meanwhile yield their last event and no further tokens.
   std::vector<SequenceEvent> Commit(const StepPlan& plan, StepResult result);
 
-  // Events that no step produced: cancellations, expired deadlines, failures. Call after Plan and after Commit.
+  // Events that no step produced: cancellations, expired deadlines, failures. Call after Plan and
+  // after Commit.
   std::vector<SequenceEvent> TakeEvents();
 
-  void Cancel(RequestId id);            // idempotent; unknown ids are ignored
+  // Blocks are released at once, or at Commit when the outstanding plan has a row of the sequence.
+  // Idempotent; unknown ids are ignored.
+  void Cancel(RequestId id);
+  // A paused sequence gets no rows; its blocks are the first to be taken when they run short.
+  // Unknown ids are ignored.
   void SetPaused(RequestId id, bool paused);
-  void FailAll(const absl::Status& error);  // every sequence gets kError (executor lost, drain deadline)
+  // Every sequence gets kError (executor lost, drain deadline); cached content is forgotten. An
+  // outstanding plan is abandoned: nothing may be computing it any more, and it must not be
+  // committed.
+  void FailAll(const absl::Status& error);
 
-  bool HasWork() const;                 // something is waiting or running (paused ones do not count)
+  bool HasWork() const;  // something is waiting or running (paused ones do not count)
   // Earliest deadline of any sequence, InfiniteFuture when none: until when the engine may sleep.
   absl::Time NextDeadline() const;
   SchedulerStats stats() const;
-  void CheckInvariants() const;         // aborts
+  void CheckInvariants() const;  // aborts
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  struct Pass;  // one call of Plan
+
+  int BlocksFor(int num_tokens) const;
+  LiveSequence* Find(RequestId id);
+
+  // Planning (scheduler_plan.cc).
+  void ExpireDeadlines();
+  bool Continue(LiveSequence* live, Pass* pass);
+  bool TakeUp(LiveSequence* live, Pass* pass);
+  bool MakeRoom(LiveSequence* live, const Pass& pass);
+  bool HoldPrefix(LiveSequence* live, const Pass& pass);
+  int SpareBlocks(const Pass& pass) const;
+  bool Reserve(LiveSequence* live, int num_tokens);
+  void AddRow(LiveSequence* live, int num_tokens, std::vector<StepRow>* rows);
+  void Preempt(LiveSequence* victim);
+
+  // Ending and committing (scheduler.cc).
+  void ExtendHashes(Sequence* sequence);
+  void ApplyRow(LiveSequence* live, const StepRow& row, RowResult* result, SequenceEvent* event);
+  void AcceptToken(LiveSequence* live, SampledToken token, SequenceEvent* event);
+  void PublishFullBlocks(Sequence* sequence, int first_block);
+  void End(LiveSequence* live, FinishReason reason, absl::Status error);
+  void Remove(LiveSequence* live);
+
+  const SchedulerOptions options_;  // with the effective limits
+  const Clock* const clock_;
+  const int watermark_blocks_;
+
+  BlockPool pool_;
+  absl::flat_hash_map<RequestId, std::unique_ptr<LiveSequence>> live_;  // all that have not ended
+  WaitingQueue waiting_;
+  std::vector<LiveSequence*> running_;                    // most senior first; at most max_running
+  std::set<std::pair<absl::Time, RequestId>> deadlines_;  // finite ones of live_
+  std::vector<SequenceEvent> events_;                     // for TakeEvents
+  uint64_t next_ticket_ = 1;
+  uint64_t num_passes_ = 0;
+  bool plan_outstanding_ = false;
+  SchedulerStats stats_;  // the counters; the gauges are read off when asked for
 };
 
 }  // namespace trireme

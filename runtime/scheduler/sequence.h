@@ -1,4 +1,5 @@
-// One sequence on its way through the engine: its tokens, its KV blocks, and how far it has been computed.
+// One sequence on its way through the engine: its tokens, its KV blocks, and how far it has been
+// computed.
 #pragma once
 
 #include <string>
@@ -14,16 +15,16 @@ enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kDeadline
 
 // What the scheduler needs to know of a request; sampling itself is not its business.
 struct SequenceLimits {
-  int max_tokens = 0;               // generated tokens, >= 0 (0: prefill only, for prompt logprobs)
-  int min_tokens = 0;               // stop ids are ignored before this many
-  std::vector<TokenId> stop_ids;    // includes the model's eos ids unless ignore_eos
+  int max_tokens = 0;  // generated tokens, >= 0 (0: prefill only, for prompt logprobs)
+  int min_tokens = 0;  // stop ids are ordinary tokens until this many have been generated
+  std::vector<TokenId> stop_ids;  // includes the model's eos ids unless ignore_eos
 };
 
 struct Sequence {
   // Constant after Admit.
   RequestId id = 0;
-  std::string tenant;               // salt of the prefix cache and key of fairness
-  int priority = 0;                 // higher runs first
+  std::string tenant;  // salt of the prefix cache and key of fairness
+  int priority = 0;    // higher runs first
   absl::Time deadline = absl::InfiniteFuture();
   absl::Time arrival;
   int num_prompt_tokens = 0;
@@ -31,13 +32,13 @@ struct Sequence {
   bool want_prompt_logits = false;  // logits of every prompt position: no prefix-cache reads
 
   // State; scheduler only.
-  std::vector<TokenId> tokens;      // prompt, then generated
-  int num_computed = 0;             // tokens whose K and V are in the cache, [0, tokens.size())
-  int num_cached_prompt = 0;        // of them, found in the prefix cache at first admission
-  std::vector<BlockId> blocks;      // ceil(num_computed-to-be / block_size) entries while running
-  std::vector<BlockHash> hashes;    // of the full blocks of `tokens`, computed once
+  std::vector<TokenId> tokens;    // prompt, then generated
+  int num_computed = 0;           // tokens whose K and V are in the cache, [0, tokens.size())
+  int num_cached_prompt = 0;      // of them, found in the prefix cache at first admission
+  std::vector<BlockId> blocks;    // ceil(num_computed-to-be / block_size) entries while running
+  std::vector<BlockHash> hashes;  // of the full blocks of `tokens`, computed once
   int num_preemptions = 0;
-  bool paused = false;              // its reader is slow: keeps its blocks, gets no rows
+  bool paused = false;  // its reader is slow: keeps its blocks, gets no rows
 
   int num_generated() const { return static_cast<int>(tokens.size()) - num_prompt_tokens; }
 };

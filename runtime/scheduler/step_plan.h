@@ -8,8 +8,8 @@
 
 namespace trireme {
 
-// A run of consecutive tokens of one sequence. Decode: one token, sampled. Prefill chunk: many tokens; sampled only if
-// it reaches the end of what is known.
+// A run of consecutive tokens of one sequence. Decode: one token, sampled. Prefill chunk: many
+// tokens; sampled only if it reaches the end of what is known.
 struct StepRow {
   const Sequence* sequence = nullptr;  // valid until Commit of this plan
   int first_token = 0;                 // index into sequence->tokens of the first token to compute
@@ -18,27 +18,29 @@ struct StepRow {
 };
 
 struct StepPlan {
-  uint64_t step = 0;                // counts from 1
-  std::vector<StepRow> rows;        // decode rows first, then prefill chunks
-  int num_tokens = 0;               // sum over rows; <= SchedulerOptions::max_step_tokens
+  uint64_t step = 0;          // counts from 1; 0 when there are no rows
+  std::vector<StepRow> rows;  // decode rows first, then prefill chunks
+  int num_tokens = 0;         // sum over rows; <= SchedulerOptions::max_step_tokens
   int num_decode_rows = 0;
 };
 
 struct TokenLogprob {
   TokenId id = 0;
-  float logprob = 0;  // natural log, of the distribution before temperature and filters (as OpenAI does)
+  float logprob =
+      0;  // natural log, of the distribution before temperature and filters (as OpenAI does)
 };
 struct SampledToken {
   TokenId id = 0;
-  float logprob = 0;                  // of `id`; only filled when asked for
-  std::vector<TokenLogprob> top;      // best first, as many as asked for
+  float logprob = 0;              // of `id`; only filled when asked for
+  std::vector<TokenLogprob> top;  // best first, as many as asked for
 };
 
 // One entry per row of the plan, in order.
 struct RowResult {
-  absl::Status status;                       // not OK: this sequence fails alone (NaN logits ...)
-  SampledToken token;                        // valid when the row's `sample` is set
-  std::vector<SampledToken> prompt_logprobs;  // for want_prompt_logits: of tokens first_token+1 .. first_token+num_tokens
+  absl::Status status;  // not OK: this sequence fails alone (NaN logits ...)
+  SampledToken token;   // valid when the row's `sample` is set
+  std::vector<SampledToken>
+      prompt_logprobs;  // for want_prompt_logits: of tokens first_token+1 .. first_token+num_tokens
 };
 struct StepResult {
   std::vector<RowResult> rows;
@@ -49,10 +51,12 @@ struct SequenceEvent {
   RequestId id = 0;
   std::vector<SampledToken> prompt_logprobs;  // in prompt order; a chunk at a time
   bool has_token = false;
-  SampledToken token;
-  FinishReason finish = FinishReason::kNone;  // not kNone: the last event of this sequence; blocks are released
-  absl::Status error;                         // for kError, kDeadline
-  int num_cached_prompt_tokens = 0;           // valid with the first token
+  SampledToken token;  // at kStop: the stop id itself
+  FinishReason finish =
+      FinishReason::kNone;  // not kNone: the last event of this sequence; blocks are released
+  absl::Status error;       // for kError, kDeadline
+  int num_cached_prompt_tokens = 0;  // valid with the first token
+  int num_preemptions = 0;           // so far
 };
 
 }  // namespace trireme

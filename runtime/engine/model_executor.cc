@@ -1,0 +1,155 @@
+#include "runtime/engine/model_executor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/base/check.h"
+#include "runtime/base/status.h"
+
+namespace trireme {
+namespace {
+
+// Logprobs of prompt tokens come from the logits of the token before.
+bool WantsPromptLogprob(const Sequence& sequence, int token) {
+  return sequence.want_prompt_logits && token + 1 < sequence.num_prompt_tokens;
+}
+
+bool WantsSample(const StepRow& row, int token) {
+  return row.sample && token == row.first_token + row.num_tokens - 1;
+}
+
+size_t NumPromptLogprobs(const StepRow& row) {
+  if (!row.sequence->want_prompt_logits) return 0;
+  const int end = std::min(row.first_token + row.num_tokens, row.sequence->num_prompt_tokens - 1);
+  return static_cast<size_t>(std::max(end - row.first_token, 0));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ModelExecutor>> ModelExecutor::Create(
+    std::unique_ptr<const Decoder> decoder, std::unique_ptr<const KvStorage> kv, Backend* backend) {
+  const DecoderLimits& limits = decoder->limits();
+  TRIREME_CHECK(limits.max_step_tokens > 0 && limits.max_logit_tokens > 0);
+  absl::StatusOr<std::unique_ptr<Buffer>> logits =
+      backend->Allocate(sizeof(float) * static_cast<size_t>(limits.max_logit_tokens) *
+                        static_cast<size_t>(decoder->spec().vocab_size));
+  if (!logits.ok()) return Annotate(logits.status(), "logits");
+  return std::unique_ptr<ModelExecutor>(
+      new ModelExecutor(std::move(decoder), std::move(kv), backend, *std::move(logits)));
+}
+
+ModelExecutor::ModelExecutor(std::unique_ptr<const Decoder> decoder,
+                             std::unique_ptr<const KvStorage> kv, Backend* backend,
+                             std::unique_ptr<Buffer> logits)
+    : decoder_(std::move(decoder)),
+      kv_(std::move(kv)),
+      backend_(backend),
+      logits_(std::move(logits)) {}
+
+void ModelExecutor::Open(RequestId id, const GenerateRequest& request) {
+  const SamplingParams& sampling = request.sampling;
+  samplers_.emplace(id, SamplerState::Create(sampling, request.prompt, decoder_->spec().vocab_size,
+                                             sampling.seed.value_or(0)));
+}
+
+void ModelExecutor::Close(RequestId id) { samplers_.erase(id); }
+
+void ModelExecutor::Submit(const StepPlan& plan) {
+  TRIREME_CHECK(plan_ == nullptr);
+  plan_ = &plan;
+}
+
+absl::StatusOr<StepResult> ModelExecutor::Collect() {
+  TRIREME_CHECK(plan_ != nullptr);
+  const StepPlan& plan = *std::exchange(plan_, nullptr);
+  StepResult result;
+  result.rows.resize(plan.rows.size());
+  next_row_ = 0;
+  next_offset_ = 0;
+  while (next_row_ < plan.rows.size()) {
+    FillBatch(plan, &result);
+    if (tokens_.empty()) break;  // only rows that had failed before
+    RunBatch();
+    auto* logits = static_cast<float*>(logits_->data());
+    backend_->ParallelFor(static_cast<int>(logit_rows_.size()), [&](int i) {
+      LogitRow& logit_row = logit_rows_[static_cast<size_t>(i)];
+      UseLogits(plan.rows[static_cast<size_t>(logit_row.row)],
+                logits + static_cast<int64_t>(i) * decoder_->spec().vocab_size, &logit_row);
+    });
+    for (LogitRow& logit_row : logit_rows_) {
+      result.rows[static_cast<size_t>(logit_row.row)].status.Update(std::move(logit_row.status));
+    }
+  }
+  return result;
+}
+
+// Takes as much of the plan, from where the last batch ended, as the decoder can compute at once.
+void ModelExecutor::FillBatch(const StepPlan& plan, StepResult* result) {
+  tokens_.clear();
+  slices_.clear();
+  logit_tokens_.clear();
+  logit_rows_.clear();
+  while (next_row_ < plan.rows.size() && AddPiece(plan.rows[next_row_], &result->rows[next_row_])) {
+    ++next_row_;
+    next_offset_ = 0;
+  }
+}
+
+// Adds what is left of a row, or as much of it as the batch has room for: then false.
+bool ModelExecutor::AddPiece(const StepRow& row, RowResult* result) {
+  const DecoderLimits& limits = decoder_->limits();
+  const Sequence& sequence = *row.sequence;
+  absl::StatusOr<SamplerState>& sampler = samplers_.at(sequence.id);
+  if (!sampler.ok()) {
+    result->status = sampler.status();
+    return true;
+  }
+  result->prompt_logprobs.resize(NumPromptLogprobs(row));
+  const int first = row.first_token + next_offset_;
+  const int first_in_batch = static_cast<int>(tokens_.size());
+  while (next_offset_ < row.num_tokens &&
+         tokens_.size() < static_cast<size_t>(limits.max_step_tokens)) {
+    const int token = row.first_token + next_offset_;
+    const bool sample = WantsSample(row, token);
+    if (sample || WantsPromptLogprob(sequence, token)) {
+      if (logit_rows_.size() == static_cast<size_t>(limits.max_logit_tokens)) break;
+      SampledToken* out =
+          sample ? &result->token : &result->prompt_logprobs[static_cast<size_t>(next_offset_)];
+      logit_tokens_.push_back(static_cast<int32_t>(tokens_.size()));
+      logit_rows_.push_back({static_cast<int>(next_row_), token, &*sampler, out});
+    }
+    tokens_.push_back(sequence.tokens[static_cast<size_t>(token)]);
+    ++next_offset_;
+  }
+  const int num_tokens = static_cast<int>(tokens_.size()) - first_in_batch;
+  if (num_tokens > 0) slices_.push_back({first_in_batch, num_tokens, first, sequence.blocks});
+  return next_offset_ == row.num_tokens;
+}
+
+void ModelExecutor::RunBatch() {
+  const Tensor logits = {logits_->data(), DType::kF32, static_cast<int64_t>(logit_tokens_.size()),
+                         decoder_->spec().vocab_size};
+  decoder_->Forward({tokens_, slices_, logit_tokens_}, *kv_, *backend_, logits);
+  backend_->Synchronize();
+}
+
+// Any thread of the backend.
+void ModelExecutor::UseLogits(const StepRow& row, float* logits, LogitRow* logit_row) const {
+  thread_local Sampler sampler;  // for its scratch memory
+  const Sequence& sequence = *row.sequence;
+  const auto vocab = static_cast<size_t>(decoder_->spec().vocab_size);
+  SamplerState& state = *logit_row->sampler_state;
+  if (!WantsSample(row, logit_row->token)) {
+    logit_row->status = sampler.LogprobsOf(
+        {logits, vocab}, sequence.tokens[static_cast<size_t>(logit_row->token) + 1],
+        state.params().logprobs.value_or(0), logit_row->out);
+    return;
+  }
+  const int position = sequence.num_generated();
+  absl::Span<const TokenId> banned;
+  if (position < sequence.limits.min_tokens) banned = sequence.limits.stop_ids;
+  logit_row->status = sampler.Sample(state, {logits, vocab}, static_cast<uint64_t>(position),
+                                     banned, logit_row->out);
+}
+
+}  // namespace trireme

@@ -1,0 +1,70 @@
+// The executor of one rank: turns a step plan into forward passes of a decoder, and logits into
+// tokens.
+//
+// A step normally is one forward pass. It becomes several when it holds more tokens, or wants more
+// rows of logits, than the decoder has memory for (prompt logprobs want one row per prompt token):
+// rows are then computed piece after piece. Batch invariance makes this invisible in the results.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/container/node_hash_map.h"
+#include "runtime/engine/executor.h"
+#include "runtime/engine/sampler.h"
+#include "runtime/model/decoder.h"
+#include "runtime/model/kv_storage.h"
+
+namespace trireme {
+
+class ModelExecutor final : public Executor {
+ public:
+  // Allocates the logits: [decoder->limits().max_logit_tokens, vocab_size] F32, read by the host.
+  // RESOURCE_EXHAUSTED when the backend has not got that much. `backend` outlives the executor and
+  // is used by the engine thread only.
+  static absl::StatusOr<std::unique_ptr<ModelExecutor>> Create(
+      std::unique_ptr<const Decoder> decoder, std::unique_ptr<const KvStorage> kv,
+      Backend* backend);
+
+  void Open(RequestId id, const GenerateRequest& request) override;
+  void Close(RequestId id) override;
+  void Submit(const StepPlan& plan) override;
+  absl::StatusOr<StepResult> Collect() override;
+
+ private:
+  // One row of logits, and what becomes of it.
+  struct LogitRow {
+    int row;    // of the plan
+    int token;  // index into the sequence's tokens of the one that was computed
+    SamplerState* sampler_state;
+    SampledToken* out;
+    absl::Status status;
+  };
+
+  ModelExecutor(std::unique_ptr<const Decoder> decoder, std::unique_ptr<const KvStorage> kv,
+                Backend* backend, std::unique_ptr<Buffer> logits);
+  void FillBatch(const StepPlan& plan, StepResult* result);
+  bool AddPiece(const StepRow& row, RowResult* result);
+  void RunBatch();
+  void UseLogits(const StepRow& row, float* logits, LogitRow* logit_row) const;
+
+  // Constant after construction.
+  const std::unique_ptr<const Decoder> decoder_;
+  const std::unique_ptr<const KvStorage> kv_;
+  Backend* const backend_;
+  const std::unique_ptr<Buffer> logits_;  // [max_logit_tokens, vocab_size]
+
+  // A request whose sampler could not be made fails at its first token.
+  absl::node_hash_map<RequestId, absl::StatusOr<SamplerState>> samplers_;
+  const StepPlan* plan_ = nullptr;  // between Submit and Collect
+
+  // How far the plan has been put into batches, and the current batch. Kept for their memory.
+  size_t next_row_ = 0;
+  int next_offset_ = 0;  // first token of that row that is still to be computed
+  std::vector<TokenId> tokens_;
+  std::vector<SequenceSlice> slices_;
+  std::vector<int32_t> logit_tokens_;
+  std::vector<LogitRow> logit_rows_;  // as many as logit_tokens_
+};
+
+}  // namespace trireme

@@ -1,0 +1,283 @@
+#include "runtime/scheduler/scheduler.h"
+
+#include <algorithm>
+
+#include "runtime/base/check.h"
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+
+namespace trireme {
+namespace {
+
+SchedulerOptions Effective(SchedulerOptions options) {
+  TRIREME_CHECK(options.block_size > 0 && options.num_blocks > 0 && options.max_context_tokens > 0);
+  TRIREME_CHECK(options.max_running > 0 && options.max_step_tokens > 0);
+  TRIREME_CHECK(options.max_prefill_chunk > 0);
+  // So that all decode rows fit into a step and a prefill beside them still advances.
+  options.max_running = std::min(options.max_running, std::max(1, options.max_step_tokens - 1));
+  // So that any admitted sequence fits when it is alone.
+  const int64_t kv_tokens = int64_t{options.num_blocks} * options.block_size;
+  options.max_context_tokens =
+      static_cast<int>(std::min<int64_t>(options.max_context_tokens, kv_tokens));
+  return options;
+}
+
+SequenceEvent EventOf(const Sequence& sequence) {
+  SequenceEvent event;
+  event.id = sequence.id;
+  event.num_cached_prompt_tokens = sequence.num_cached_prompt;
+  event.num_preemptions = sequence.num_preemptions;
+  return event;
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const SchedulerOptions& options, const Clock* clock)
+    : options_(Effective(options)),
+      clock_(clock),
+      watermark_blocks_(std::max(1, options.num_blocks / 100)),
+      pool_(options.num_blocks, options.block_size) {}
+
+Scheduler::~Scheduler() = default;
+
+int Scheduler::BlocksFor(int num_tokens) const {
+  return (num_tokens + options_.block_size - 1) / options_.block_size;
+}
+
+LiveSequence* Scheduler::Find(RequestId id) {
+  const auto found = live_.find(id);
+  return found == live_.end() ? nullptr : found->second.get();
+}
+
+absl::Status Scheduler::Admit(std::unique_ptr<Sequence> sequence) {
+  const int num_prompt = sequence->num_prompt_tokens;
+  TRIREME_CHECK(num_prompt > 0 && sequence->tokens.size() == static_cast<size_t>(num_prompt));
+  TRIREME_CHECK(sequence->num_computed == 0 && sequence->blocks.empty() && !sequence->paused);
+  const int room_for_output = sequence->limits.max_tokens > 0 ? 1 : 0;
+  if (num_prompt > options_.max_context_tokens - room_for_output) {
+    return InvalidParam("prompt",
+                        StrCat("The prompt has ", num_prompt,
+                               " tokens, but prompt and output together can have at most ",
+                               options_.max_context_tokens, " on this node."),
+                        "context_length_exceeded");
+  }
+  // A lone prompt is let in even if it exceeds the token bound, or it could never be served.
+  if (waiting_.size() >= options_.max_waiting_requests ||
+      (waiting_.size() > 0 &&
+       waiting_.num_prompt_tokens() + num_prompt > options_.max_waiting_prompt_tokens)) {
+    return WithCode(
+        absl::ResourceExhaustedError("The queue of this node is full; try again later."),
+        "overloaded");
+  }
+
+  auto live = std::make_unique<LiveSequence>();
+  live->sequence = std::move(sequence);
+  live->ticket = next_ticket_++;
+  const Sequence& admitted = *live->sequence;
+  if (admitted.deadline != absl::InfiniteFuture())
+    deadlines_.emplace(admitted.deadline, admitted.id);
+  waiting_.Insert(live.get());
+  const RequestId id = admitted.id;
+  TRIREME_CHECK(live_.try_emplace(id, std::move(live)).second);
+  return absl::OkStatus();
+}
+
+std::vector<SequenceEvent> Scheduler::Commit(const StepPlan& plan, StepResult result) {
+  if (plan.rows.empty()) return {};
+  TRIREME_CHECK(plan_outstanding_ && plan.step == stats_.steps);
+  TRIREME_CHECK(result.rows.size() == plan.rows.size());
+  plan_outstanding_ = false;
+
+  std::vector<SequenceEvent> events;
+  for (size_t i = 0; i < plan.rows.size(); ++i) {
+    LiveSequence* live = Find(plan.rows[i].sequence->id);
+    TRIREME_CHECK(live != nullptr && live->in_plan);
+    live->in_plan = false;
+    SequenceEvent event = EventOf(*live->sequence);
+    if (live->doom != FinishReason::kNone) {
+      event.finish = live->doom;
+      event.error = live->doom_error;
+    } else if (!result.rows[i].status.ok()) {
+      event.finish = FinishReason::kError;
+      event.error = result.rows[i].status;
+      if (event.error.code() != absl::StatusCode::kInvalidArgument) {  // not the client's fault:
+        // what it computed may be the cause, so nobody else shall find it.
+        for (const BlockId block : live->sequence->blocks) pool_.Retract(block);
+      }
+    } else {
+      ApplyRow(live, plan.rows[i], &result.rows[i], &event);
+    }
+    if (event.finish != FinishReason::kNone) Remove(live);
+    if (event.has_token || event.finish != FinishReason::kNone || !event.prompt_logprobs.empty()) {
+      events.push_back(std::move(event));
+    }
+  }
+  return events;
+}
+
+void Scheduler::ApplyRow(LiveSequence* live, const StepRow& row, RowResult* result,
+                         SequenceEvent* event) {
+  Sequence& sequence = *live->sequence;
+  const int first_new_block = row.first_token / options_.block_size;
+  sequence.num_computed = row.first_token + row.num_tokens;
+  PublishFullBlocks(&sequence, first_new_block);
+
+  // A recomputed chunk has its prompt logprobs a second time: drop those.
+  for (size_t i = 0; i < result->prompt_logprobs.size(); ++i) {
+    if (row.first_token + 1 + static_cast<int>(i) < live->next_prompt_logprob) continue;
+    event->prompt_logprobs.push_back(std::move(result->prompt_logprobs[i]));
+    ++live->next_prompt_logprob;
+  }
+
+  if (row.sample) {
+    AcceptToken(live, std::move(result->token), event);
+  } else if (sequence.limits.max_tokens == 0 && live->num_uncomputed() == 0) {
+    event->finish = FinishReason::kLength;
+  }
+}
+
+void Scheduler::AcceptToken(LiveSequence* live, SampledToken token, SequenceEvent* event) {
+  Sequence& sequence = *live->sequence;
+  const SequenceLimits& limits = sequence.limits;
+  const bool may_stop = sequence.num_generated() >= limits.min_tokens;
+  const TokenId id = token.id;
+  sequence.tokens.push_back(id);
+  ++stats_.generated_tokens;
+  event->has_token = true;
+  event->token = std::move(token);
+  if (may_stop &&
+      std::find(limits.stop_ids.begin(), limits.stop_ids.end(), id) != limits.stop_ids.end()) {
+    event->finish = FinishReason::kStop;
+  } else if (sequence.num_generated() >= limits.max_tokens ||
+             live->num_tokens() >= options_.max_context_tokens) {
+    event->finish = FinishReason::kLength;
+  }
+}
+
+// Hashes of all full blocks of the known tokens; each is computed once in the life of a sequence.
+void Scheduler::ExtendHashes(Sequence* sequence) {
+  const size_t size = options_.block_size;
+  const size_t num_full = sequence->tokens.size() / size;
+  while (sequence->hashes.size() < num_full) {
+    const size_t first = sequence->hashes.size() * size;
+    const BlockHash parent =
+        sequence->hashes.empty() ? RootHash(sequence->tenant) : sequence->hashes.back();
+    sequence->hashes.push_back(
+        ChainHash(parent, absl::MakeConstSpan(sequence->tokens).subspan(first, size)));
+  }
+}
+
+void Scheduler::PublishFullBlocks(Sequence* sequence, int first_block) {
+  if (!options_.prefix_cache) return;
+  const int num_full = sequence->num_computed / options_.block_size;
+  if (first_block >= num_full) return;
+  ExtendHashes(sequence);
+  for (int i = first_block; i < num_full; ++i)
+    pool_.Publish(sequence->blocks[i], sequence->hashes[i]);
+}
+
+std::vector<SequenceEvent> Scheduler::TakeEvents() { return std::exchange(events_, {}); }
+
+void Scheduler::Cancel(RequestId id) {
+  if (LiveSequence* live = Find(id)) End(live, FinishReason::kCancelled, absl::OkStatus());
+}
+
+void Scheduler::SetPaused(RequestId id, bool paused) {
+  LiveSequence* live = Find(id);
+  if (live == nullptr || live->sequence->paused == paused) return;
+  if (!live->running) waiting_.Remove(live);
+  live->sequence->paused = paused;
+  if (!live->running) waiting_.Insert(live);
+}
+
+void Scheduler::FailAll(const absl::Status& error) {
+  plan_outstanding_ = false;
+  std::vector<RequestId> ids;
+  for (const auto& [id, live] : live_) ids.push_back(id);
+  std::sort(ids.begin(), ids.end());  // the map's order is not deterministic
+  for (const RequestId id : ids) {
+    LiveSequence* live = Find(id);
+    live->in_plan = false;
+    const bool doomed = live->doom != FinishReason::kNone;
+    End(live, doomed ? live->doom : FinishReason::kError, doomed ? live->doom_error : error);
+  }
+  pool_.DropCache();
+}
+
+// The first reason given stands.
+void Scheduler::End(LiveSequence* live, FinishReason reason, absl::Status error) {
+  if (live->in_plan) {
+    if (live->doom != FinishReason::kNone) return;
+    live->doom = reason;
+    live->doom_error = std::move(error);
+    return;
+  }
+  SequenceEvent event = EventOf(*live->sequence);
+  event.finish = reason;
+  event.error = std::move(error);
+  events_.push_back(std::move(event));
+  Remove(live);
+}
+
+void Scheduler::Remove(LiveSequence* live) {
+  const Sequence& sequence = *live->sequence;
+  if (live->running) {
+    running_.erase(std::lower_bound(running_.begin(), running_.end(), live, MoreSenior()));
+    pool_.Release(sequence.blocks);
+  } else {
+    waiting_.Remove(live);
+  }
+  deadlines_.erase({sequence.deadline, sequence.id});
+  live_.erase(sequence.id);
+}
+
+bool Scheduler::HasWork() const {
+  return waiting_.front() != nullptr ||
+         std::any_of(running_.begin(), running_.end(),
+                     [](const LiveSequence* live) { return !live->sequence->paused; });
+}
+
+absl::Time Scheduler::NextDeadline() const {
+  return deadlines_.empty() ? absl::InfiniteFuture() : deadlines_.begin()->first;
+}
+
+SchedulerStats Scheduler::stats() const {
+  SchedulerStats stats = stats_;
+  stats.running = static_cast<int>(running_.size());
+  stats.waiting = waiting_.size();
+  stats.waiting_prompt_tokens = waiting_.num_prompt_tokens();
+  stats.blocks_total = pool_.num_blocks();
+  stats.blocks_held = pool_.num_held();
+  stats.blocks_cached = pool_.num_cached();
+  stats.queue_comparisons = waiting_.num_comparisons();
+  return stats;
+}
+
+void Scheduler::CheckInvariants() const {
+  pool_.CheckInvariants();
+  TRIREME_CHECK(std::is_sorted(running_.begin(), running_.end(), MoreSenior()));
+  TRIREME_CHECK(running_.size() <= static_cast<size_t>(options_.max_running));
+  TRIREME_CHECK(live_.size() == running_.size() + static_cast<size_t>(waiting_.size()));
+  absl::flat_hash_map<BlockId, const Sequence*> holders;
+  for (const LiveSequence* live : running_) {
+    const Sequence& sequence = *live->sequence;
+    TRIREME_CHECK(live->running && sequence.num_computed <= live->num_tokens());
+    const int num_blocks = static_cast<int>(sequence.blocks.size());
+    TRIREME_CHECK(live->in_plan ? num_blocks >= BlocksFor(sequence.num_computed)
+                                : num_blocks == BlocksFor(sequence.num_computed));
+    for (const BlockId block : sequence.blocks) {
+      const auto [holder, inserted] = holders.try_emplace(block, &sequence);
+      TRIREME_CHECK(inserted || holder->second->tenant == sequence.tenant);
+    }
+  }
+  TRIREME_CHECK(holders.size() == static_cast<size_t>(pool_.num_held()));
+  size_t num_deadlines = 0;
+  for (const auto& [id, live] : live_) {
+    TRIREME_CHECK(id == live->sequence->id && !(live->in_plan && !plan_outstanding_));
+    if (!live->running) TRIREME_CHECK(live->sequence->blocks.empty() && !live->in_plan);
+    if (live->sequence->deadline != absl::InfiniteFuture()) ++num_deadlines;
+  }
+  TRIREME_CHECK(num_deadlines == deadlines_.size());
+}
+
+}  // namespace trireme

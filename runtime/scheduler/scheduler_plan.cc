@@ -1,0 +1,219 @@
+// What the next step computes; the rules are in scheduler.h.
+
+#include <algorithm>
+
+#include "runtime/base/check.h"
+#include "runtime/scheduler/scheduler.h"
+
+namespace trireme {
+namespace {
+
+bool NeedsOneToken(const LiveSequence* live) { return live->num_uncomputed() == 1; }
+
+}  // namespace
+
+struct Scheduler::Pass {
+  std::vector<StepRow> decode_rows, prefill_rows;
+  int prefill_tokens_left = 0;
+  int promised_blocks = 0;  // that the sequences served so far will need for their known tokens
+  bool taking_up = true;    // until the first waiting sequence that cannot be taken up
+};
+
+StepPlan Scheduler::Plan() {
+  TRIREME_CHECK(!plan_outstanding_);
+  ++num_passes_;
+  ExpireDeadlines();
+
+  Pass pass;
+  // The sequences running now, in order; those preempted on the way are skipped when their turn
+  // comes.
+  const std::vector<LiveSequence*> order = running_;
+  const auto runnable = [](const LiveSequence* live) {
+    return live->running && !live->sequence->paused;
+  };
+  pass.prefill_tokens_left =
+      options_.max_step_tokens -
+      static_cast<int>(std::count_if(order.begin(), order.end(), [&](const LiveSequence* live) {
+        return runnable(live) && NeedsOneToken(live);
+      }));
+
+  for (size_t next = 0;;) {
+    while (next < order.size() && !runnable(order[next])) ++next;
+    LiveSequence* running = next < order.size() ? order[next] : nullptr;
+    LiveSequence* waiting = pass.taking_up ? waiting_.front() : nullptr;
+    if (waiting != nullptr &&
+        (running == nullptr || waiting->sequence->priority > running->sequence->priority)) {
+      pass.taking_up = TakeUp(waiting, &pass);
+    } else if (running != nullptr) {
+      if (!Continue(running, &pass)) break;
+      ++next;
+    } else {
+      break;
+    }
+  }
+
+  StepPlan plan;
+  plan.num_decode_rows = static_cast<int>(pass.decode_rows.size());
+  plan.rows = std::move(pass.decode_rows);
+  plan.rows.insert(plan.rows.end(), pass.prefill_rows.begin(), pass.prefill_rows.end());
+  if (plan.rows.empty()) return plan;
+  for (const StepRow& row : plan.rows) plan.num_tokens += row.num_tokens;
+  plan.step = ++stats_.steps;
+  plan_outstanding_ = true;
+  return plan;
+}
+
+void Scheduler::ExpireDeadlines() {
+  if (deadlines_.empty()) return;
+  const absl::Time now = clock_->Now();
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    End(Find(deadlines_.begin()->second), FinishReason::kDeadline,
+        absl::DeadlineExceededError("The deadline of the request has passed."));
+  }
+}
+
+// Serves a running sequence. False: it found no blocks although everything junior to it was
+// preempted.
+bool Scheduler::Continue(LiveSequence* live, Pass* pass) {
+  Sequence& sequence = *live->sequence;
+  if (NeedsOneToken(live)) {
+    if (!Reserve(live, live->num_tokens())) return false;
+    AddRow(live, 1, &pass->decode_rows);
+    return true;
+  }
+  const int num_tokens =
+      std::min({live->num_uncomputed(), options_.max_prefill_chunk, pass->prefill_tokens_left});
+  if (num_tokens > 0) {
+    if (!Reserve(live, sequence.num_computed + num_tokens)) return false;
+    AddRow(live, num_tokens, &pass->prefill_rows);
+    pass->prefill_tokens_left -= num_tokens;
+  }
+  pass->promised_blocks += BlocksFor(live->num_tokens()) - static_cast<int>(sequence.blocks.size());
+  return true;
+}
+
+// Starts, or starts again, the front of the waiting queue. False: it has to wait, and everything
+// behind it.
+bool Scheduler::TakeUp(LiveSequence* live, Pass* pass) {
+  // What was just preempted would only be preempted again.
+  if (pass->prefill_tokens_left == 0 || live->preempted_in_pass == num_passes_) return false;
+  if (!MakeRoom(live, *pass)) return false;
+
+  Sequence& sequence = *live->sequence;
+  waiting_.Remove(live);
+  live->running = true;
+  running_.insert(std::lower_bound(running_.begin(), running_.end(), live, MoreSenior()), live);
+  sequence.num_computed = static_cast<int>(sequence.blocks.size()) * options_.block_size;
+  if (!live->started) {
+    live->started = true;
+    sequence.num_cached_prompt = sequence.num_computed;
+    stats_.prompt_tokens += sequence.num_prompt_tokens;
+    stats_.prefix_queries_tokens += sequence.num_prompt_tokens;
+    stats_.prefix_hit_tokens += sequence.num_computed;
+  }
+  const int num_tokens =
+      std::min({live->num_uncomputed(), options_.max_prefill_chunk, pass->prefill_tokens_left});
+  TRIREME_CHECK(Reserve(live, sequence.num_computed + num_tokens));
+  AddRow(live, num_tokens, &pass->prefill_rows);
+  pass->prefill_tokens_left -= num_tokens;
+  pass->promised_blocks += BlocksFor(live->num_tokens()) - static_cast<int>(sequence.blocks.size());
+  return true;
+}
+
+int Scheduler::SpareBlocks(const Pass& pass) const {
+  return pool_.num_available() - pass.promised_blocks - (running_.empty() ? 0 : watermark_blocks_);
+}
+
+// Makes a slot and blocks available for a waiting sequence and holds its cached prefix. All or
+// nothing, but that the estimate of what preemption yields counts shared blocks as if they came
+// free.
+bool Scheduler::MakeRoom(LiveSequence* live, const Pass& pass) {
+  if (HoldPrefix(live, pass)) return true;
+
+  const auto gives_way = [&](const LiveSequence* other) {
+    return other->sequence->paused || other->sequence->priority < live->sequence->priority;
+  };
+  std::vector<LiveSequence*> victims;  // the first to go last
+  int num_blocks = 0;
+  for (LiveSequence* other : running_) {
+    if (!gives_way(other)) continue;
+    victims.push_back(other);
+    num_blocks += static_cast<int>(other->sequence->blocks.size());
+  }
+  const bool all = victims.size() == running_.size();
+  if (!all && SpareBlocks(pass) + num_blocks < live->blocks_needed) return false;
+  std::stable_partition(victims.begin(), victims.end(),
+                        [](const LiveSequence* other) { return !other->sequence->paused; });
+  while (!victims.empty()) {
+    Preempt(victims.back());
+    victims.pop_back();
+    if (HoldPrefix(live, pass)) return true;
+  }
+  return false;
+}
+
+// Takes references on the cached prefix if then everything known of the sequence fits. Remembers
+// what is missing, so that a front that waits costs O(1) per step.
+bool Scheduler::HoldPrefix(LiveSequence* live, const Pass& pass) {
+  if (running_.size() == static_cast<size_t>(options_.max_running)) return false;
+  const int spare = SpareBlocks(pass);
+  if (spare < live->blocks_needed) return false;
+
+  Sequence& sequence = *live->sequence;
+  if (options_.prefix_cache && !sequence.want_prompt_logits) {
+    ExtendHashes(&sequence);
+    // The last token is always computed: its logits are wanted.
+    const size_t most = (live->num_tokens() - 1) / options_.block_size;
+    pool_.AcquirePrefix(absl::MakeConstSpan(sequence.hashes).subspan(0, most), &sequence.blocks);
+  }
+  const int missing = BlocksFor(live->num_tokens()) - static_cast<int>(sequence.blocks.size());
+  const int spare_now = SpareBlocks(pass);
+  live->blocks_needed =
+      missing + (spare - spare_now);  // cached blocks that are held are not available
+  if (missing <= spare_now) return true;
+  pool_.Release(sequence.blocks);
+  sequence.blocks.clear();
+  return false;
+}
+
+// Gives a running sequence blocks for its first `num_tokens` tokens, preempting what is junior or
+// paused.
+bool Scheduler::Reserve(LiveSequence* live, int num_tokens) {
+  Sequence& sequence = *live->sequence;
+  const int missing = BlocksFor(num_tokens) - static_cast<int>(sequence.blocks.size());
+  while (!pool_.Grow(missing, &sequence.blocks)) {
+    const auto paused = std::find_if(running_.rbegin(), running_.rend(),
+                                     [](const LiveSequence* l) { return l->sequence->paused; });
+    LiveSequence* victim = paused != running_.rend() ? *paused : running_.back();
+    if (victim == live) return false;
+    Preempt(victim);
+  }
+  return true;
+}
+
+void Scheduler::AddRow(LiveSequence* live, int num_tokens, std::vector<StepRow>* rows) {
+  const Sequence& sequence = *live->sequence;
+  const int end = sequence.num_computed + num_tokens;
+  rows->push_back({.sequence = &sequence,
+                   .first_token = sequence.num_computed,
+                   .num_tokens = num_tokens,
+                   .sample = end == live->num_tokens() && sequence.limits.max_tokens > 0});
+  live->in_plan = true;
+}
+
+void Scheduler::Preempt(LiveSequence* victim) {
+  TRIREME_CHECK(!victim->in_plan);
+  Sequence& sequence = *victim->sequence;
+  running_.erase(std::lower_bound(running_.begin(), running_.end(), victim, MoreSenior()));
+  pool_.Release(sequence.blocks);
+  sequence.blocks.clear();
+  sequence.num_computed = 0;
+  ++sequence.num_preemptions;
+  ++stats_.preemptions;
+  victim->running = false;
+  victim->preempted_in_pass = num_passes_;
+  victim->blocks_needed = 0;
+  waiting_.Insert(victim);
+}
+
+}  // namespace trireme

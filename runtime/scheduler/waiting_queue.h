@@ -1,0 +1,65 @@
+// The sequences that hold no blocks, in the order in which they will be taken up. Which tenant's
+// turn it is, is decided here and nowhere else: the scheduler only asks for the front.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+
+#include "absl/status/status.h"
+#include "runtime/scheduler/sequence.h"
+
+namespace trireme {
+
+struct LiveSequence;
+
+// The one order of the scheduler, of waiting and running sequences alike: higher priority first,
+// then first come first served. A preempted sequence keeps its ticket and so goes back before
+// everything of its priority that came later.
+struct MoreSenior {
+  bool operator()(const LiveSequence* a, const LiveSequence* b) const;
+  uint64_t* num_comparisons = nullptr;
+};
+
+// A sequence that the scheduler owns, and where it stands.
+struct LiveSequence {
+  std::unique_ptr<Sequence> sequence;
+  uint64_t ticket = 0;             // order of arrival
+  bool running = false;            // holds blocks; otherwise in the waiting queue
+  bool in_plan = false;            // has a row in the outstanding plan
+  bool started = false;            // has been running before
+  uint64_t preempted_in_pass = 0;  // the Plan call that preempted it last
+  int blocks_needed = 0;           // to be taken up, as of the last attempt; 0: not tried yet
+  int next_prompt_logprob =
+      1;  // index of the first token whose prompt logprob was not delivered yet
+  FinishReason doom =
+      FinishReason::kNone;  // cancelled or failed while in the plan; ends at its Commit
+  absl::Status doom_error;
+  std::set<LiveSequence*, MoreSenior>::iterator queue_position;  // while waiting and not paused
+
+  int num_tokens() const { return static_cast<int>(sequence->tokens.size()); }
+  int num_uncomputed() const { return num_tokens() - sequence->num_computed; }
+};
+
+class WaitingQueue {
+ public:
+  // O(log n); O(1) for a sequence that goes to the front.
+  void Insert(LiveSequence* live);
+  void Remove(LiveSequence* live);  // O(1)
+  // The next to be taken up; null when there is none. Paused sequences are counted but not in the
+  // order. O(1).
+  LiveSequence* front() const { return order_.empty() ? nullptr : *order_.begin(); }
+
+  int size() const { return size_; }
+  int64_t num_prompt_tokens() const { return num_prompt_tokens_; }
+  // Comparisons of two sequences so far: the cost of the queue, for tests.
+  uint64_t num_comparisons() const { return *num_comparisons_; }
+
+ private:
+  int size_ = 0;
+  int64_t num_prompt_tokens_ = 0;
+  std::unique_ptr<uint64_t> num_comparisons_ = std::make_unique<uint64_t>(0);
+  std::set<LiveSequence*, MoreSenior> order_{MoreSenior{num_comparisons_.get()}};
+};
+
+}  // namespace trireme

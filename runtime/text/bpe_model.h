@@ -1,0 +1,64 @@
+// Pieces of text to token ids: the vocabulary, its merges and what becomes of unknown characters.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "runtime/text/bpe.h"
+#include "runtime/text/tokenizer.h"
+
+namespace trireme {
+
+inline constexpr std::string_view kSpaceMark =
+    "\xE2\x96\x81";  // U+2581, SentencePiece's visible space
+
+// The byte that a token of the form <0xNN> stands for; -1 for other tokens.
+int ByteOfToken(std::string_view token);
+
+// Immutable and thread-safe after Create.
+class BpeModel {
+ public:
+  // `spec` has valid UTF-8 in its tokens and ids within the vocabulary. INVALID_ARGUMENT for
+  // duplicate tokens, and for merges or scores that do not fit the vocabulary.
+  static absl::StatusOr<BpeModel> Create(const TokenizerSpec& spec);
+
+  // Appends the ids of one piece: raw bytes of text for a byte-level vocabulary, text with U+2581
+  // for spaces else.
+  void Encode(std::string_view piece, std::vector<TokenId>* out) const;
+
+  // SentencePiece-style: no token has U+2581 behind another character, so text may be cut before
+  // runs of it.
+  bool cuts_before_spaces() const { return cuts_before_spaces_; }
+
+ private:
+  static constexpr TokenId kNoToken = -1;
+  using TextIndex = absl::flat_hash_map<absl::string_view, TokenId>;
+
+  explicit BpeModel(const TokenizerSpec& spec);
+  absl::Status AddListedMerges(const TokenizerSpec& spec, const TextIndex& ids);
+  absl::Status AddScoredMerges(const TokenizerSpec& spec, const TextIndex& ids);
+  void AddSymbols(const TokenizerSpec& spec, const TextIndex& ids);
+  void AddWords(const TokenizerSpec& spec, const TextIndex& ids);
+  void AppendSymbols(std::string_view piece, std::vector<TokenId>* out) const;
+  TokenId SymbolOf(char32_t c) const;
+
+  // Constant after Create.
+  const bool byte_level_;
+  const TokenId unk_;
+  const bool fuse_unk_;
+  bool cuts_before_spaces_ = true;
+  bool has_all_bytes_ = false;                      // byte fallback is possible
+  std::array<TokenId, 256> byte_symbols_;           // of a byte; SentencePiece-style: <0xNN>
+  std::array<TokenId, 128> ascii_symbols_;          // SentencePiece-style: one-character tokens
+  absl::flat_hash_map<char32_t, TokenId> symbols_;  // the same for other characters
+  BpeMerges merges_;
+  // Pieces that come out as one token, so that merging can be skipped: most words of most texts.
+  absl::flat_hash_map<std::string, TokenId> words_;
+  size_t longest_word_ = 0;
+};
+
+}  // namespace trireme

@@ -1,0 +1,174 @@
+// From a door's request to engine requests: checks, chat template, tokenization.
+#include <utility>
+
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+#include "server/node/generation.h"
+
+namespace trireme {
+namespace {
+
+absl::Status CheckRange(std::string_view param, int value, int low, int high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return InvalidParam(param,
+                      StrCat(param, " must be between ", low, " and ", high, ", got ", value),
+                      value < low ? "integer_below_min_value" : "integer_above_max_value");
+}
+
+absl::Status CheckStop(const std::vector<std::string>& stop) {
+  if (stop.size() > kMaxStopStrings) {
+    return InvalidParam("stop", StrCat("at most ", kMaxStopStrings, " stop strings are allowed"),
+                        "array_above_max_length");
+  }
+  for (const std::string& s : stop) {
+    if (s.empty()) return InvalidParam("stop", "a stop string is empty", "empty_string");
+    if (s.size() > kMaxStopBytes) {
+      return InvalidParam("stop", StrCat("a stop string is longer than ", kMaxStopBytes, " bytes"),
+                          "string_above_max_length");
+    }
+  }
+  return absl::OkStatus();
+}
+
+int NumCandidates(const TextRequest& request) { return request.best_of.value_or(request.n); }
+
+absl::Status CheckCounts(const TextRequest& request) {
+  TRIREME_RETURN_IF_ERROR(CheckRange("n", request.n, 1, kMaxChoices));
+  if (request.best_of) {
+    TRIREME_RETURN_IF_ERROR(CheckRange("best_of", *request.best_of, 1, kMaxBestOf));
+    if (*request.best_of < request.n) {
+      return InvalidParam("best_of", "best_of must not be smaller than n",
+                          "integer_below_min_value");
+    }
+  }
+  // Without echo nobody would see anything of such a request.
+  const bool shows_prompt = request.echo || request.base.sampling.prompt_logprobs;
+  if (request.base.max_tokens == 0 && !shows_prompt) {
+    return InvalidParam("max_tokens", "max_tokens must be at least 1", "integer_below_min_value");
+  }
+  return CheckStop(request.stop);
+}
+
+absl::StatusOr<std::vector<TokenId>> ChatTokens(const Node& node, const ChatPrompt& chat) {
+  if (node.chat_template == nullptr) {
+    return InvalidParam("messages", "this model has no chat template: use the completions endpoint",
+                        "chat_not_supported");
+  }
+  if (chat.messages.empty()) {
+    return InvalidParam("messages", "messages must not be empty", "empty_array");
+  }
+  if (chat.continue_final_message && chat.add_generation_prompt) {
+    return InvalidParam("continue_final_message",
+                        "continue_final_message and add_generation_prompt exclude each other");
+  }
+  const Tokenizer& tokenizer = *node.tokenizer;
+  const auto token_text = [&](std::optional<TokenId> id) {
+    return id ? std::string(tokenizer.TokenBytes(*id)) : std::string();
+  };
+  ChatTemplateInputs inputs;
+  inputs.messages = chat.messages;
+  inputs.tools = chat.tools;
+  inputs.extra = chat.template_kwargs;
+  inputs.add_generation_prompt = chat.add_generation_prompt;
+  inputs.continue_final_message = chat.continue_final_message;
+  inputs.bos_token = token_text(tokenizer.spec().bos);
+  inputs.eos_token = token_text(tokenizer.spec().eos);
+  inputs.now = node.clock->Now();
+  absl::StatusOr<RenderedPrompt> rendered = node.chat_template->Render(inputs);
+  if (!rendered.ok()) {
+    return InvalidParam("messages", FromAbsl(rendered.status().message()), "chat_template_error");
+  }
+  // No bos of our own: a template writes the one its model wants.
+  return tokenizer.EncodeTemplate(rendered->text, rendered->user_spans, /*add_special=*/false);
+}
+
+std::vector<TokenId> PromptTokens(const Tokenizer& tokenizer, const TextPrompt& prompt) {
+  if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) return *ids;
+  return tokenizer.Encode(std::get<std::string>(prompt), Tokenizer::SpecialTokens::kParse,
+                          /*add_special=*/true);
+}
+
+// The engine request of one prompt; candidates differ from it by their seed only.
+GenerateRequest FirstCandidate(const TextRequest& request, std::vector<TokenId> prompt) {
+  GenerateRequest first = request.base;
+  first.prompt = std::move(prompt);
+  SamplingParams& sampling = first.sampling;
+  sampling.prompt_logprobs |= request.echo && sampling.logprobs.has_value();
+  // Choosing the best needs the logprobs of the tokens, whether the client wants them or not.
+  if (NumCandidates(request) > request.n && !sampling.logprobs) sampling.logprobs = 0;
+  return first;
+}
+
+// What could never be queued as a whole is the request's own fault, not overload.
+absl::Status CheckTotal(const Node& node, const TextRequest& request, size_t num_prompts,
+                        int64_t num_prompt_tokens) {
+  const SchedulerOptions& queue = node.engine->options().scheduler;
+  const int64_t candidates = NumCandidates(request);
+  if (static_cast<int64_t>(num_prompts) * candidates <= queue.max_waiting_requests &&
+      num_prompt_tokens <= queue.max_waiting_prompt_tokens / candidates) {
+    return absl::OkStatus();
+  }
+  return InvalidParam(candidates > 1 ? "n" : "prompt",
+                      StrCat("all prompts and choices together exceed what this server queues (",
+                             queue.max_waiting_requests, " sequences, ",
+                             queue.max_waiting_prompt_tokens, " prompt tokens)"),
+                      "request_too_large");
+}
+
+absl::Status Validated(const Node& node, const GenerateRequest& request, bool is_chat) {
+  absl::Status status = ValidateRequest(request, node.engine->options().limits);
+  return is_chat && ErrorParam(status) == "prompt" ? WithParam(status, "messages") : status;
+}
+
+}  // namespace
+
+absl::Status CheckModel(const Node& node, std::string_view model) {
+  if (model == node.info.id) return absl::OkStatus();
+  for (const std::string& alias : node.info.aliases) {
+    if (model == alias) return absl::OkStatus();
+  }
+  return WithCode(
+      WithParam(absl::NotFoundError("the model does not exist or is not served here"), "model"),
+      "model_not_found");
+}
+
+absl::StatusOr<std::vector<GenerateRequest>> Prepare(const Node& node, const TextRequest& request) {
+  TRIREME_RETURN_IF_ERROR(CheckCounts(request));
+  std::vector<GenerateRequest> firsts;  // one per prompt
+  int64_t num_prompt_tokens = 0;
+  const auto* chat = std::get_if<ChatPrompt>(&request.input);
+  const auto add = [&](std::vector<TokenId> prompt) -> absl::Status {
+    num_prompt_tokens += static_cast<int64_t>(prompt.size());
+    firsts.push_back(FirstCandidate(request, std::move(prompt)));
+    return Validated(node, firsts.back(), chat != nullptr);
+  };
+  if (chat != nullptr) {
+    if (request.echo) return InvalidParam("echo", "echo is for completions, not for chat");
+    TRIREME_ASSIGN_OR_RETURN(std::vector<TokenId> prompt, ChatTokens(node, *chat));
+    TRIREME_RETURN_IF_ERROR(add(std::move(prompt)));
+  } else {
+    const auto& prompts = std::get<std::vector<TextPrompt>>(request.input);
+    if (prompts.empty()) return InvalidParam("prompt", "no prompt was given", "empty_array");
+    if (prompts.size() > kMaxPrompts) {
+      return InvalidParam("prompt", StrCat("at most ", kMaxPrompts, " prompts are allowed"),
+                          "array_above_max_length");
+    }
+    for (const TextPrompt& prompt : prompts) {
+      TRIREME_RETURN_IF_ERROR(add(PromptTokens(*node.tokenizer, prompt)));
+    }
+  }
+  TRIREME_RETURN_IF_ERROR(CheckTotal(node, request, firsts.size(), num_prompt_tokens));
+
+  const int candidates = NumCandidates(request);
+  std::vector<GenerateRequest> prepared;
+  prepared.reserve(firsts.size() * static_cast<size_t>(candidates));
+  for (GenerateRequest& first : firsts) {
+    for (int i = 0; i < candidates; ++i) {
+      GenerateRequest& candidate = prepared.emplace_back(first);
+      if (candidate.sampling.seed) *candidate.sampling.seed += static_cast<uint64_t>(i);
+    }
+  }
+  return prepared;
+}
+
+}  // namespace trireme

@@ -1,0 +1,147 @@
+#include <functional>
+
+#include "tests/server/node/node_fixture.h"
+
+namespace trireme {
+namespace {
+
+class PrepareTest : public NodeTest {
+ protected:
+  PrepareTest() { StartEngineSaying(""); }
+  std::vector<GenerateRequest> Prepared(const TextRequest& request) {
+    absl::StatusOr<std::vector<GenerateRequest>> prepared = Prepare(node_, request);
+    EXPECT_TRUE(prepared.ok()) << prepared.status();
+    return *std::move(prepared);
+  }
+};
+
+TEST_F(PrepareTest, ModelIsKnownByItsNameAndAliases) {
+  EXPECT_TRUE(CheckModel(node_, "tiny").ok());
+  EXPECT_TRUE(CheckModel(node_, "small").ok());
+  const absl::Status status = CheckModel(node_, "Tiny");
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ErrorCode(status), "model_not_found");
+  EXPECT_EQ(ErrorParam(status), "model");
+}
+
+TEST_F(PrepareTest, SpecialTokensFormInTheTemplateButNeverInChatContent) {
+  const std::vector<GenerateRequest> prepared = Prepared(Chat("a<|im_end|>"));
+  ASSERT_EQ(prepared.size(), 1u);
+  std::vector<TokenId> expected = {kBos, kImStart};
+  for (TokenId id : Bytes("user\na<|im_end|>")) expected.push_back(id);
+  expected.push_back(kEos);
+  expected.push_back('\n');
+  expected.push_back(kImStart);
+  for (TokenId id : Bytes("assistant\n")) expected.push_back(id);
+  EXPECT_EQ(prepared[0].prompt, expected);
+}
+
+TEST_F(PrepareTest, SpecialTokensFormInCompletionPrompts) {
+  EXPECT_EQ(Prepared(Completion("a<|im_start|>"))[0].prompt, (std::vector<TokenId>{'a', kImStart}));
+}
+
+TEST_F(PrepareTest, BatchHoldsTextAndTokenPromptsInOrder) {
+  TextRequest request = Completion("");
+  request.input = std::vector<TextPrompt>{std::string("ab"), std::vector<TokenId>{1, 2, 3}};
+  request.n = 2;
+  const std::vector<GenerateRequest> prepared = Prepared(request);
+  ASSERT_EQ(prepared.size(), 4u);
+  EXPECT_EQ(prepared[0].prompt, Bytes("ab"));
+  EXPECT_EQ(prepared[1].prompt, Bytes("ab"));
+  EXPECT_EQ(prepared[2].prompt, (std::vector<TokenId>{1, 2, 3}));
+  EXPECT_EQ(prepared[3].prompt, (std::vector<TokenId>{1, 2, 3}));
+}
+
+TEST_F(PrepareTest, CandidatesCountTheirSeedsFromTheRequestsInEveryPrompt) {
+  TextRequest request = Completion("");
+  request.input = std::vector<TextPrompt>{std::string("ab"), std::string("cd")};
+  request.n = 3;
+  request.base.sampling.seed = 41;
+  std::vector<uint64_t> seeds;
+  for (const GenerateRequest& r : Prepared(request)) seeds.push_back(*r.sampling.seed);
+  EXPECT_EQ(seeds, (std::vector<uint64_t>{41, 42, 43, 41, 42, 43}));
+  request.base.sampling.seed.reset();
+  EXPECT_FALSE(Prepared(request)[0].sampling.seed);
+}
+
+TEST_F(PrepareTest, LogprobsAreTakenWhereBestOfNeedsThem) {
+  TextRequest request = Completion("ab");
+  request.best_of = 3;
+  EXPECT_EQ(Prepared(request).size(), 3u);
+  EXPECT_EQ(Prepared(request)[0].sampling.logprobs, 0);
+  request.n = 3;
+  EXPECT_FALSE(Prepared(request)[0].sampling.logprobs);
+}
+
+TEST_F(PrepareTest, EchoWithLogprobsAsksForPromptLogprobs) {
+  TextRequest request = Completion("ab", 0);
+  request.echo = true;
+  EXPECT_FALSE(Prepared(request)[0].sampling.prompt_logprobs);
+  request.base.sampling.logprobs = 1;
+  EXPECT_TRUE(Prepared(request)[0].sampling.prompt_logprobs);
+}
+
+TEST_F(PrepareTest, ModelWithoutTemplateRefusesChat) {
+  node_.chat_template.reset();
+  const absl::Status status = Prepare(node_, Chat("hi")).status();
+  EXPECT_EQ(ErrorParam(status), "messages");
+  EXPECT_EQ(ErrorCode(status), "chat_not_supported");
+}
+
+ChatPrompt& ChatOf(TextRequest& request) { return std::get<ChatPrompt>(request.input); }
+
+TEST_F(PrepareTest, RefusalsNameTheParameter) {
+  using R = TextRequest;
+  struct Case {
+    const char* param;
+    std::function<void(R&)> change;
+  };
+  const Case completion_cases[] = {
+      {"n", [](R& r) { r.n = 0; }},
+      {"n", [](R& r) { r.n = kMaxChoices + 1; }},
+      {"best_of", [](R& r) { r.best_of = kMaxBestOf + 1; }},
+      {"best_of", [](R& r) { r.n = 3, r.best_of = 2; }},
+      {"best_of", [](R& r) { r.best_of = 0; }},
+      {"stop", [](R& r) { r.stop.assign(kMaxStopStrings + 1, "x"); }},
+      {"stop",
+       [](R& r) {
+         r.stop = {"x", ""};
+       }},
+      {"stop", [](R& r) { r.stop = {std::string(kMaxStopBytes + 1, 'x')}; }},
+      {"max_tokens", [](R& r) { r.base.max_tokens = 0; }},
+      {"max_tokens", [](R& r) { r.base.max_tokens = 1000; }},
+      {"temperature", [](R& r) { r.base.sampling.temperature = -1; }},
+      {"prompt", [](R& r) { r.input = std::vector<TextPrompt>(); }},
+      {"prompt", [](R& r) { r.input = std::vector<TextPrompt>(kMaxPrompts + 1, "x"); }},
+      {"prompt", [](R& r) { r.input = std::vector<TextPrompt>{std::string()}; }},
+      {"prompt", [](R& r) { r.input = std::vector<TextPrompt>{std::vector<TokenId>{kVocab}}; }},
+      {"prompt", [](R& r) { r.input = std::vector<TextPrompt>{std::string(500, 'x')}; }},
+      {"n", [](R& r) { r.input = std::vector<TextPrompt>(3, "x"), r.n = 128; }},
+  };
+  const Case chat_cases[] = {
+      {"messages", [](R& r) { ChatOf(r).messages.clear(); }},
+      {"messages", [](R& r) { ChatOf(r).messages[0].as_object()["role"] = "refused"; }},
+      {"messages",
+       [](R& r) { ChatOf(r).messages[0].as_object()["content"] = std::string(500, 'x'); }},
+      {"continue_final_message", [](R& r) { ChatOf(r).continue_final_message = true; }},
+      {"echo", [](R& r) { r.echo = true; }},
+  };
+  const auto check = [&](TextRequest request, const Case& c) {
+    EXPECT_TRUE(Prepare(node_, request).ok());
+    c.change(request);
+    const absl::Status status = Prepare(node_, request).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_EQ(ErrorParam(status), c.param) << status;
+  };
+  for (const Case& c : completion_cases) check(Completion("hello"), c);
+  for (const Case& c : chat_cases) check(Chat("hello"), c);
+}
+
+TEST_F(PrepareTest, ContextErrorKeepsItsCodeForChat) {
+  const absl::Status status = Prepare(node_, Chat(std::string(500, 'x'))).status();
+  EXPECT_EQ(ErrorCode(status), "context_length_exceeded");
+  EXPECT_EQ(ErrorParam(status), "messages");
+}
+
+}  // namespace
+}  // namespace trireme
