@@ -38,6 +38,7 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec,
                                                        Backend& backend,
                                                        const DecoderLimits& limits,
                                                        const LoadProgress& progress) {
+  TRIREME_CHECK(limits.max_step_tokens > 0 && limits.max_logit_tokens > 0);
   std::unique_ptr<Decoder> decoder(new Decoder(spec, limits));
   TRIREME_RETURN_IF_ERROR(decoder->LoadWeights(checkpoint, backend, progress));
   TRIREME_RETURN_IF_ERROR(decoder->AllocateWorkspace(backend));

@@ -1,10 +1,10 @@
 // The forward pass of decoder-only transformers, on any backend, for any DecoderSpec.
 //
-//   x = embedding(tokens)                                   x: [tokens, hidden], the residual
-//   stream per layer   h = norm(x)         q,k,v = Wqkv h          x += Wout attention(rope(q),
-//   rope(k), v)
-//               h = norm(x)         g,u = Wgate_up h        x += Wdown (act(g) * u)
-//   logits = Whead norm(x)          only for the tokens that are asked for
+//   x = embedding(tokens)                     x: [tokens, hidden], the residual stream
+//   for every layer
+//     h = norm(x);  q, k, v = Wqkv h;  x += Wout attention(rope(q), rope(k), v)
+//     h = norm(x);  g, u = Wgate_up h;  x += Wdown (act(g) * u)
+//   logits = Whead norm(x)                    only of the tokens that are asked for
 //
 // (Llama, Touvron et al., 2023.) Additions to x are done by the norm that follows them.
 #pragma once

@@ -60,6 +60,9 @@ absl::StatusOr<DecoderSpec> DecoderSpecFromConfigJson(std::string_view config_js
 }
 
 absl::StatusOr<DecoderSpec> DecoderSpecFromGguf(const GgufFile& file) {
+  if (file.Int("split.count").value_or(1) > 1) {
+    return absl::InvalidArgumentError("split.count: GGUF in several files is not supported");
+  }
   const std::string name = file.String("general.architecture").value_or("");
   for (const ModelFamily* family : kFamilies) {
     if (!name.empty() && name == family->gguf_architecture) return Checked(family->from_gguf(file));

@@ -61,7 +61,7 @@ struct DecoderSpec {
 
 // INVALID_ARGUMENT names the field: missing, malformed, out of range, of an architecture or with a
 // feature that is not supported. A field that would change the result is never ignored. The sizes
-// of a returned spec are so bounded that no product of three of them overflows int64.
+// of a returned spec are so bounded (family.h) that the bytes of the whole model fit in int64.
 absl::StatusOr<DecoderSpec> DecoderSpecFromConfigJson(std::string_view config_json);
 absl::StatusOr<DecoderSpec> DecoderSpecFromGguf(const GgufFile& file);
 

@@ -84,6 +84,7 @@ absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Vector(const std::string& 
   for (float& value : values) value *= scale;
   auto weight = backend_.PrepareVector(ViewOf(values));
   if (!weight.ok()) return Annotate(weight.status(), StrCat("tensor ", name));
+  Report();
   return weight;
 }
 

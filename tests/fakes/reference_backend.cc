@@ -19,6 +19,7 @@ struct HostWeight : public Weight {
   size_t size_bytes() const override { return (values.size() + bias.size()) * sizeof(float); }
 
   int64_t num_rows = 0, num_cols = 0;
+  bool quantized = false;
   std::vector<float> values, bias;
 };
 
@@ -50,6 +51,19 @@ void Append(const TensorView& view, std::vector<float>* values) {
   }
 }
 
+std::vector<float> RoundedToInt8(const float* x, int64_t n) {
+  std::vector<float> rounded;
+  for (int64_t i = 0; i < n; i += 32) {
+    float largest = 0;
+    for (int64_t j = i; j < i + 32; ++j) largest = std::max(largest, std::fabs(x[j]));
+    const float step = largest / 127;
+    for (int64_t j = i; j < i + 32; ++j) {
+      rounded.push_back(step == 0 ? 0 : std::nearbyint(x[j] / step) * step);
+    }
+  }
+  return rounded;
+}
+
 }  // namespace
 
 absl::Status ReferenceBackend::Take(size_t bytes) {
@@ -68,6 +82,7 @@ absl::StatusOr<std::unique_ptr<Weight>> ReferenceBackend::PrepareMatrix(
   for (const TensorView& part : parts) {
     TRIREME_CHECK(part.cols() == weight->num_cols);
     weight->num_rows += part.rows();
+    weight->quantized |= IsQuantized(part.dtype);
     Append(part, &weight->values);
   }
   for (const TensorView& part : bias) Append(part, &weight->bias);
@@ -122,7 +137,9 @@ void ReferenceBackend::MatMul(const Weight& w, Tensor x, Tensor y) {
   TRIREME_CHECK(x.cols == weight.num_cols && y.cols == weight.num_rows && x.rows == y.rows);
   std::vector<double> out(static_cast<size_t>(y.cols));
   for (int64_t i = 0; i < x.rows; ++i) {
-    reference::MatMul(RowOf(x, i), weight.values.data(),
+    std::vector<float> input(RowOf(x, i), RowOf(x, i) + x.cols);
+    if (weight.quantized && int8_activations_) input = RoundedToInt8(input.data(), x.cols);
+    reference::MatMul(input.data(), weight.values.data(),
                       weight.bias.empty() ? nullptr : weight.bias.data(), 1, y.cols, x.cols,
                       out.data());
     Round(out, RowOf(y, i));

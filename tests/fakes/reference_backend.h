@@ -13,9 +13,16 @@ namespace trireme::fakes {
 
 class ReferenceBackend : public Backend {
  public:
-  // Of all weights and buffers; beyond it, preparations and allocations fail.
-  explicit ReferenceBackend(size_t memory_limit_bytes = std::numeric_limits<size_t>::max())
-      : bytes_left_(memory_limit_bytes) {}
+  struct Options {
+    // Of all weights and buffers; beyond it, preparations and allocations fail.
+    size_t memory_limit_bytes = std::numeric_limits<size_t>::max();
+    // Products with quantised weights see their input rounded to int8, 127 steps to the largest of
+    // 32 values. The error of this against the exact result is what fast kernels may have.
+    bool int8_activations = false;
+  };
+  ReferenceBackend() : ReferenceBackend(Options{}) {}
+  explicit ReferenceBackend(const Options& options)
+      : int8_activations_(options.int8_activations), bytes_left_(options.memory_limit_bytes) {}
 
   absl::StatusOr<std::unique_ptr<Weight>> PrepareMatrix(absl::Span<const TensorView> parts,
                                                         absl::Span<const TensorView> bias) override;
@@ -40,6 +47,7 @@ class ReferenceBackend : public Backend {
 
  private:
   absl::Status Take(size_t bytes);
+  const bool int8_activations_;
   size_t bytes_left_;
   BatchView batch_;  // of the current step; the caller keeps what it points to
 };

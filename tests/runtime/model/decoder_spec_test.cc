@@ -237,6 +237,7 @@ TEST_F(SpecFromGguf, WhatIsNotSupportedIsRefusedByKey) {
        "general.architecture: gemma is not supported"},
       {[](Writer& w) { w.entries.erase(w.entries.begin()); }, "general.architecture"},
       {[](Writer& w) { w.entries.erase(w.entries.begin() + 1); }, "llama.block_count: an integer"},
+      {[](Writer& w) { w.SetUint32("split.count", 2); }, "split.count"},
       {[](Writer& w) { w.SetUint32("llama.expert_count", 8); },
        "llama.expert_count: not supported"},
       {[](Writer& w) { w.SetString("llama.rope.scaling.type", "yarn"); },
