@@ -27,7 +27,7 @@ namespace {
 constexpr int kLanes = 8;                        // rows per register
 constexpr int kRegisters = kPanelRows / kLanes;  // registers per panel
 constexpr int kQuads = kBlock / 4;               // groups of four elements in a block
-constexpr int kPrefetchBytes = 4096;             // ahead, while a single token streams the weights
+constexpr int kPrefetchBytes = 1024;             // ahead, while a single token streams the weights
 
 TRIREME_INLINE __m256i Load(const uint8_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -136,8 +136,8 @@ TRIREME_INLINE const uint8_t* CodesOf(const uint8_t* block, int r) {
 // One token by the whole panel: the activations of a block stay in registers, the weights stream
 // by.
 template <DType kType>
-void BlockRow(const uint8_t* panel, int64_t cols, const uint8_t* activation,
-              const TileOutput& out) {
+[[gnu::noinline]] void BlockRow(const uint8_t* panel, int64_t cols, const uint8_t* activation,
+                                const TileOutput& out) {
   constexpr BlockFormat kFormat = BlockFormatOf(kType);
   const auto* x = reinterpret_cast<const ActivationBlock*>(activation);
   __m256 acc[kRegisters] = {};
@@ -164,8 +164,8 @@ void BlockRow(const uint8_t* panel, int64_t cols, const uint8_t* activation,
 
 // M tokens by one register: the weights of a block stay in registers, the tokens pass.
 template <DType kType, int M>
-void BlockTile(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
-               int r, const TileOutput& out) {
+[[gnu::noinline]] void BlockTile(const uint8_t* panel, int64_t cols, const uint8_t* activations,
+                                 int64_t stride, int r, const TileOutput& out) {
   constexpr BlockFormat kFormat = BlockFormatOf(kType);
   __m256 acc[M] = {};
   for (int64_t b = 0; b < cols / kBlock; ++b, panel += kFormat.block_bytes()) {
@@ -210,8 +210,8 @@ TRIREME_INLINE __m256 Odd(__m256i pairs) {
 
 // M tokens by C registers, starting at register r.
 template <DType kType, int M, int C>
-void PlainTile(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
-               int r, const TileOutput& out) {
+[[gnu::noinline]] void PlainTile(const uint8_t* panel, int64_t cols, const uint8_t* activations,
+                                 int64_t stride, int r, const TileOutput& out) {
   __m256 acc[M][C] = {};
   const auto add = [&](int64_t k, const __m256* w) TRIREME_INLINE_LAMBDA {
 #pragma GCC unroll 8
@@ -248,26 +248,28 @@ void PlainTile(const uint8_t* panel, int64_t cols, const uint8_t* activations, i
   }
 }
 
+// Tiles of tokens outside, registers inside: a tile's activations stay in the L1 cache for the
+// whole panel, and the panel stays in L1 or L2 for all tiles.
 struct Avx2 {
   template <DType kType>
   static void Panel(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
                     int64_t num_tokens, const TileOutput& out) {
     if constexpr (IsQuantized(kType)) {
       if (num_tokens == 1) return BlockRow<kType>(panel, cols, activations, out);
-      for (int r = 0; r * kLanes < out.columns; ++r) {
-        ForEachTile<6>(num_tokens, [&]<int M>(int64_t first) {
-          BlockTile<kType, M>(panel, cols, activations + first * stride, stride, r, out.At(first));
-        });
-      }
     } else {
       if (num_tokens == 1) return PlainTile<kType, 1, 4>(panel, cols, activations, stride, 0, out);
-      for (int r = 0; r * kLanes < out.columns; r += 2) {
-        ForEachTile<6>(num_tokens, [&]<int M>(int64_t first) {
-          PlainTile<kType, M, 2>(panel, cols, activations + first * stride, stride, r,
-                                 out.At(first));
-        });
-      }
     }
+    ForEachTile<6>(num_tokens, [&]<int M>(int64_t first) {
+      const uint8_t* x = activations + first * stride;
+      constexpr int kStep = IsQuantized(kType) ? 1 : 2;
+      for (int r = 0; r * kLanes < out.columns; r += kStep) {
+        if constexpr (IsQuantized(kType)) {
+          BlockTile<kType, M>(panel, cols, x, stride, r, out.At(first));
+        } else {
+          PlainTile<kType, M, kStep>(panel, cols, x, stride, r, out.At(first));
+        }
+      }
+    });
   }
 };
 

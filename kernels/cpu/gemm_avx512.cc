@@ -137,8 +137,8 @@ TRIREME_INLINE void AddBlock(const uint8_t* block, const ActivationBlock* const*
 }
 
 template <DType kType, int M>
-void BlockTile(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
-               const TileOutput& out) {
+[[gnu::noinline]] void BlockTile(const uint8_t* panel, int64_t cols, const uint8_t* activations,
+                                 int64_t stride, const TileOutput& out) {
   constexpr int kBytes = BlockFormatOf(kType).block_bytes();
   __m512 acc[M][2];
   for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
@@ -192,8 +192,8 @@ TRIREME_INLINE void AddElement(const __m512* w, const uint8_t* activations, int6
 }
 
 template <DType kType, int M>
-void PlainTile(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
-               const TileOutput& out) {
+[[gnu::noinline]] void PlainTile(const uint8_t* panel, int64_t cols, const uint8_t* activations,
+                                 int64_t stride, const TileOutput& out) {
   __m512 acc[M][2];
   for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
   if constexpr (kType == DType::kBF16) {
