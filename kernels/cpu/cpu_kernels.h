@@ -1,7 +1,7 @@
 // CPU kernels: one table of functions per instruction set, chosen once at start.
 //
-// All functions are pure and single-threaded; the caller (runtime/backend) splits panels, rows or heads between
-// threads, which never changes a result.
+// All functions are pure and single-threaded; the caller (runtime/backend) splits panels, rows or
+// heads between threads, which never changes a result.
 #pragma once
 
 #include <cstddef>
@@ -15,15 +15,15 @@
 
 namespace trireme::cpu {
 
-// A weight matrix W [rows = N, cols = K] repacked into panels of consecutive output rows. How a panel looks inside is
-// the business of the instruction set that packed it (see gemm_layout.h); panels are independent and equally large.
-// The matrix does not own its bytes.
+// A weight matrix W [rows = N, cols = K] repacked into panels of consecutive output rows. How a
+// panel looks inside is the business of the instruction set that packed it (see gemm_layout.h);
+// panels are independent and equally large. The matrix does not own its bytes.
 struct PackedMatrix {
-  uint8_t* data = nullptr;      // 64-byte aligned, packed_bytes(...) long
-  DType source = DType::kF32;   // what it was packed from
-  uint8_t layout = 0;           // instruction set's layout id
-  int64_t rows = 0;             // N; the last panel is padded with zero rows
-  int64_t cols = 0;             // K; a multiple of 32 for quantised types
+  uint8_t* data = nullptr;     // 64-byte aligned, packed_bytes(...) long
+  DType source = DType::kF32;  // what it was packed from
+  uint8_t layout = 0;          // instruction set's layout id
+  int64_t rows = 0;            // N; the last panel is padded with zero rows
+  int64_t cols = 0;            // K; a multiple of 32 for quantised types
   int64_t num_panels = 0;
   int64_t panel_rows = 0;
   int64_t panel_bytes = 0;
@@ -33,40 +33,52 @@ struct Kernels {
   std::string_view name;  // "portable", "avx2", "avx512"
 
   // ---- Matrices. y = x W^T.
-  // Fills every field of *m but data. packed bytes = num_panels * panel_bytes. Any DType; quantised need K % 32 == 0.
+  // Fills every field of *m but data. packed bytes = num_panels * panel_bytes. Any DType; quantised
+  // need K % 32 == 0.
   void (*plan)(DType source, int64_t rows, int64_t cols, PackedMatrix* m);
-  // Packs panels [begin, end). `row(r)` data: source rows are `row_bytes` apart starting at `source`; no alignment.
-  void (*pack)(const void* source, int64_t row_bytes, int64_t begin, int64_t end, const PackedMatrix* m);
-  // Bytes of one activation row in the form that this matrix's kernel reads (int8 blocks with scales, BF16, F32).
+  // Packs panels [begin, end). `row(r)` data: source rows are `row_bytes` apart starting at
+  // `source`; no alignment.
+  void (*pack)(const void* source, int64_t row_bytes, int64_t begin, int64_t end,
+               const PackedMatrix* m);
+  // Bytes of one activation row in the form that this matrix's kernel reads (int8 blocks with
+  // scales, BF16, F32).
   int64_t (*activation_bytes)(const PackedMatrix& m);
   // x: [K] float -> out, 64-byte aligned.
   void (*quantize_activation)(const PackedMatrix& m, const float* x, void* out);
-  // y[i, panel_begin*panel_rows ... ) for i in [0, num_tokens). activations: num_tokens rows, activation_bytes apart.
-  // y row stride is y_stride floats; columns beyond m.rows are not written. `bias` [N] or null.
-  void (*matmul)(const PackedMatrix& m, const void* activations, int64_t num_tokens, const float* bias,
-                 int64_t panel_begin, int64_t panel_end, float* y, int64_t y_stride);
+  // y[i, panel_begin*panel_rows ... ) for i in [0, num_tokens). activations: num_tokens rows,
+  // activation_bytes apart. y row stride is y_stride floats; columns beyond m.rows are not written.
+  // `bias` [N] or null.
+  void (*matmul)(const PackedMatrix& m, const void* activations, int64_t num_tokens,
+                 const float* bias, int64_t panel_begin, int64_t panel_end, float* y,
+                 int64_t y_stride);
 
   // ---- Rows. One token each.
-  void (*dequantize_row)(DType type, const void* row, int64_t n, float* out);  // embedding gather from file layout
+  void (*dequantize_row)(DType type, const void* row, int64_t n,
+                         float* out);  // embedding gather from file layout
   void (*rms_norm)(const float* x, const float* gain, float eps, int64_t n, float* y);
-  void (*add_rms_norm)(float* x, const float* delta, const float* gain, float eps, int64_t n, float* y);
+  void (*add_rms_norm)(float* x, const float* delta, const float* gain, float eps, int64_t n,
+                       float* y);
   void (*add)(float* x, const float* delta, int64_t n);
-  void (*gated_activation)(Activation act, const float* gate, const float* up, int64_t n, float* out);
+  void (*gated_activation)(Activation act, const float* gate, const float* up, int64_t n,
+                           float* out);
 
   // ---- Attention.
   // Rotates `num_heads` heads of one token in place. x: [num_heads, head_dim].
   void (*rope)(const RopeTable& table, int64_t position, int num_heads, int head_dim, float* x);
   // Writes one token's K and V [num_kv_heads, head_dim] to its slot of the paged cache.
   void (*store_kv)(const KvLayerView& kv, BlockId block, int slot, const float* k, const float* v);
-  // Attention of consecutive query tokens of one sequence, for heads [head_begin, head_end); query i stands at position
-  // first_position + i. blocks: block table of the sequence. scratch: attention_scratch_bytes, 64-byte aligned.
-  void (*attention)(const AttentionParams& params, const KvLayerView& kv, absl::Span<const BlockId> blocks,
-                    int64_t first_position, int64_t num_tokens, int head_begin, int head_end, const float* q,
-                    int64_t q_stride, float* out, int64_t out_stride, void* scratch);
+  // Attention of consecutive query tokens of one sequence, for heads [head_begin, head_end); query
+  // i stands at position first_position + i. blocks: block table of the sequence. scratch:
+  // attention_scratch_bytes, 64-byte aligned.
+  void (*attention)(const AttentionParams& params, const KvLayerView& kv,
+                    absl::Span<const BlockId> blocks, int64_t first_position, int64_t num_tokens,
+                    int head_begin, int head_end, const float* q, int64_t q_stride, float* out,
+                    int64_t out_stride, void* scratch);
   int64_t (*attention_scratch_bytes)(const AttentionParams& params, const KvLayerView& kv);
 };
 
-// The fastest table that this CPU runs; TRIREME_CPU_ISA=portable|avx2|avx512 lowers the choice (tests, comparisons).
+// The fastest table that this CPU runs; TRIREME_CPU_ISA=portable|avx2|avx512 lowers the choice
+// (tests, comparisons).
 const Kernels& BestKernels();
 // By name; nullptr when this build or this CPU does not have it.
 const Kernels* FindKernels(std::string_view name);
