@@ -63,17 +63,32 @@ inline void MultiplyTile(const Product<T>& p, int first_vector) {
     for (int r = 0; r < kRows; ++r) sum[r][v] = Load(c + r * p.c_stride + v * kWidth);
   }
   for (int k = p.begin; k < p.end; ++k) {
-    Vec x[kVectors];
+    // One operand is held, the other passes through one register: 3 x 4 and 6 x 2 just fit 16
+    // registers.
+    if constexpr (kRows < kVectors) {
+      Vec weight[kRows];
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
-      x[v] = Load(b[v]);
-      b[v] += p.b_stride;
-    }
+      for (int r = 0; r < kRows; ++r) weight[r] = Broadcast(p.a[r * p.a_stride + k]);
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const Vec weight = Broadcast(p.a[r * p.a_stride + k]);
+      for (int v = 0; v < kVectors; ++v) {
+        const Vec x = Load(b[v]);
+        b[v] += p.b_stride;
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = Fma(weight, x[v], sum[r][v]);
+        for (int r = 0; r < kRows; ++r) sum[r][v] = Fma(weight[r], x, sum[r][v]);
+      }
+    } else {
+      Vec x[kVectors];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        x[v] = Load(b[v]);
+        b[v] += p.b_stride;
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const Vec weight = Broadcast(p.a[r * p.a_stride + k]);
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = Fma(weight, x[v], sum[r][v]);
+      }
     }
   }
 #pragma GCC unroll 8
@@ -85,9 +100,13 @@ inline void MultiplyTile(const Product<T>& p, int first_vector) {
 
 template <int kRows, class T>
 void MultiplyRows(const Product<T>& p, int first_vector, int end_vector) {
-  // Accumulators must fit the registers: 32 in AVX-512, else 16.
+  // Enough accumulators to hide the latency of a multiply-add, but no more than registers: 32 in
+  // AVX-512, else 16.
   constexpr bool kWide = kWidth == 16 || kRows <= 3;
   int v = first_vector;
+  if constexpr (kRows == 1) {
+    for (; v + 8 <= end_vector; v += 8) MultiplyTile<1, 8>(p, v);
+  }
   if constexpr (kWide) {
     for (; v + 4 <= end_vector; v += 4) MultiplyTile<kRows, 4>(p, v);
   }
@@ -177,17 +196,17 @@ Tile<T> TileInPlace(const KvHead<T>& head, int64_t begin, int count) {
   return tile;
 }
 
-// Asks for the cache lines of positions [begin, begin + count) of both.
+// Asks for the cache lines of the keys or values (`base`) of positions [begin, begin + count); none
+// if count <= 0. Inlined by force: GCC 12 takes a function that only prefetches for one without
+// effect and drops the call.
 template <class T>
-inline void PrefetchTile(const KvHead<T>& head, int64_t begin, int64_t count) {
+__attribute__((always_inline)) inline void PrefetchTile(const KvHead<T>& head, const T* base,
+                                                        int64_t begin, int64_t count) {
   constexpr int64_t kLine = 64 / sizeof(T);
   const int64_t block_elements = int64_t{head.block_size} * head.head_dim;
   for (int64_t p = begin; p < begin + count; p += head.block_size) {
     const int64_t offset = head.BlockOffset(p);
-    for (int64_t i = 0; i < block_elements; i += kLine) {
-      __builtin_prefetch(head.k + offset + i);
-      __builtin_prefetch(head.v + offset + i);
-    }
+    for (int64_t i = 0; i < block_elements; i += kLine) __builtin_prefetch(base + offset + i);
   }
 }
 
@@ -300,45 +319,51 @@ inline void Scale(float* x, int64_t n, float factor) {  // n: whole vectors
   for (int64_t i = 0; i < n; i += kWidth) Store(x + i, Load(x + i) * f);
 }
 
+inline void CapScores(float cap, float* scores) {
+  const Vec c = Broadcast(cap);
+  for (int i = 0; i < kTile; i += kWidth) Store(scores + i, c * Tanh(Load(scores + i) / c));
+}
+
+inline void HideScoresOutside(Range range, float* scores) {
+  const Vec hidden = Broadcast(-__builtin_inff());
+  for (int i = 0; i < kTile; i += kWidth) {
+    const Mask visible = LanesBetween(range.begin - i, range.end - i);
+    Store(scores + i, Select(visible, Load(scores + i), hidden));
+  }
+}
+
 // Turns one row's scores into weights e^(score - max), zero outside `range`, and brings max, sum
 // and acc up to date.
 void Softmax(const AttentionParams& params, Range range, int row, const Scratch& scratch) {
   float* scores = scratch.scores + row * kTile;
-  const int first = range.begin / kWidth, last = (range.end - 1) / kWidth;
-  Vec max = Broadcast(scratch.max[row]);
-  for (int i = first; i <= last; ++i) {
-    Vec s = Load(scores + i * kWidth);
-    if (params.soft_cap > 0) {
-      s = Broadcast(params.soft_cap) * Tanh(s / Broadcast(params.soft_cap));
-    }
-    if (i == first || i == last) {
-      const Mask visible = LanesBetween(range.begin - i * kWidth, range.end - i * kWidth);
-      s = Select(visible, s, Broadcast(-__builtin_inff()));
-    }
-    Store(scores + i * kWidth, s);
-    max = Max(s, max);
-  }
-  const float new_max = ReduceMax(max);
-  if (new_max > scratch.max[row]) {
+  if (params.soft_cap > 0) CapScores(params.soft_cap, scores);
+  if (range != Range{0, kTile}) HideScoresOutside(range, scores);
+  Vec max[2] = {Load(scores), Load(scores + kWidth)};
+#pragma GCC unroll 16
+  for (int i = 2; i < kTileVectors; ++i) max[i % 2] = Max(Load(scores + i * kWidth), max[i % 2]);
+  const float tile_max = ReduceMax(Max(max[0], max[1]));
+  if (tile_max > scratch.max[row]) {
     float rescale[kWidth];
-    Store(rescale, Exp(Broadcast(scratch.max[row] - new_max)));
+    Store(rescale, Exp(Broadcast(scratch.max[row] - tile_max)));
     Scale(scratch.acc + row * scratch.padded_dim, scratch.padded_dim, rescale[0]);
     scratch.sum[row] *= rescale[0];
-    scratch.max[row] = new_max;
+    scratch.max[row] = tile_max;
   }
+  const Vec row_max = Broadcast(scratch.max[row]);
   LaneSum sum;
-  for (int i = first; i <= last; ++i) {
-    const Vec weight = Exp(Load(scores + i * kWidth) - Broadcast(new_max));
+#pragma GCC unroll 16
+  for (int i = 0; i < kTileVectors; ++i) {
+    const Vec weight = Exp(Load(scores + i * kWidth) - row_max);
     Store(scores + i * kWidth, weight);
     sum.part[i % kSumParts] = sum.part[i % kSumParts] + weight;
   }
   scratch.sum[row] += sum.Total();
 }
 
-// All rows over one tile.
+// Scores of all rows over one tile, made weights.
 template <class T>
-void AttendTile(const AttentionParams& params, const RowSet& rows, int64_t tile_begin, int head_dim,
-                const Tile<T>& tile, const Scratch& scratch) {
+void WeighTile(const AttentionParams& params, const RowSet& rows, int64_t tile_begin, int head_dim,
+               const Tile<T>& tile, const Scratch& scratch) {
   ForEachRun(params, rows, tile_begin, [&](int row, int count, Range range) {
     float* scores = scratch.scores + row * kTile;
     std::memset(scores, 0, sizeof(float) * kTile * count);
@@ -348,6 +373,12 @@ void AttendTile(const AttentionParams& params, const RowSet& rows, int64_t tile_
              range.begin / kWidth, (range.end + kWidth - 1) / kWidth);
     for (int i = 0; i < count; ++i) Softmax(params, range, row + i, scratch);
   });
+}
+
+// Adds one tile's weighted values to all rows.
+template <class T>
+void AddValues(const AttentionParams& params, const RowSet& rows, int64_t tile_begin,
+               const Tile<T>& tile, const Scratch& scratch) {
   ForEachRun(params, rows, tile_begin, [&](int row, int count, Range range) {
     for (int i = range.begin / tile.v_span; i * tile.v_span < range.end; ++i) {
       const int base = i * tile.v_span;
@@ -413,14 +444,17 @@ void AttendRows(const AttentionParams& params, const KvHead<T>& head, const RowS
   for (int64_t begin = first_seen / kTile * kTile; begin < end; begin += kTile) {
     const int count = static_cast<int>(Smaller(kTile, end - begin));
     if (in_place) {
-      if (begin + kTile < end) {
-        PrefetchTile(head, begin + kTile, Smaller(kTile, end - begin - kTile));
-      }
-      AttendTile(params, rows, begin, head.head_dim, TileInPlace(head, begin, count), scratch);
+      const Tile<T> tile = TileInPlace(head, begin, count);
+      const int64_t next = begin + kTile, next_count = Smaller(kTile, end - next);
+      PrefetchTile(head, head.k, next, next_count);
+      WeighTile(params, rows, begin, head.head_dim, tile, scratch);
+      PrefetchTile(head, head.v, next, next_count);
+      AddValues(params, rows, begin, tile, scratch);
     } else {
       const Tile<float> tile =
           GatherTile(head, begin, count, scratch.padded_dim, scratch.k, scratch.v);
-      AttendTile(params, rows, begin, head.head_dim, tile, scratch);
+      WeighTile(params, rows, begin, head.head_dim, tile, scratch);
+      AddValues(params, rows, begin, tile, scratch);
     }
   }
   FinishRows(rows, head.head_dim, io, scratch);

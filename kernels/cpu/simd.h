@@ -5,8 +5,9 @@
 // + - * / and:
 //   Broadcast(x), Load(p), Store(p, v) for float, F16 and BF16 (rounded to nearest even), Fma(a, b,
 //   c) = a b + c, Max, Min (the second operand where either is NaN), Less, Select(mask, yes, no),
-//   LanesBetween(begin, end): lanes begin <= i < end, AddToExponent(x, n): adds the low bits of n's
-//   representation to x's exponent, ReduceAdd and ReduceMax: in halves, as LaneSum describes.
+//   LanesBetween(begin, end): lanes begin <= i < end, PowerOfTwo(x): the float whose exponent field
+//   is the low byte of x's representation, ReduceAdd and ReduceMax: in halves, as LaneSum
+//   describes.
 // All of it has internal linkage, so that the linker can never replace one instruction set's
 // function by another's.
 //
@@ -62,14 +63,13 @@ struct LaneSum {
   }
 };
 
-// e^x within 1.5 ulp. 0 below -87.3 (where the result would leave the normal range), infinity
-// above 88.7; NaN stays.
+// e^x within 1.5 ulp; 0 below -87.7 and infinity above 88.4; NaN stays. No branches and no
+// comparisons: the clamped ends make the power of two itself 0 or infinity.
 inline Vec Exp(Vec x) {
-  const Vec lowest = Broadcast(-87.3f), highest = Broadcast(88.7228f);
-  const Vec clamped = Min(highest, Max(lowest, x));
-  // x = n ln2 + r: adding 1.5 * 2^23 leaves n in the low bits of `shifted`; ln2 in two parts keeps
-  // r exact.
-  const Vec magic = Broadcast(0x1.8p23f);
+  const Vec clamped = Min(Broadcast(89.0f), Max(Broadcast(-88.0f), x));
+  // x = n ln2 + r: adding 1.5 * 2^23 + 127 leaves n, as an exponent is stored, in the low bits of
+  // `shifted`; ln2 in two parts keeps r exact.
+  const Vec magic = Broadcast(0x1.8p23f + 127.0f);
   const Vec shifted = Fma(clamped, Broadcast(0x1.715476p0f), magic);
   const Vec n = shifted - magic;
   Vec r = Fma(n, Broadcast(-0x1.62e4p-1f), clamped);
@@ -81,10 +81,7 @@ inline Vec Exp(Vec x) {
   p = Fma(p, r, Broadcast(0.1666652063f));
   p = Fma(p, r, Broadcast(0.4999999345f));
   p = Fma(p * r, r, r) + Broadcast(1.0f);
-  Vec y = AddToExponent(p, shifted);
-  y = Select(Less(x, lowest), Broadcast(0.0f), y);
-  y = Select(Less(highest, x), Broadcast(__builtin_inff()), y);
-  return Select(Less(p, Broadcast(2.0f)), y, p);  // p is NaN where x is
+  return p * PowerOfTwo(shifted);
 }
 
 // tanh within 4 ulp.

@@ -51,9 +51,8 @@ inline Mask LanesBetween(int begin, int end) {
                                           _mm256_cmpgt_epi32(lane, _mm256_set1_epi32(end - 1)));
   return _mm256_castsi256_ps(_mm256_xor_si256(outside, _mm256_set1_epi32(-1)));
 }
-inline Vec AddToExponent(Vec x, Vec n) {
-  const __m256i shifted = _mm256_slli_epi32(_mm256_castps_si256(n), 23);
-  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), shifted));
+inline Vec PowerOfTwo(Vec x) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x), 23));
 }
 
 inline float ReduceAdd(Vec x) {

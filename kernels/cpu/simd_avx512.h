@@ -48,9 +48,8 @@ inline Mask LanesBetween(int begin, int end) {
   const unsigned below_begin = begin <= 0 ? 0u : (1u << begin) - 1;
   return static_cast<Mask>(below_end & ~below_begin);
 }
-inline Vec AddToExponent(Vec x, Vec n) {
-  const __m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(n), 23);
-  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), shifted));
+inline Vec PowerOfTwo(Vec x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 23));
 }
 
 // The compiler's shuffles: GCC 12 warns about its own intrinsics for this.

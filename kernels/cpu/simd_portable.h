@@ -78,11 +78,7 @@ inline Mask LanesBetween(int begin, int end) {
   const Bits lane = {0, 1, 2, 3};
   return (lane >= begin) & (lane < end);
 }
-inline Vec AddToExponent(Vec x, Vec n) {
-  using UnsignedBits = uint32_t __attribute__((vector_size(16)));
-  return reinterpret_cast<Vec>(reinterpret_cast<UnsignedBits>(x) +
-                               (reinterpret_cast<UnsignedBits>(n) << 23));
-}
+inline Vec PowerOfTwo(Vec x) { return FromBits(BitsOf(x) << 23); }
 
 inline float ReduceAdd(Vec x) { return (x[0] + x[2]) + (x[1] + x[3]); }
 inline float ReduceMax(Vec x) {

@@ -247,7 +247,9 @@ TEST_P(AttentionTest, AnInfiniteOrNanQueryReachesOnlyItsOwnHead) {
     EXPECT_TRUE(SameBits(dirty.data(), clean.data(), head_row));
     const int64_t next = head_row + shape.head_dim;
     EXPECT_TRUE(SameBits(dirty.data() + next, clean.data() + next, dirty.size() - next));
-    if (std::isnan(bad)) EXPECT_TRUE(std::isnan(dirty[head_row]));
+    if (std::isnan(bad)) {
+      EXPECT_TRUE(std::isnan(dirty[head_row]));
+    }
   }
 }
 
