@@ -3,19 +3,16 @@
 // or the machine's random state.
 //
 // Order of operations:
-//   1. logprobs are taken from the raw logits (log-softmax before everything else, as OpenAI
-//   reports them)
-//   2. logit_bias is added; a bias of -100 bans the token outright; `banned` ids are masked
-//   3. repetition penalty over prompt and output (l > 0 ? l / r : l * r; CTRL, Keskar et al. 2019),
-//   then presence and
-//      frequency penalties over the output (l -= presence + frequency * count; OpenAI)
-//   4. temperature 0: the largest logit, lowest id on ties. Else softmax(l / temperature), and of
-//   the remaining
-//      distribution each time: min_p, top_k, typical_p (Meister et al. 2022), top_p. Exactly the
-//      shortest sufficient set is kept, at least one token; ties go to the lower id.
-//   5. one uniform number u = Philox4x32-10(key = seed, counter = position) (Salmon et al. 2011)
-//   picks the first id, in id
-//      order, at which the cumulative weight exceeds u * total.
+//   1. Logprobs are taken from the raw logits: log-softmax before everything else, as OpenAI does.
+//   2. logit_bias is added; a bias of -100 bans the token outright; `banned` ids are masked.
+//   3. Repetition penalty over prompt and output (l > 0 ? l / r : l * r; CTRL, Keskar et al. 2019),
+//      then presence and frequency penalties over the output (l -= presence + frequency * count;
+//      OpenAI).
+//   4. Temperature 0: the largest logit, lowest id on ties. Else softmax(l / temperature), and of
+//      the remaining distribution each time: min_p, top_k, typical_p (Meister et al. 2022), top_p.
+//      Exactly the shortest sufficient set is kept, at least one token; ties go to the lower id.
+//   5. One uniform number u = Philox4x32-10(key = seed, counter = position) (Salmon et al. 2011)
+//      picks the first id, in id order, at which the cumulative weight exceeds u * total.
 #pragma once
 
 #include <array>
@@ -109,8 +106,7 @@ class Sampler {
   std::vector<Adjusted> adjusted_;  // logits changed by step 2 and 3, with their raw values
 };
 
-// The block cipher-like generator behind the draws; exposed to be tested against the published
-// vectors.
+// The generator behind the draws; public so that a test can hold it to the published vectors.
 std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
 }  // namespace trireme

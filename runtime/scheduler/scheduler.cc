@@ -94,9 +94,8 @@ std::vector<SequenceEvent> Scheduler::Commit(const StepPlan& plan, StepResult re
     TRIREME_CHECK(live != nullptr && live->in_plan);
     live->in_plan = false;
     SequenceEvent event = EventOf(*live->sequence);
-    if (live->doom != FinishReason::kNone) {
-      event.finish = live->doom;
-      event.error = live->doom_error;
+    if (live->cancelled) {
+      event.finish = FinishReason::kCancelled;
     } else if (!result.rows[i].status.ok()) {
       event.finish = FinishReason::kError;
       event.error = result.rows[i].status;
@@ -179,7 +178,13 @@ void Scheduler::PublishFullBlocks(Sequence* sequence, int first_block) {
 std::vector<SequenceEvent> Scheduler::TakeEvents() { return std::exchange(events_, {}); }
 
 void Scheduler::Cancel(RequestId id) {
-  if (LiveSequence* live = Find(id)) End(live, FinishReason::kCancelled, absl::OkStatus());
+  LiveSequence* live = Find(id);
+  if (live == nullptr) return;
+  if (live->in_plan) {
+    live->cancelled = true;
+  } else {
+    End(live, FinishReason::kCancelled, absl::OkStatus());
+  }
 }
 
 void Scheduler::SetPaused(RequestId id, bool paused) {
@@ -198,20 +203,16 @@ void Scheduler::FailAll(const absl::Status& error) {
   for (const RequestId id : ids) {
     LiveSequence* live = Find(id);
     live->in_plan = false;
-    const bool doomed = live->doom != FinishReason::kNone;
-    End(live, doomed ? live->doom : FinishReason::kError, doomed ? live->doom_error : error);
+    if (live->cancelled) {
+      End(live, FinishReason::kCancelled, absl::OkStatus());
+    } else {
+      End(live, FinishReason::kError, error);
+    }
   }
   pool_.DropCache();
 }
 
-// The first reason given stands.
 void Scheduler::End(LiveSequence* live, FinishReason reason, absl::Status error) {
-  if (live->in_plan) {
-    if (live->doom != FinishReason::kNone) return;
-    live->doom = reason;
-    live->doom_error = std::move(error);
-    return;
-  }
   SequenceEvent event = EventOf(*live->sequence);
   event.finish = reason;
   event.error = std::move(error);
@@ -274,7 +275,10 @@ void Scheduler::CheckInvariants() const {
   size_t num_deadlines = 0;
   for (const auto& [id, live] : live_) {
     TRIREME_CHECK(id == live->sequence->id && !(live->in_plan && !plan_outstanding_));
-    if (!live->running) TRIREME_CHECK(live->sequence->blocks.empty() && !live->in_plan);
+    if (!live->running) {
+      TRIREME_CHECK(live->sequence->blocks.empty() && live->sequence->num_computed == 0);
+      TRIREME_CHECK(!live->in_plan);
+    }
     if (live->sequence->deadline != absl::InfiniteFuture()) ++num_deadlines;
   }
   TRIREME_CHECK(num_deadlines == deadlines_.size());

@@ -1,9 +1,11 @@
 // Decides what runs next. A deterministic state machine: no threads, no wall clock, no memory, no
 // text.
 //
-//   Admit -> waiting --(blocks, slot, budget)--> running --(stop, length, cancel, deadline,
-//   error)--> finished
-//               ^--- preempt (blocks released, tokens kept and recomputed) ---'
+//   Admit -> waiting --(blocks, slot, budget)--> running --(stop, length, error)--> finished
+//               ^---- preempted: blocks released, -----'
+//                     tokens kept, recomputed later
+//
+// From either state a cancellation or the deadline ends a sequence too.
 //
 // Order. All sequences stand in one order of seniority: higher priority first, then first come
 // first served. A step serves them in this order; nothing overtakes a waiting sequence that does
@@ -48,11 +50,11 @@ namespace trireme {
 struct SchedulerOptions {
   int block_size = 16;
   int num_blocks = 0;  // KV budget; set from memory by the engine
-  int max_context_tokens =
-      0;                  // prompt + generated of one sequence; effectively at most the KV budget
-  int max_running = 256;  // sequences with KV blocks; effectively fewer than max_step_tokens
-  int max_step_tokens = 2048;                   // tokens of one step, decode and prefill together
-  int max_prefill_chunk = 512;                  // tokens of one sequence's prefill in one step
+  // Prompt + generated of one sequence; effectively at most the KV budget.
+  int max_context_tokens = 0;
+  int max_running = 256;        // sequences with KV blocks; effectively fewer than max_step_tokens
+  int max_step_tokens = 2048;   // tokens of one step, decode and prefill together
+  int max_prefill_chunk = 512;  // tokens of one sequence's prefill in one step
   int max_waiting_requests = 1024;              // bounded queue: by requests ...
   int64_t max_waiting_prompt_tokens = 1 << 20;  // ... and by prompt tokens
   bool prefix_cache = true;
@@ -63,8 +65,8 @@ struct SchedulerStats {
   int blocks_total = 0, blocks_held = 0, blocks_cached = 0;
   int64_t waiting_prompt_tokens = 0;
   uint64_t steps = 0, preemptions = 0, prompt_tokens = 0, generated_tokens = 0;
-  uint64_t prefix_queries_tokens = 0,
-           prefix_hit_tokens = 0;  // at first scheduling, not after preemption
+  // Prompt tokens looked up and found at first scheduling, not after preemption.
+  uint64_t prefix_queries_tokens = 0, prefix_hit_tokens = 0;
   uint64_t queue_comparisons = 0;  // work done to keep the waiting queue in order
 };
 
@@ -146,7 +148,6 @@ class Scheduler {
   std::set<std::pair<absl::Time, RequestId>> deadlines_;  // finite ones of live_
   std::vector<SequenceEvent> events_;                     // for TakeEvents
   uint64_t next_ticket_ = 1;
-  uint64_t num_passes_ = 0;
   bool plan_outstanding_ = false;
   SchedulerStats stats_;  // the counters; the gauges are read off when asked for
 };

@@ -21,7 +21,6 @@ struct Scheduler::Pass {
 
 StepPlan Scheduler::Plan() {
   TRIREME_CHECK(!plan_outstanding_);
-  ++num_passes_;
   ExpireDeadlines();
 
   Pass pass;
@@ -95,9 +94,7 @@ bool Scheduler::Continue(LiveSequence* live, Pass* pass) {
 // Starts, or starts again, the front of the waiting queue. False: it has to wait, and everything
 // behind it.
 bool Scheduler::TakeUp(LiveSequence* live, Pass* pass) {
-  // What was just preempted would only be preempted again.
-  if (pass->prefill_tokens_left == 0 || live->preempted_in_pass == num_passes_) return false;
-  if (!MakeRoom(live, *pass)) return false;
+  if (pass->prefill_tokens_left == 0 || !MakeRoom(live, *pass)) return false;
 
   Sequence& sequence = *live->sequence;
   waiting_.Remove(live);
@@ -211,7 +208,6 @@ void Scheduler::Preempt(LiveSequence* victim) {
   ++sequence.num_preemptions;
   ++stats_.preemptions;
   victim->running = false;
-  victim->preempted_in_pass = num_passes_;
   victim->blocks_needed = 0;
   waiting_.Insert(victim);
 }

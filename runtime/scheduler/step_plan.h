@@ -26,8 +26,7 @@ struct StepPlan {
 
 struct TokenLogprob {
   TokenId id = 0;
-  float logprob =
-      0;  // natural log, of the distribution before temperature and filters (as OpenAI does)
+  float logprob = 0;  // natural log, of the distribution before temperature and filters
 };
 struct SampledToken {
   TokenId id = 0;
@@ -39,8 +38,8 @@ struct SampledToken {
 struct RowResult {
   absl::Status status;  // not OK: this sequence fails alone (NaN logits ...)
   SampledToken token;   // valid when the row's `sample` is set
-  std::vector<SampledToken>
-      prompt_logprobs;  // for want_prompt_logits: of tokens first_token+1 .. first_token+num_tokens
+  // For want_prompt_logits: of the prompt tokens among first_token+1 .. first_token+num_tokens.
+  std::vector<SampledToken> prompt_logprobs;
 };
 struct StepResult {
   std::vector<RowResult> rows;
@@ -52,9 +51,9 @@ struct SequenceEvent {
   std::vector<SampledToken> prompt_logprobs;  // in prompt order; a chunk at a time
   bool has_token = false;
   SampledToken token;  // at kStop: the stop id itself
-  FinishReason finish =
-      FinishReason::kNone;  // not kNone: the last event of this sequence; blocks are released
-  absl::Status error;       // for kError, kDeadline
+  // Not kNone: the last event of this sequence; its blocks are released.
+  FinishReason finish = FinishReason::kNone;
+  absl::Status error;                // for kError, kDeadline
   int num_cached_prompt_tokens = 0;  // valid with the first token
   int num_preemptions = 0;           // so far
 };

@@ -6,7 +6,6 @@
 #include <memory>
 #include <set>
 
-#include "absl/status/status.h"
 #include "runtime/scheduler/sequence.h"
 
 namespace trireme {
@@ -24,17 +23,13 @@ struct MoreSenior {
 // A sequence that the scheduler owns, and where it stands.
 struct LiveSequence {
   std::unique_ptr<Sequence> sequence;
-  uint64_t ticket = 0;             // order of arrival
-  bool running = false;            // holds blocks; otherwise in the waiting queue
-  bool in_plan = false;            // has a row in the outstanding plan
-  bool started = false;            // has been running before
-  uint64_t preempted_in_pass = 0;  // the Plan call that preempted it last
-  int blocks_needed = 0;           // to be taken up, as of the last attempt; 0: not tried yet
-  int next_prompt_logprob =
-      1;  // index of the first token whose prompt logprob was not delivered yet
-  FinishReason doom =
-      FinishReason::kNone;  // cancelled or failed while in the plan; ends at its Commit
-  absl::Status doom_error;
+  uint64_t ticket = 0;          // order of arrival
+  bool running = false;         // holds blocks; otherwise in the waiting queue
+  bool in_plan = false;         // has a row in the outstanding plan
+  bool started = false;         // has been running before
+  int blocks_needed = 0;        // to be taken up, as of the last attempt; 0: not tried yet
+  int next_prompt_logprob = 1;  // index of the first token whose prompt logprob is still due
+  bool cancelled = false;       // while in the plan: ends at its Commit
   std::set<LiveSequence*, MoreSenior>::iterator queue_position;  // while waiting and not paused
 
   int num_tokens() const { return static_cast<int>(sequence->tokens.size()); }

@@ -498,6 +498,16 @@ TEST_F(SchedulerTest, APausedSequenceDoesNotKeepOthersFromTheBlocks) {
   EXPECT_EQ(output_[1], Solo({.prompt = 20, .max_tokens = 8}));
 }
 
+TEST_F(SchedulerTest, PausedSequencesGiveWayBeforeRunningOnesOfLowerPriority) {
+  options_.max_running = 2;
+  MustAdmit({.id = 1, .max_tokens = 50, .priority = 1});
+  MustAdmit({.id = 2, .first_token = 2000, .max_tokens = 50});
+  Step();
+  scheduler().SetPaused(1, true);
+  MustAdmit({.id = 3, .first_token = 3000, .priority = 1});
+  EXPECT_EQ(IdsOf(Plan()), (Ids{2, 3}));
+}
+
 TEST_F(SchedulerTest, PausingInTheQueueLetsOthersPass) {
   options_.max_running = 1;
   MustAdmit({.id = 1, .max_tokens = 1});
