@@ -1,15 +1,16 @@
-// Invariants. A broken one stops the process with file, line and the values; nothing a client sends may reach one.
+// Invariants. A broken one stops the process with file, line and the values; nothing a client sends
+// may reach one.
 #pragma once
 
 #include <cstdio>
 #include <cstdlib>
 
-#define TRIREME_CHECK(condition)                                                              \
-  do {                                                                                        \
-    if (__builtin_expect(!(condition), 0)) {                                                  \
+#define TRIREME_CHECK(condition)                                                             \
+  do {                                                                                       \
+    if (__builtin_expect(!(condition), 0)) {                                                 \
       std::fprintf(stderr, "%s:%d: invariant broken: %s\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                                           \
-    }                                                                                         \
+      std::abort();                                                                          \
+    }                                                                                        \
   } while (false)
 
 #ifdef NDEBUG

@@ -8,7 +8,8 @@
 
 namespace trireme {
 
-// Thread-safe. Now() never goes backwards, whatever the wall clock does; only differences are meaningful.
+// Thread-safe. Now() never goes backwards, whatever the wall clock does; only differences are
+// meaningful.
 class Clock {
  public:
   virtual ~Clock() = default;

@@ -20,7 +20,8 @@ uint16_t FloatToF16(float f) {
   const uint32_t magnitude = u & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return sign | 0x7e00;   // NaN
   if (magnitude >= 0x477ff000u) return sign | 0x7c00;  // rounds to 65536 or more, and infinity
-  if (magnitude < 0x38800000u) {  // below 2^-14: subnormal; adding 0.5 aligns the mantissa and rounds to even
+  if (magnitude <
+      0x38800000u) {  // below 2^-14: subnormal; adding 0.5 aligns the mantissa and rounds to even
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
   }

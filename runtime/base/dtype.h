@@ -1,7 +1,9 @@
-// Element types of tensors, including the block-quantised types of GGUF (ggml), and their storage size.
+// Element types of tensors, including the block-quantised types of GGUF (ggml), and their storage
+// size.
 //
-// Quantised types store `BlockSize` consecutive elements of a row in `BlockBytes` bytes; rows are whole blocks.
-// Bit layouts: the GGUF specification and ggml's quantisation formats; decoded in runtime/base/quant_formats.h.
+// Quantised types store `BlockSize` consecutive elements of a row in `BlockBytes` bytes; rows are
+// whole blocks. Bit layouts: the GGUF specification and ggml's quantisation formats; decoded in
+// runtime/base/quant_formats.h.
 #pragma once
 
 #include <bit>
@@ -11,7 +13,19 @@
 
 namespace trireme {
 
-enum class DType : uint8_t { kF32, kF16, kBF16, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ4_K, kQ5_K, kQ6_K };
+enum class DType : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K
+};
 
 constexpr std::string_view DTypeName(DType t) {
   constexpr std::string_view names[] = {"F32",  "F16",  "BF16", "Q4_0", "Q4_1", "Q5_0",
@@ -38,8 +52,11 @@ constexpr int64_t RowBytes(DType t, int64_t num_elements) {
   return num_elements / BlockSize(t) * BlockBytes(t);
 }
 
-// Scalar conversions, round to nearest even. Exact for every value that the target holds; NaN stays NaN.
-inline float BF16ToFloat(uint16_t h) { return std::bit_cast<float>(static_cast<uint32_t>(h) << 16); }
+// Scalar conversions, round to nearest even. Exact for every value that the target holds; NaN stays
+// NaN.
+inline float BF16ToFloat(uint16_t h) {
+  return std::bit_cast<float>(static_cast<uint32_t>(h) << 16);
+}
 inline uint16_t FloatToBF16(float f) {
   uint32_t u = std::bit_cast<uint32_t>(f);
   if ((u & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((u >> 16) | 0x40);  // quiet NaN

@@ -19,10 +19,14 @@ spdlog::logger& Logger() {
 
 spdlog::level::level_enum ToSpdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarning: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -42,7 +46,8 @@ void AppendEscaped(std::string& out, std::string_view value) {
 }
 
 void AppendValue(std::string& out, const LogField& field, bool json) {
-  const bool plain = !field.value.empty() && field.value.find_first_of(" \"\\=\n\r\t") == std::string::npos;
+  const bool plain =
+      !field.value.empty() && field.value.find_first_of(" \"\\=\n\r\t") == std::string::npos;
   if (field.quoted && (json || !plain)) {
     out += '"';
     AppendEscaped(out, field.value);

@@ -1,5 +1,6 @@
-// Structured logs: an event name and key-value fields, one line each, to stderr. Never prompts, keys or paths of users.
-// Thread-safe; the sink is asynchronous-free and line-buffered. Built on spdlog, whose headers stay in log.cc.
+// Structured logs: an event name and key-value fields, one line each, to stderr. Never prompts,
+// keys or paths of users. Thread-safe; the sink is asynchronous-free and line-buffered. Built on
+// spdlog, whose headers stay in log.cc.
 #pragma once
 
 #include <initializer_list>

@@ -33,7 +33,8 @@ void OnSigbus(int signo, siginfo_t* info, void* context) {
   const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
   for (Slot& slot : g_slots) {
     const uintptr_t begin = slot.begin.load(std::memory_order_acquire);
-    if (begin == 0 || address < begin || address >= slot.end.load(std::memory_order_acquire)) continue;
+    if (begin == 0 || address < begin || address >= slot.end.load(std::memory_order_acquire))
+      continue;
     const uintptr_t page = address & ~static_cast<uintptr_t>(sysconf(_SC_PAGESIZE) - 1);
     void* mapped = mmap(reinterpret_cast<void*>(page), static_cast<size_t>(sysconf(_SC_PAGESIZE)),
                         PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
@@ -95,7 +96,8 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
   slot.damaged.store(false);
   slot.end.store(reinterpret_cast<uintptr_t>(data) + size, std::memory_order_release);
   slot.begin.store(reinterpret_cast<uintptr_t>(data), std::memory_order_release);
-  return std::unique_ptr<MappedFile>(new MappedFile(static_cast<const uint8_t*>(data), size, index));
+  return std::unique_ptr<MappedFile>(
+      new MappedFile(static_cast<const uint8_t*>(data), size, index));
 }
 
 MappedFile::~MappedFile() {

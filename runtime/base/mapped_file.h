@@ -1,8 +1,9 @@
 // A read-only memory-mapped file whose truncation by somebody else does not kill the process.
 //
-// Touching a page behind the new end of a truncated file raises SIGBUS. The first Open installs a handler that, for an
-// address inside one of our mappings, puts a zero page there and marks the file as damaged; other faults go to the
-// handler that was there before. Readers check damaged() when they are done and refuse the file.
+// Touching a page behind the new end of a truncated file raises SIGBUS. The first Open installs a
+// handler that, for an address inside one of our mappings, puts a zero page there and marks the
+// file as damaged; other faults go to the handler that was there before. Readers check damaged()
+// when they are done and refuse the file.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +30,8 @@ class MappedFile {
   // True once any reader has touched a page that the file no longer has.
   bool damaged() const;
 
-  // Tells the kernel that the pages of this range are not needed soon; their content stays readable.
+  // Tells the kernel that the pages of this range are not needed soon; their content stays
+  // readable.
   void Release(size_t offset, size_t length) const;
 
  private:

@@ -1,8 +1,10 @@
-// Errors as the whole program passes them: absl::Status, with the two extra facts that every wire dialect shows.
+// Errors as the whole program passes them: absl::Status, with the two extra facts that every wire
+// dialect shows.
 //
-// A request error names the field that caused it (`param`, as the client spelt it) and a machine-readable `code`
-// (for example "context_length_exceeded"). Both travel as payloads of the status, so that one absl::Status becomes the
-// same answer through HTTP, gRPC and the command line. Messages never hold prompt text, paths, addresses or keys.
+// A request error names the field that caused it (`param`, as the client spelt it) and a
+// machine-readable `code` (for example "context_length_exceeded"). Both travel as payloads of the
+// status, so that one absl::Status becomes the same answer through HTTP, gRPC and the command line.
+// Messages never hold prompt text, paths, addresses or keys.
 #pragma once
 
 #include <string>
@@ -32,12 +34,13 @@ std::string ErrorCode(const absl::Status& status);
 #define TRIREME_CONCAT_INNER_(a, b) a##b
 #define TRIREME_CONCAT_(a, b) TRIREME_CONCAT_INNER_(a, b)
 
-#define TRIREME_RETURN_IF_ERROR(expr)                     \
-  do {                                                    \
+#define TRIREME_RETURN_IF_ERROR(expr)                                 \
+  do {                                                                \
     if (absl::Status status_ = (expr); !status_.ok()) return status_; \
   } while (false)
 
-// TRIREME_ASSIGN_OR_RETURN(auto x, F()): unwraps a StatusOr or returns its error from the enclosing function.
+// TRIREME_ASSIGN_OR_RETURN(auto x, F()): unwraps a StatusOr or returns its error from the enclosing
+// function.
 #define TRIREME_ASSIGN_OR_RETURN(lhs, expr) \
   TRIREME_ASSIGN_OR_RETURN_IMPL_(TRIREME_CONCAT_(statusor_, __LINE__), lhs, expr)
 #define TRIREME_ASSIGN_OR_RETURN_IMPL_(tmp, lhs, expr) \

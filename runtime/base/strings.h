@@ -1,5 +1,6 @@
-// The packaged Abseil is built with its own string_view (not std's), so std::string_view does not convert by itself.
-// These are the only bridges: ToAbsl where an Abseil function wants a view, StrCat in place of absl::StrCat.
+// The packaged Abseil is built with its own string_view (not std's), so std::string_view does not
+// convert by itself. These are the only bridges: ToAbsl where an Abseil function wants a view,
+// StrCat in place of absl::StrCat.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// A borrowed tensor: where it is, what it holds, how large it is. Row-major, contiguous, last dimension fastest.
+// A borrowed tensor: where it is, what it holds, how large it is. Row-major, contiguous, last
+// dimension fastest.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// A small pool of threads for short CPU work that must not run on an I/O or engine thread: tokenization, templates,
-// JSON of large bodies. The queue is bounded; the compute threads of the CPU backend are something else
-// (runtime/backend/compute_pool.h).
+// A small pool of threads for short CPU work that must not run on an I/O or engine thread:
+// tokenization, templates, JSON of large bodies. The queue is bounded; the compute threads of the
+// CPU backend are something else (runtime/backend/compute_pool.h).
 #pragma once
 
 #include <deque>
@@ -18,7 +18,8 @@ class WorkerPool {
   WorkerPool(int num_threads, size_t max_queued);
   ~WorkerPool();  // runs what is queued, then joins
 
-  // Thread-safe. False when the queue is full: the caller answers "overloaded". Work must not throw.
+  // Thread-safe. False when the queue is full: the caller answers "overloaded". Work must not
+  // throw.
   [[nodiscard]] bool TrySubmit(absl::AnyInvocable<void()> work);
 
  private:

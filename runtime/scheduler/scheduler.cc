@@ -100,8 +100,10 @@ std::vector<SequenceEvent> Scheduler::Commit(const StepPlan& plan, StepResult re
     } else if (!result.rows[i].status.ok()) {
       event.finish = FinishReason::kError;
       event.error = result.rows[i].status;
-      // What it computed may be the cause: nobody else shall find it.
-      for (const BlockId block : live->sequence->blocks) pool_.Retract(block);
+      if (event.error.code() != absl::StatusCode::kInvalidArgument) {  // not the client's fault:
+        // what it computed may be the cause, so nobody else shall find it.
+        for (const BlockId block : live->sequence->blocks) pool_.Retract(block);
+      }
     } else {
       ApplyRow(live, plan.rows[i], &result.rows[i], &event);
     }

@@ -18,7 +18,8 @@ struct ModelInfo {
   std::string id;                    // the name clients send as `model`
   std::vector<std::string> aliases;  // further names that are accepted
   absl::Time created;                // when it was loaded
-  std::string architecture, quantization;
+  std::string architecture, quantization;  // "llama", "Q4_1"
+  std::string device;                      // for people: "cpu (avx2, 2 threads)"
   int max_context_tokens = 0;
   int vocab_size = 0;
 };

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -25,13 +26,15 @@ struct HostMatrix {
       : bytes(rows * RowBytes(type, cols)) {
     std::mt19937 random(seed);
     for (uint8_t& b : bytes) b = static_cast<uint8_t>(random() >> 7);
-    const bool plain = !IsQuantized(type);
+    const bool plain = !IsQuantized(type), has_min = type == DType::kQ4_1 || type == DType::kQ4_K;
     for (size_t i = 0; i < bytes.size(); i += BlockBytes(type)) {
       const float value = static_cast<float>(random() % 1000) / 500.0f - 1.0f;
-      const uint16_t half = FloatToF16(plain ? value : value / 64);
+      const uint16_t half =
+          type == DType::kBF16 ? FloatToBF16(value) : FloatToF16(plain ? value : value / 64);
       const size_t at = type == DType::kQ6_K ? 208 : 0;  // where the block's scale is
       std::memcpy(&bytes[i + at], type == DType::kF32 ? static_cast<const void*>(&value) : &half,
                   type == DType::kF32 ? 4 : 2);
+      if (has_min) std::memcpy(&bytes[i + 2], &half, 2);
     }
     view = {.data = bytes.data(), .dtype = type, .shape = {rows, cols}};
   }
@@ -131,6 +134,65 @@ TEST(CpuBackendTest, EveryInstructionSetAgreesWithinTheQuantisationOfActivations
   }
   for (const std::vector<float>& result : results) {
     EXPECT_THAT(result, testing::Pointwise(testing::FloatNear(1e-3f), results[0]));
+  }
+}
+
+// Two sequences of 50 and 3 tokens, attended in steps of at most `chunk` tokens each: [53, heads *
+// head_dim].
+std::vector<float> AttendInChunks(int num_threads, int chunk) {
+  constexpr int kHeads = 6, kKvHeads = 2, kHeadDim = 64, kBlockSize = 16;
+  constexpr int kWidth = (kHeads + 2 * kKvHeads) * kHeadDim, kOut = kHeads * kHeadDim;
+  const std::vector<BlockId> blocks[2] = {{4, 0, 3, 1}, {2}};
+  const int lengths[2] = {50, 3};
+  auto backend = MakeBackend(num_threads);
+  std::vector<float> k(5 * kKvHeads * kBlockSize * kHeadDim), v = k, frequencies(kHeadDim / 2);
+  for (size_t i = 0; i < frequencies.size(); ++i) {
+    frequencies[i] = 1.0f / static_cast<float>(i + 1);
+  }
+  const KvLayerView kv = {k.data(), v.data(), DType::kF32, kKvHeads, kBlockSize, kHeadDim};
+  const RopeTable rope = {.rotary_dim = kHeadDim, .inverse_frequency = frequencies.data()};
+  const AttentionParams params = {.num_heads = kHeads, .scale = 0.125f};
+  const Activations all(53, kWidth, 1);
+  std::vector<float> result(53 * kOut);
+  for (int done = 0; done < 50; done += chunk) {
+    std::vector<SequenceSlice> slices;
+    std::vector<int> rows;  // of `all`
+    for (int s = 0; s < 2; ++s) {
+      const int count = std::min(chunk, lengths[s] - done);
+      if (count <= 0) continue;
+      slices.push_back({static_cast<int>(rows.size()), count, done, blocks[s]});
+      for (int t = 0; t < count; ++t) rows.push_back(s * 50 + done + t);
+    }
+    const std::vector<TokenId> tokens(rows.size(), 0);
+    const auto num_tokens = static_cast<int64_t>(rows.size());
+    Activations qkv(num_tokens, kWidth), out(num_tokens, kOut);
+    for (int64_t i = 0; i < num_tokens; ++i) {
+      std::copy_n(&all.values[rows[i] * kWidth], kWidth, &qkv.values[i * kWidth]);
+    }
+    backend->BeginStep({.tokens = tokens, .sequences = slices});
+    backend->RopeAndStoreKv(rope, kHeads, kv, qkv.tensor);
+    backend->Attention(params, kv, qkv.tensor, out.tensor);
+    for (int64_t i = 0; i < num_tokens; ++i) {
+      std::copy_n(&out.values[i * kOut], kOut, &result[rows[i] * kOut]);
+    }
+  }
+  // The first token of a sequence sees only itself: its output is its own V.
+  for (int row : {0, 50}) {
+    for (int i = 0; i < kOut; ++i) {
+      const int head = i / kHeadDim / (kHeads / kKvHeads);
+      const int at = (kHeads + kKvHeads + head) * kHeadDim + i % kHeadDim;
+      EXPECT_EQ(result[row * kOut + i], all.values[row * kWidth + at]);
+    }
+  }
+  return result;
+}
+
+TEST(CpuBackendTest, AttentionHasTheSameBitsForEveryChunkingAndThreadCount) {
+  const std::vector<float> expected = AttendInChunks(1, 50);
+  for (int threads : {1, 2, 5}) {
+    for (int chunk : {1, 3, 33, 50}) {
+      EXPECT_EQ(AttendInChunks(threads, chunk), expected) << threads << " " << chunk;
+    }
   }
 }
 

@@ -20,11 +20,11 @@ TEST(F16, EveryFiniteValueSurvivesARoundTrip) {
 }
 
 TEST(F16, RoundsToNearestEvenAndOverflowsToInfinity) {
-  EXPECT_EQ(FloatToF16(1.0f + 0x1p-11f), 0x3c00);             // tie: to even
-  EXPECT_EQ(FloatToF16(1.0f + 3 * 0x1p-11f), 0x3c02);         // tie: to even, up
+  EXPECT_EQ(FloatToF16(1.0f + 0x1p-11f), 0x3c00);      // tie: to even
+  EXPECT_EQ(FloatToF16(1.0f + 3 * 0x1p-11f), 0x3c02);  // tie: to even, up
   EXPECT_EQ(FloatToF16(65519.0f), 0x7bff);
   EXPECT_EQ(FloatToF16(65520.0f), 0x7c00);
-  EXPECT_EQ(FloatToF16(0x1p-25f), 0x0000);                    // tie with zero
+  EXPECT_EQ(FloatToF16(0x1p-25f), 0x0000);  // tie with zero
   EXPECT_EQ(FloatToF16(0x1.8p-25f), 0x0001);
 }
 

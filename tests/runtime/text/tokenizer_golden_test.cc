@@ -26,14 +26,19 @@ std::string Printable(std::string_view text) {
 template <typename EncodeFn>
 void ExpectSameIds(absl::Span<const uint32_t> expected, EncodeFn encode) {
   ASSERT_EQ(expected.size(), static_cast<size_t>(kNumTexts));
-  int num_wrong = 0;
+  int num_wrong = 0, num_exempt = 0;
   for (int i = 0; i < kNumTexts && num_wrong < 5; ++i) {
+    if (expected[i] == golden::kExempt) {
+      ++num_exempt;
+      continue;
+    }
     const std::string text = Texts().Get(i);
     const std::vector<TokenId> ids = encode(text);
     if (golden::HashOf(ids) == expected[i]) continue;
     ++num_wrong;
     ADD_FAILURE() << "text " << i << ": " << Printable(text);
   }
+  EXPECT_LT(num_exempt, 100);
 }
 
 void ExpectGolden(const Tokenizer& tokenizer, const std::vector<uint32_t>& hashes) {

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that Trireme is built from, when any is missing. Used by quickstart.sh and tests/run.sh.
+#   deploy/dependencies.sh build|test
+set -euo pipefail
+
+build_packages=(
+  build-essential cmake ninja-build ccache pkg-config
+  libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc grpc-proto
+  libabsl-dev libboost1.81-dev libboost-json1.81-dev libboost-system1.81-dev
+  libssl-dev libpcre2-dev libutf8proc-dev prometheus-cpp-dev libspdlog-dev libcli11-dev libyaml-cpp-dev
+  zlib1g-dev ca-certificates python3 python3-pip
+)
+test_packages=(
+  libgtest-dev libgmock-dev libbenchmark-dev libsimde-dev clang-format-14 clang-tidy-14
+  python3-venv python3-yaml curl openssl git procps
+)
+
+packages=("${build_packages[@]}")
+case "${1:-build}" in
+  build) ;;
+  test) packages+=("${test_packages[@]}") ;;
+  *) echo "usage: $0 build|test" >&2; exit 2 ;;
+esac
+
+missing=()
+for package in "${packages[@]}"; do
+  [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || { echo "These packages are missing, and neither root nor sudo is here to install them: ${missing[*]}" >&2; exit 1; }
+  as_root=(sudo)
+fi
+echo "Installing ${#missing[@]} Debian packages: ${missing[*]}" >&2
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+  -o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null

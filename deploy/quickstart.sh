@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# From a bare Debian 12 machine to a chat model that answers.
+#
+#   deploy/quickstart.sh [--no-serve] [--model PATH] [further arguments for `trireme serve`]
+#
+# Installs what is missing (apt; sudo when not root), builds build/release/trireme, fetches SmolLM2-135M-Instruct (93 MB,
+# once, to ~/.cache/trireme/models) and serves it on 127.0.0.1. A second run starts in seconds.
+#   --no-serve     stop before serving
+#   --model PATH   serve this .gguf file or Hugging Face directory instead of fetching the demo model
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+serve=1
+model=
+arguments=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --no-serve) serve=0 ;;
+    --model) model=${2:?--model needs a path}; shift ;;
+    --model=*) model=${1#--model=} ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) arguments+=("$1") ;;
+  esac
+  shift
+done
+
+step() {
+  if [ -t 2 ]; then printf '\033[1m==> %s\033[0m\n' "$*" >&2; else printf '==> %s\n' "$*" >&2; fi
+}
+
+step "1/4 Packages"
+deploy/dependencies.sh build
+
+step "2/4 Build (a few minutes the first time)"
+[ -f build/release/build.ninja ] || cmake --preset release >&2
+NINJA_STATUS='[%f/%t, %es] ' cmake --build build/release --target trireme >&2
+
+step "3/4 Model"
+if [ -z "$model" ]; then
+  model=$(deploy/fetch_demo_model.sh)
+fi
+echo "    $model" >&2
+
+step "4/4 Serve"
+if [ $serve -eq 0 ]; then
+  echo "Ready: build/release/trireme serve $model" >&2
+  exit 0
+fi
+exec build/release/trireme serve "$model" "${arguments[@]}"

@@ -1,0 +1,230 @@
+#include "server/admission/keys.h"
+
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "runtime/base/log.h"
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+
+namespace trireme {
+namespace {
+
+constexpr std::string_view kDigestPrefix = "sha256:";
+constexpr std::string_view kDefaultTenant = "default";
+constexpr std::string_view kBlanks = " \t\r";
+
+std::array<uint8_t, 32> Digest(std::string_view key) {
+  std::array<uint8_t, 32> digest;
+  SHA256(reinterpret_cast<const uint8_t*>(key.data()), key.size(), digest.data());
+  return digest;
+}
+
+// The next blank-separated word of `line`, which loses it.
+std::string_view TakeWord(std::string_view* line) {
+  const size_t begin = std::min(line->find_first_not_of(kBlanks), line->size());
+  const size_t end = std::min(line->find_first_of(kBlanks, begin), line->size());
+  const std::string_view word = line->substr(begin, end - begin);
+  line->remove_prefix(end);
+  return word;
+}
+
+bool IsTenant(std::string_view name) {
+  return !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
+  });
+}
+
+absl::StatusOr<KeyEntry> ParseLine(std::string_view line) {
+  const std::string_view key = TakeWord(&line);
+  const std::string_view tenant = TakeWord(&line);
+  if (!TakeWord(&line).empty()) return absl::InvalidArgumentError("more than a key and a tenant");
+  KeyEntry entry;
+  entry.tenant = std::string(tenant.empty() ? kDefaultTenant : tenant);
+  if (!IsTenant(entry.tenant)) {
+    return absl::InvalidArgumentError("a tenant is 1 to 64 of A-Z a-z 0-9 . _ -");
+  }
+  if (!key.starts_with(kDigestPrefix)) {
+    if (key.size() > KeyStore::kMaxPresentedBytes)
+      return absl::InvalidArgumentError("key too long");
+    entry.digest = Digest(key);
+    return entry;
+  }
+  const std::string_view hex = key.substr(kDigestPrefix.size());
+  if (hex.size() != 64 || !std::all_of(hex.begin(), hex.end(), [](char c) {
+        return absl::ascii_isxdigit(static_cast<unsigned char>(c));
+      })) {
+    return absl::InvalidArgumentError("sha256: wants 64 hexadecimal digits");
+  }
+  const std::string bytes = absl::HexStringToBytes(ToAbsl(hex));
+  std::copy(bytes.begin(), bytes.end(), entry.digest.begin());
+  return entry;
+}
+
+absl::StatusOr<std::string> ReadAll(int fd, const std::string& path) {
+  std::string text;
+  char buffer[16384];
+  for (;;) {
+    const ssize_t n = read(fd, buffer, sizeof(buffer));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return absl::UnavailableError(StrCat("cannot read ", path, ": ", strerror(errno)));
+    if (n == 0) return text;
+    text.append(buffer, static_cast<size_t>(n));
+    if (text.size() > KeyStore::kMaxFileBytes) {
+      return absl::InvalidArgumentError(StrCat(path, ": larger than 1 MiB"));
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<KeyEntry>> ParseKeys(std::string_view text) {
+  std::vector<KeyEntry> keys;
+  for (int line_number = 1; !text.empty(); ++line_number) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const size_t first = line.find_first_not_of(kBlanks);
+    if (first == std::string_view::npos || line[first] == '#') continue;
+    absl::StatusOr<KeyEntry> entry = ParseLine(line);
+    if (!entry.ok()) return Annotate(entry.status(), StrCat("line ", line_number));
+    if (keys.size() == KeyStore::kMaxKeys) {
+      return absl::InvalidArgumentError(StrCat("more than ", KeyStore::kMaxKeys, " keys"));
+    }
+    keys.push_back(*std::move(entry));
+  }
+  if (keys.empty()) return absl::InvalidArgumentError("holds no key");
+  std::vector<std::array<uint8_t, 32>> digests;
+  for (const KeyEntry& key : keys) digests.push_back(key.digest);
+  std::sort(digests.begin(), digests.end());
+  if (std::adjacent_find(digests.begin(), digests.end()) != digests.end()) {
+    return absl::InvalidArgumentError("the same key twice");
+  }
+  return keys;
+}
+
+std::unique_ptr<KeyStore> KeyStore::Open() {
+  return std::unique_ptr<KeyStore>(new KeyStore("", {}, absl::InfiniteDuration()));
+}
+
+absl::StatusOr<std::unique_ptr<KeyStore>> KeyStore::Open(const std::string& path,
+                                                         absl::Duration poll_interval) {
+  TRIREME_ASSIGN_OR_RETURN(Loaded loaded, Load(path));
+  return std::unique_ptr<KeyStore>(new KeyStore(path, std::move(loaded), poll_interval));
+}
+
+KeyStore::KeyStore(std::string path, Loaded loaded, absl::Duration poll_interval)
+    : path_(std::move(path)),
+      poll_interval_(poll_interval),
+      keys_(std::make_shared<std::vector<KeyEntry>>(std::move(loaded.keys))),
+      seen_(loaded.version) {
+  if (!path_.empty() && poll_interval != absl::InfiniteDuration()) {
+    watcher_ = std::thread([this] { Watch(); });
+  }
+}
+
+KeyStore::~KeyStore() {
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+  }
+  if (watcher_.joinable()) watcher_.join();
+}
+
+// Reads through one descriptor, so that the version belongs to the bytes even when the file is
+// replaced meanwhile.
+absl::StatusOr<KeyStore::Loaded> KeyStore::Load(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) {
+    const int error = errno;
+    const std::string message = StrCat("cannot open key file ", path, ": ", strerror(error));
+    if (error == ENOENT) return absl::NotFoundError(message);
+    if (error == EACCES) return absl::PermissionDeniedError(message);
+    return absl::InvalidArgumentError(message);
+  }
+  const absl::Cleanup closer = [fd] { close(fd); };
+  struct stat info;
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(StrCat("key file ", path, " is not a regular file"));
+  }
+  if ((info.st_mode & (S_IRGRP | S_IWGRP | S_IROTH | S_IWOTH)) != 0) {
+    Log(LogLevel::kWarning, "key file is accessible to group or others; chmod 600 it");
+  }
+  TRIREME_ASSIGN_OR_RETURN(const std::string text, ReadAll(fd, path));
+  absl::StatusOr<std::vector<KeyEntry>> keys = ParseKeys(text);
+  if (!keys.ok()) return Annotate(keys.status(), StrCat("key file ", path));
+  return Loaded{*std::move(keys), VersionOf(info)};
+}
+
+KeyStore::FileVersion KeyStore::VersionOf(const struct stat& info) {
+  return {.device = info.st_dev,
+          .inode = info.st_ino,
+          .size = static_cast<uint64_t>(info.st_size),
+          .modified_ns = info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec};
+}
+
+std::optional<Tenant> KeyStore::Authenticate(std::string_view presented) const {
+  if (!required()) return Tenant{};
+  if (presented.empty() || presented.size() > kMaxPresentedBytes) return std::nullopt;
+  std::shared_ptr<const std::vector<KeyEntry>> keys;
+  {
+    absl::MutexLock lock(&mu_);
+    keys = keys_;
+  }
+  const std::array<uint8_t, 32> digest = Digest(presented);
+  // All of them, whatever matched: the time tells nothing about which key was close.
+  const KeyEntry* found = nullptr;
+  for (const KeyEntry& key : *keys) {
+    if (CRYPTO_memcmp(key.digest.data(), digest.data(), digest.size()) == 0) found = &key;
+  }
+  if (found == nullptr) return std::nullopt;
+  return Tenant{found->tenant};
+}
+
+bool KeyStore::ReloadIfChanged() {
+  if (!required()) return false;
+  struct stat info;
+  const FileVersion now = stat(path_.c_str(), &info) == 0 ? VersionOf(info) : FileVersion{};
+  {
+    absl::MutexLock lock(&mu_);
+    if (now == seen_) return false;
+    seen_ = now;
+  }
+  absl::StatusOr<Loaded> loaded = Load(path_);
+  if (!loaded.ok()) {
+    Log(LogLevel::kError, "key file refused; the keys before it stay in force",
+        {{"error", FromAbsl(loaded.status().message())}});
+    return false;
+  }
+  const size_t count = loaded->keys.size();
+  {
+    absl::MutexLock lock(&mu_);
+    keys_ = std::make_shared<std::vector<KeyEntry>>(std::move(loaded->keys));
+    seen_ = loaded->version;
+  }
+  Log(LogLevel::kInfo, "key file reloaded", {{"keys", count}});
+  return true;
+}
+
+void KeyStore::Watch() {
+  for (;;) {
+    {
+      absl::MutexLock lock(&mu_);
+      if (mu_.AwaitWithTimeout(absl::Condition(&stopping_), poll_interval_)) return;
+    }
+    ReloadIfChanged();
+  }
+}
+
+}  // namespace trireme

@@ -1,0 +1,97 @@
+// API keys: who may call, and as which tenant. Shared by every door.
+//
+// The key file is text, one key per line:
+//
+//   # comment
+//   sk-example-key              the key itself, tenant "default"
+//   sk-other-key  team-a        the key itself and its tenant
+//   sha256:<64 hex> team-b      only the SHA-256 of the key (printf %s KEY | sha256sum)
+//
+// Tenants match [A-Za-z0-9._-]{1,64}. Only digests stay in memory. A changed file is picked up
+// within a second; a file that no longer reads (gone, malformed, without any key) is logged and the
+// keys before it stay in force, so that a half-written file neither opens nor closes the node.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
+struct stat;
+
+namespace trireme {
+
+struct Tenant {
+  std::string id;  // empty: anonymous, no keys are configured
+};
+
+struct KeyEntry {
+  std::array<uint8_t, 32> digest;  // SHA-256 of the key
+  std::string tenant;
+};
+
+// INVALID_ARGUMENT naming the line (never its content): malformed digest or tenant, a key twice, no
+// key at all.
+absl::StatusOr<std::vector<KeyEntry>> ParseKeys(std::string_view text);
+
+// Thread-safe.
+class KeyStore {
+ public:
+  static constexpr size_t kMaxFileBytes = 1 << 20;
+  static constexpr size_t kMaxKeys = 10000;  // every check compares all of them
+  static constexpr size_t kMaxPresentedBytes = 4096;
+
+  // Without keys: everybody is the anonymous tenant.
+  static std::unique_ptr<KeyStore> Open();
+  // Reads `path` and watches it every `poll_interval` (InfiniteDuration: only ReloadIfChanged reads
+  // again). NOT_FOUND, PERMISSION_DENIED or INVALID_ARGUMENT. Warns when group or others can read
+  // the file.
+  static absl::StatusOr<std::unique_ptr<KeyStore>> Open(
+      const std::string& path, absl::Duration poll_interval = absl::Seconds(1));
+  ~KeyStore();
+
+  bool required() const { return !path_.empty(); }
+
+  // The tenant of a presented key; nullopt when it is none of ours. Takes the same time whichever
+  // key matches, or none.
+  std::optional<Tenant> Authenticate(std::string_view presented) const;
+
+  // Reads the file again when its identity, size or time changed. True when new keys are in force.
+  bool ReloadIfChanged();
+
+ private:
+  // What tells one version of the file from the next; a rename over it changes the inode.
+  struct FileVersion {
+    uint64_t device = 0, inode = 0, size = 0;
+    int64_t modified_ns = 0;
+    bool operator==(const FileVersion&) const = default;
+  };
+  struct Loaded {
+    std::vector<KeyEntry> keys;
+    FileVersion version;
+  };
+
+  KeyStore(std::string path, Loaded loaded, absl::Duration poll_interval);
+  static absl::StatusOr<Loaded> Load(const std::string& path);
+  static FileVersion VersionOf(const struct stat& info);
+  void Watch();
+
+  const std::string path_;  // empty: no keys
+  const absl::Duration poll_interval_;
+  mutable absl::Mutex mu_;
+  std::shared_ptr<const std::vector<KeyEntry>> keys_ ABSL_GUARDED_BY(mu_);
+  FileVersion seen_ ABSL_GUARDED_BY(mu_);  // also of a refused version: it is reported once
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread watcher_;  // runs only with a finite interval
+};
+
+}  // namespace trireme

@@ -1,0 +1,188 @@
+// trireme serve: load, listen, wait for a signal, drain.
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+#include "server/admission/keys.h"
+#include "server/cli/commands.h"
+#include "server/grpc/grpc_server.h"
+#include "server/http/http_server.h"
+#include "server/observe/metrics.h"
+
+namespace trireme {
+namespace {
+
+bool IsLoopback(const std::string& host) {
+  in_addr v4;
+  in6_addr v6;
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
+  return host == "localhost";
+}
+
+absl::StatusOr<std::string> ReadSmallFile(const std::string& path, std::string_view flag) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  if (!file || !(content << file.rdbuf()))
+    return absl::NotFoundError(StrCat(flag, ": cannot read ", path));
+  return content.str();
+}
+
+LogLevel ToLogLevel(const std::string& name) {
+  if (name == "debug") return LogLevel::kDebug;
+  if (name == "warning") return LogLevel::kWarning;
+  if (name == "error") return LogLevel::kError;
+  return LogLevel::kInfo;
+}
+
+// SIGTERM and SIGINT are taken by sigwait on the main thread only; every later thread inherits the
+// mask.
+sigset_t BlockSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return set;
+}
+
+void PrintBanner(const ServeOptions& options, const ModelInfo& info, int http_port, int grpc_port) {
+  const std::string scheme = options.tls_cert_file.empty() ? "http" : "https";
+  const std::string key = options.api_keys_file.empty() ? "none" : "YOUR_KEY";
+  const std::string base = StrCat(scheme, "://", options.host, ":", http_port, "/v1");
+  std::cout << "\n" << info.id << " is ready at " << base;
+  if (grpc_port > 0) std::cout << ", gRPC at " << options.host << ":" << grpc_port;
+  std::cout << "\n\n  curl " << base << "/chat/completions -H 'content-type: application/json' "
+            << (options.api_keys_file.empty() ? "" : "-H 'authorization: Bearer YOUR_KEY' ")
+            << "\\\n    -d '{\"model\": \"" << info.id
+            << "\", \"messages\": [{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}]}'\n"
+            << "\n  from openai import OpenAI\n"
+            << "  client = OpenAI(base_url=\"" << base << "\", api_key=\"" << key << "\")\n"
+            << "  print(client.chat.completions.create(model=\"" << info.id
+            << "\",\n      messages=[{\"role\": \"user\", \"content\": \"Why is the sky "
+               "blue?\"}]).choices[0].message.content)\n"
+            << "\nCtrl-C or SIGTERM drains and stops.\n"
+            << std::endl;
+}
+
+int Fail(const absl::Status& status) {
+  Log(LogLevel::kError, "cannot serve", {{"error", FromAbsl(status.message())}});
+  return kExitFailure;
+}
+
+// Everything that lives while the node serves, in order of construction.
+struct Service {
+  std::unique_ptr<KeyStore> keys;
+  std::unique_ptr<Metrics> metrics;
+  std::unique_ptr<Node> node;
+  std::unique_ptr<HttpServer> http;
+  std::unique_ptr<GrpcServer> grpc;
+};
+
+absl::Status Start(const ServeOptions& options, Service* service) {
+  if (!IsLoopback(options.host) && options.api_keys_file.empty()) {
+    return absl::InvalidArgumentError(
+        StrCat("--host ", options.host,
+               " is reachable from outside; give --api-keys FILE, or listen on 127.0.0.1"));
+  }
+  HttpServerOptions http;
+  GrpcServerOptions grpc;
+  if (!options.tls_cert_file.empty()) {
+    TRIREME_ASSIGN_OR_RETURN(http.tls_cert_pem, ReadSmallFile(options.tls_cert_file, "--tls-cert"));
+    TRIREME_ASSIGN_OR_RETURN(http.tls_key_pem, ReadSmallFile(options.tls_key_file, "--tls-key"));
+    grpc.tls_cert_pem = http.tls_cert_pem;
+    grpc.tls_key_pem = http.tls_key_pem;
+  }
+  if (options.api_keys_file.empty()) {
+    service->keys = KeyStore::Open();
+  } else {
+    TRIREME_ASSIGN_OR_RETURN(service->keys, KeyStore::Open(options.api_keys_file));
+  }
+  const std::string name = options.load.served_names.empty() ? DefaultModelName(options.load.model)
+                                                             : options.load.served_names.front();
+  service->metrics = std::make_unique<Metrics>(name);
+  TRIREME_ASSIGN_OR_RETURN(service->node, LoadNode(options.load, &Clock::Monotonic(),
+                                                   service->metrics.get(), MakeProgressPrinter()));
+  service->metrics->Attach(service->node->engine.get());
+
+  http.host = options.host;
+  http.port = options.http_port;
+  http.io_threads = options.io_threads;
+  http.max_connections = options.max_connections;
+  http.max_body_bytes = options.max_body_bytes;
+  TRIREME_ASSIGN_OR_RETURN(
+      service->http,
+      HttpServer::Start(http, service->node.get(), service->keys.get(), service->metrics.get()));
+  if (options.grpc_port >= 0) {
+    grpc.host = options.host;
+    grpc.port = options.grpc_port;
+    TRIREME_ASSIGN_OR_RETURN(service->grpc,
+                             GrpcServer::Start(grpc, service->node.get(), service->keys.get()));
+  }
+  return absl::OkStatus();
+}
+
+// Unready first, then no new requests; running ones finish until the deadline.
+void Drain(Service* service, absl::Duration timeout) {
+  service->http->SetServing(false);
+  if (service->grpc) service->grpc->SetServing(false);
+  const absl::Time deadline = Clock::Monotonic().Now() + timeout;
+  service->node->engine->Drain(deadline);
+  // What the engine has delivered still has to reach the clients.
+  const absl::Time flush = std::max(deadline, Clock::Monotonic().Now() + absl::Seconds(2));
+  service->http->Shutdown(flush);
+  if (service->grpc) service->grpc->Shutdown(flush);
+}
+
+}  // namespace
+
+int RunServe(const ServeOptions& options) {
+  ConfigureLog(ToLogLevel(options.log_level),
+               options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
+  const sigset_t signals = BlockSignals();
+  Service service;
+  if (absl::Status status = Start(options, &service); !status.ok()) return Fail(status);
+
+  const int http_port = service.http->port();
+  const int grpc_port = service.grpc ? service.grpc->port() : -1;
+  Log(LogLevel::kInfo, "serving",
+      {{"model", service.node->info.id},
+       {"device", service.node->info.device},
+       {"http_port", http_port},
+       {"grpc_port", grpc_port}});
+  if (options.log_format == "text") PrintBanner(options, service.node->info, http_port, grpc_port);
+
+  int signal_number = 0;
+  sigwait(&signals, &signal_number);
+  Log(LogLevel::kInfo, "draining", {{"timeout_s", options.drain_timeout_s}});
+  std::atomic<bool> drained = false;
+  std::thread drain([&] {
+    Drain(&service, absl::Seconds(options.drain_timeout_s));
+    drained = true;
+    kill(getpid(), SIGTERM);  // wakes the main thread
+  });
+  sigwait(&signals, &signal_number);
+  if (!drained) {
+    Log(LogLevel::kWarning, "aborted by a second signal");
+    std::_Exit(kExitAborted);
+  }
+  drain.join();
+  Log(LogLevel::kInfo, "stopped");
+  return kExitOk;
+}
+
+}  // namespace trireme

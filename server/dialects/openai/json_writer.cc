@@ -1,0 +1,151 @@
+#include "server/dialects/openai/json_writer.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+namespace trireme::openai {
+namespace {
+
+bool NeedsEscape(unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; }
+
+void AppendEscape(std::string* out, unsigned char c) {
+  constexpr char kHex[] = "0123456789abcdef";
+  *out += '\\';
+  switch (c) {
+    case '"':
+    case '\\':
+      *out += static_cast<char>(c);
+      return;
+    case '\n':
+      *out += 'n';
+      return;
+    case '\r':
+      *out += 'r';
+      return;
+    case '\t':
+      *out += 't';
+      return;
+    case '\b':
+      *out += 'b';
+      return;
+    case '\f':
+      *out += 'f';
+      return;
+    default:
+      break;
+  }
+  *out += "u00";
+  *out += kHex[c >> 4];
+  *out += kHex[c & 15];
+}
+
+struct Utf8Prefix {
+  size_t length;  // bytes of the character, or of the ill-formed sequence that one U+FFFD replaces
+  bool valid;
+};
+
+// Unicode 15, table 3-7: the lead byte fixes the length and the range of the second byte.
+Utf8Prefix FirstCharacter(std::string_view s) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(s[i]); };
+  const uint8_t lead = byte(0);
+  if (lead < 0x80) return {1, true};
+  if (lead < 0xC2 || lead > 0xF4) return {1, false};
+  const size_t want = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  const uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+  const uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+  for (size_t i = 1; i < want; ++i) {
+    if (i >= s.size() || byte(i) < (i == 1 ? low : 0x80) || byte(i) > (i == 1 ? high : 0xBF)) {
+      return {i, false};
+    }
+  }
+  return {want, true};
+}
+
+}  // namespace
+
+void AppendJsonString(std::string* out, std::string_view text) {
+  *out += '"';
+  size_t copied = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (!NeedsEscape(c)) continue;
+    out->append(text, copied, i - copied);
+    AppendEscape(out, c);
+    copied = i + 1;
+  }
+  out->append(text, copied);
+  *out += '"';
+}
+
+std::string LossyUtf8(std::string_view bytes) {
+  std::string out;
+  out.reserve(bytes.size());
+  while (!bytes.empty()) {
+    const auto [length, valid] = FirstCharacter(bytes);
+    if (valid) {
+      out.append(bytes, 0, length);
+    } else {
+      out += "\xEF\xBF\xBD";
+    }
+    bytes.remove_prefix(length);
+  }
+  return out;
+}
+
+void JsonWriter::Separate() {
+  if (comma_) *out_ += ',';
+  comma_ = true;
+}
+
+JsonWriter& JsonWriter::Open(char bracket) {
+  Separate();
+  *out_ += bracket;
+  comma_ = false;
+  return *this;
+}
+
+JsonWriter& JsonWriter::Close(char bracket) {
+  *out_ += bracket;
+  comma_ = true;
+  return *this;
+}
+
+JsonWriter& JsonWriter::Key(std::string_view key) {
+  Separate();
+  AppendJsonString(out_, key);
+  *out_ += ':';
+  comma_ = false;
+  return *this;
+}
+
+JsonWriter& JsonWriter::String(std::string_view text) {
+  Separate();
+  AppendJsonString(out_, text);
+  return *this;
+}
+
+JsonWriter& JsonWriter::Raw(std::string_view json) {
+  Separate();
+  *out_ += json;
+  return *this;
+}
+
+JsonWriter& JsonWriter::Int(int64_t value) {
+  char text[24];
+  const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
+  return Raw({text, static_cast<size_t>(end - text)});
+}
+
+JsonWriter& JsonWriter::Float(float value) {
+  if (std::isnan(value)) value = 0;
+  value =
+      std::clamp(value, std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max());
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
+  return Raw({text, static_cast<size_t>(end - text)});
+}
+
+}  // namespace trireme::openai

@@ -1,0 +1,103 @@
+#include "server/grpc/grpc_server.h"
+
+#include <grpcpp/ext/health_check_service_server_builder_option.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <utility>
+#include <vector>
+
+#include "grpc/health/v1/health.pb.h"
+#include "runtime/base/strings.h"
+#include "server/grpc/inference_service.h"
+#include "server/grpc/reflection.h"
+
+namespace trireme {
+namespace {
+
+const char kInference[] = "trireme.v1.Inference";
+
+// A client that pings more often than this is disconnected (ping flood).
+constexpr int kMinPingIntervalMs = 10'000;
+constexpr int kMaxPingStrikes = 8;
+constexpr int kMaxMetadataBytes = 64 << 10;
+
+std::string Address(const GrpcServerOptions& options) {
+  const bool v6 = options.host.find(':') != std::string::npos;
+  return v6 ? StrCat("[", options.host, "]:", options.port)
+            : StrCat(options.host, ":", options.port);
+}
+
+std::shared_ptr<grpc::ServerCredentials> Credentials(const GrpcServerOptions& options) {
+  if (options.tls_cert_pem.empty()) return grpc::InsecureServerCredentials();
+  grpc::SslServerCredentialsOptions ssl;
+  ssl.pem_key_cert_pairs.push_back({options.tls_key_pem, options.tls_cert_pem});
+  return grpc::SslServerCredentials(ssl);
+}
+
+}  // namespace
+
+struct GrpcServer::Impl {
+  Impl(Node* node, const KeyStore* keys, const std::vector<std::string>& services)
+      : inference(node, keys),
+        reflection_v1(rpc::MakeReflectionV1(services)),
+        reflection_v1alpha(rpc::MakeReflectionV1Alpha(services)) {}
+
+  rpc::InferenceService inference;
+  std::unique_ptr<grpc::Service> reflection_v1, reflection_v1alpha;
+  std::unique_ptr<grpc::Server> server;
+  int port = 0;
+};
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
+                                                              Node* node, const KeyStore* keys) {
+  // Links the health messages into the descriptor pool, so that reflection can describe the
+  // service.
+  grpc::health::v1::HealthCheckRequest::descriptor();
+  grpc::EnableDefaultHealthCheckService(true);
+
+  auto impl =
+      std::make_unique<Impl>(node, keys,
+                             std::vector<std::string>{kInference, "grpc.health.v1.Health",
+                                                      "grpc.reflection.v1.ServerReflection",
+                                                      "grpc.reflection.v1alpha.ServerReflection"});
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(Address(options), Credentials(options), &impl->port);
+  builder.SetMaxReceiveMessageSize(options.max_message_bytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, kMaxPingStrikes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.RegisterService(&impl->inference);
+  builder.RegisterService(impl->reflection_v1.get());
+  builder.RegisterService(impl->reflection_v1alpha.get());
+  impl->server = builder.BuildAndStart();
+  if (impl->server == nullptr || impl->port == 0) {
+    return absl::UnavailableError(
+        StrCat("cannot listen for gRPC on ", Address(options),
+               ": the address is in use or not ours; choose another --grpc-port"));
+  }
+  std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(impl)));
+  server->SetServing(true);
+  return server;
+}
+
+GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+GrpcServer::~GrpcServer() { Shutdown(absl::UnixEpoch()); }
+
+int GrpcServer::port() const { return impl_->port; }
+
+void GrpcServer::SetServing(bool serving) {
+  grpc::HealthCheckServiceInterface* health = impl_->server->GetHealthCheckService();
+  health->SetServingStatus("", serving);
+  health->SetServingStatus(kInference, serving);
+}
+
+void GrpcServer::Shutdown(absl::Time deadline) {
+  impl_->server->Shutdown(absl::ToChronoTime(deadline));
+  impl_->server->Wait();
+}
+
+}  // namespace trireme

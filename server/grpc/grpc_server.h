@@ -1,0 +1,43 @@
+// The gRPC door: trireme.v1.Inference, grpc.health.v1.Health, and server reflection (v1 and
+// v1alpha).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/admission/keys.h"
+#include "server/node/node.h"
+
+namespace trireme {
+
+struct GrpcServerOptions {
+  std::string host = "127.0.0.1";
+  int port = 8001;                   // 0: any free one
+  int max_message_bytes = 32 << 20;  // a larger request is RESOURCE_EXHAUSTED before it is parsed
+  int max_streams_per_connection = 1024;
+  std::string tls_cert_pem, tls_key_pem;  // both or none
+};
+
+// Thread-safe. `node` and `keys` must outlive the server.
+class GrpcServer {
+ public:
+  // UNAVAILABLE when the address cannot be bound.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options,
+                                                           Node* node, const KeyStore* keys);
+  ~GrpcServer();
+
+  int port() const;
+  // What grpc.health.v1 answers, for "" and for each service.
+  void SetServing(bool serving);
+  // Stops accepting; calls in flight get until `deadline`, then CANCELLED. Blocks.
+  void Shutdown(absl::Time deadline);
+
+ private:
+  struct Impl;
+  explicit GrpcServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace trireme

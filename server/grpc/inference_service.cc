@@ -1,0 +1,229 @@
+#include "server/grpc/inference_service.h"
+
+#include <limits>
+#include <utility>
+
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+#include "runtime/base/version.h"
+
+namespace trireme::rpc {
+namespace {
+
+constexpr size_t kMaxRequestIdBytes = 128;
+
+absl::Time ToEngineTime(const Clock& clock, std::chrono::system_clock::time_point deadline) {
+  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
+  return clock.Now() + absl::FromChrono(deadline - std::chrono::system_clock::now());
+}
+
+absl::Status CheckRequestId(std::string_view id) {
+  if (id.size() > kMaxRequestIdBytes)
+    return InvalidParam("request_id", "request_id is longer than 128 bytes");
+  for (const char c : id) {
+    if (c <= ' ' || c > '~') return InvalidParam("request_id", "request_id must be visible ASCII");
+  }
+  return absl::OkStatus();
+}
+
+void FinishUnary(grpc::CallbackServerContext* context, grpc::ServerUnaryReactor* reactor,
+                 const absl::Status& status) {
+  if (const std::string param = ErrorParam(status); !param.empty()) {
+    context->AddTrailingMetadata("trireme-param", param);
+  }
+  if (const std::string code = ErrorCode(status); !code.empty()) {
+    context->AddTrailingMetadata("trireme-code", code);
+  }
+  reactor->Finish(ToGrpcStatus(status));
+}
+
+}  // namespace
+
+InferenceService::InferenceService(Node* node, const KeyStore* keys)
+    : node_(node),
+      keys_(keys),
+      started_(node->clock->Now()),
+      pump_(1, std::numeric_limits<size_t>::max()) {}
+
+absl::StatusOr<std::string> InferenceService::Authenticate(
+    const grpc::CallbackServerContext& context) const {
+  std::string_view presented;
+  const auto& metadata = context.client_metadata();
+  if (const auto found = metadata.find("authorization"); found != metadata.end()) {
+    presented = {found->second.data(), found->second.size()};
+    if (presented.starts_with("Bearer ") || presented.starts_with("bearer "))
+      presented.remove_prefix(7);
+  }
+  const auto tenant = keys_->Authenticate(presented);
+  if (!tenant)
+    return WithCode(absl::UnauthenticatedError("a valid API key is needed"), "invalid_api_key");
+  return tenant->id;
+}
+
+template <typename Work>
+grpc::ServerUnaryReactor* InferenceService::Unary(grpc::CallbackServerContext* context, Work work) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (auto tenant = Authenticate(*context); !tenant.ok()) {
+    FinishUnary(context, reactor, tenant.status());
+  } else if (!node_->workers->TrySubmit([context, reactor, work = std::move(work)] {
+               FinishUnary(context, reactor, work());
+             })) {
+    FinishUnary(
+        context, reactor,
+        WithCode(absl::ResourceExhaustedError("too many requests are waiting"), "overloaded"));
+  }
+  return reactor;
+}
+
+grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
+    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
+  std::string request_id = request->request_id();
+  absl::Status id_status = CheckRequestId(request_id);
+  if (request_id.empty() || !id_status.ok()) {
+    absl::MutexLock lock(&mu_);
+    request_id = StrCat("grpc-", next_id_++);
+  }
+  auto* call = new GenerateCall(node_, &pump_, context, request_id);
+  auto tenant = Authenticate(*context);
+  absl::StatusOr<TextRequest> text = absl::UnknownError("");
+  if (!tenant.ok()) {
+    call->Fail(tenant.status());
+  } else if (!id_status.ok()) {
+    call->Fail(id_status);
+  } else if (text = ToTextRequest(*request, *node_); !text.ok()) {
+    call->Fail(text.status());
+  } else {
+    text->base.external_id = request_id;
+    text->base.tenant = *tenant;
+    text->base.deadline = ToEngineTime(*node_->clock, context->deadline());
+    {
+      absl::MutexLock lock(&mu_);
+      if (calls_.size() >= sweep_at_) {
+        absl::erase_if(calls_, [](const auto& entry) { return entry.second.expired(); });
+        sweep_at_ = std::max<size_t>(1024, calls_.size() * 2);
+      }
+      calls_[StrCat(*tenant, "/", request_id)] = call->handle();
+    }
+    call->Begin(*std::move(text));
+  }
+  return call;
+}
+
+absl::Status InferenceService::DoTokenize(const v1::TokenizeRequest& request,
+                                          v1::TokenizeResponse* response) const {
+  TRIREME_RETURN_IF_ERROR(
+      CheckModel(*node_, request.model().empty() ? node_->info.id : request.model()));
+  std::vector<TokenId> ids;
+  if (request.has_chat()) {
+    TextRequest text;
+    text.model = node_->info.id;
+    TRIREME_ASSIGN_OR_RETURN(text.input, ToChatPrompt(request.chat()));
+    TRIREME_ASSIGN_OR_RETURN(auto prepared, Prepare(*node_, text));
+    ids = std::move(prepared.front().prompt);
+  } else if (request.has_text()) {
+    ids = node_->tokenizer->Encode(request.text(), Tokenizer::SpecialTokens::kParse,
+                                   !request.no_special_tokens());
+  } else {
+    return InvalidParam("input", "one of text and chat is needed");
+  }
+  for (const TokenId id : ids) {
+    response->add_token_ids(id);
+    response->add_tokens(std::string(node_->tokenizer->TokenBytes(id)));
+  }
+  response->set_max_context_tokens(node_->info.max_context_tokens);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
+                                                     const v1::TokenizeRequest* request,
+                                                     v1::TokenizeResponse* response) {
+  return Unary(context, [this, request, response] { return DoTokenize(*request, response); });
+}
+
+grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
+                                                       const v1::DetokenizeRequest* request,
+                                                       v1::DetokenizeResponse* response) {
+  return Unary(context, [this, request, response]() -> absl::Status {
+    TRIREME_RETURN_IF_ERROR(
+        CheckModel(*node_, request->model().empty() ? node_->info.id : request->model()));
+    const auto& ids = request->token_ids();
+    for (const TokenId id : ids) {
+      if (id < 0 || id >= node_->info.vocab_size) {
+        return InvalidParam("token_ids", StrCat("token id ", id, " is outside the vocabulary of ",
+                                                node_->info.vocab_size));
+      }
+    }
+    response->set_text(node_->tokenizer->Decode({ids.data(), static_cast<size_t>(ids.size())},
+                                                !request->keep_special_tokens()));
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* context,
+                                                  const v1::AbortRequest* request,
+                                                  v1::AbortResponse* response) {
+  auto tenant = Authenticate(*context);
+  std::shared_ptr<GenerateCall::Handle> handle;
+  if (tenant.ok()) {
+    absl::MutexLock lock(&mu_);
+    const auto found = calls_.find(StrCat(*tenant, "/", request->request_id()));
+    if (found != calls_.end()) handle = found->second.lock();
+  }
+  response->set_found(handle != nullptr && handle->Cancel());
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  FinishUnary(context, reactor, tenant.status());
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerContext* context,
+                                                         const v1::GetModelInfoRequest*,
+                                                         v1::GetModelInfoResponse* response) {
+  return Unary(context, [this, response] {
+    const ModelInfo& info = node_->info;
+    response->set_id(info.id);
+    for (const std::string& alias : info.aliases) response->add_aliases(alias);
+    response->set_architecture(info.architecture);
+    response->set_quantization(info.quantization);
+    response->set_max_context_tokens(info.max_context_tokens);
+    response->set_vocab_size(info.vocab_size);
+    for (const TokenId id : node_->engine->options().limits.eos_ids)
+      response->add_eos_token_ids(id);
+    response->set_has_chat_template(node_->chat_template != nullptr);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* InferenceService::GetServerInfo(grpc::CallbackServerContext* context,
+                                                          const v1::GetServerInfoRequest*,
+                                                          v1::GetServerInfoResponse* response) {
+  return Unary(context, [this, response] {
+    const SchedulerOptions& scheduler = node_->engine->options().scheduler;
+    response->set_version(kVersion);
+    response->set_device(node_->info.device);
+    response->set_uptime_seconds(absl::ToInt64Seconds(node_->clock->Now() - started_));
+    response->set_kv_block_size(scheduler.block_size);
+    response->set_kv_blocks_total(scheduler.num_blocks);
+    response->set_max_running(scheduler.max_running);
+    response->set_max_waiting(scheduler.max_waiting_requests);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* InferenceService::GetLoad(grpc::CallbackServerContext* context,
+                                                    const v1::GetLoadRequest*,
+                                                    v1::GetLoadResponse* response) {
+  return Unary(context, [this, response] {
+    const EngineStats stats = node_->engine->stats();
+    const SchedulerStats& scheduler = stats.scheduler;
+    response->set_running(scheduler.running);
+    response->set_waiting(scheduler.waiting);
+    response->set_waiting_prompt_tokens(scheduler.waiting_prompt_tokens);
+    if (scheduler.blocks_total > 0) {
+      response->set_kv_usage(static_cast<double>(scheduler.blocks_held) / scheduler.blocks_total);
+    }
+    response->set_draining(stats.draining);
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace trireme::rpc

@@ -1,0 +1,90 @@
+// One connection from accept to close: reads requests one after the other, has each answered, keeps
+// alive, and knows at any moment whether the peer is still there. Internal to server/http; io
+// thread of the connection only.
+//
+// Reading never stops while an answer is computed, so that a vanished client is noticed at once. An
+// end of input alone is no proof of that: a client may close its sending half and wait. Then the
+// first bytes of the answer, which are the same for every answer, are sent ahead; a peer that has
+// closed altogether replies with a reset.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/time/time.h"
+#include "server/http/request_parser.h"
+#include "server/http/server_context.h"
+#include "server/http/transport.h"
+#include "server/http/waker.h"
+
+namespace trireme::http {
+
+class Exchange;
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  // `context` outlives the connection. `closed` is called on the io thread when everything has
+  // ended.
+  Connection(ServerContext* context, std::unique_ptr<Transport> transport,
+             std::function<void(Connection*)> closed);
+  ~Connection();
+
+  void Start();  // spawns the coroutine
+  void Drain();  // closes when idle, else after the current answer
+  void Abort();  // fails the current answer and closes
+
+  // ---- For the exchange in progress.
+
+  // Writes all of `data`. False when the peer is gone or makes no progress within the write
+  // timeout.
+  boost::asio::awaitable<bool> Write(std::string data);
+  // Sleeps until something happened: Wake(), the peer, Abort(), or the deadline. `probe`: sent once
+  // if the peer's sending half is closed; afterwards peer_gone() tells the truth.
+  boost::asio::awaitable<void> WaitForEvent(TimePoint deadline, std::string_view probe);
+  void Wake() { waker_.Wake(); }
+  bool probed() const { return probed_; }
+  bool peer_gone() const { return broken_; }
+  bool aborted() const { return aborted_; }
+  ServerContext& context() const { return *context_; }
+  boost::asio::any_io_executor executor() const { return executor_; }
+
+ private:
+  enum class Arrival { kRequest, kNothing, kError };
+
+  boost::asio::awaitable<void> Run();
+  boost::asio::awaitable<bool> ServeOne();
+  boost::asio::awaitable<bool> WaitForFirstByte();
+  boost::asio::awaitable<std::optional<openai::ApiError>> ReadUntil(RequestParser* parser,
+                                                                    bool head);
+  boost::asio::awaitable<std::optional<openai::ApiError>> ReadBody(RequestParser* parser,
+                                                                   Exchange* exchange);
+  boost::asio::awaitable<void> Linger();
+  void StartRead();
+  void WatchForReset();
+  std::optional<openai::ApiError> ChargeBody(size_t body_bytes);
+  void ReleaseBody();
+
+  ServerContext* const context_;
+  const std::unique_ptr<Transport> transport_;
+  const boost::asio::any_io_executor executor_;
+  const std::function<void(Connection*)> closed_;
+  Waker waker_;
+
+  std::string input_;  // received, not yet parsed
+  std::array<char, 16384> read_buffer_;
+  int64_t charged_body_bytes_ = 0;  // of context_->buffered_body_bytes
+  bool first_request_ = true;
+  bool idle_ = true;      // between requests
+  bool reading_ = false;  // an operation is under way
+  bool writing_ = false;
+  bool watching_ = false;
+  bool eof_ = false;     // the peer sends no more
+  bool broken_ = false;  // reset, timed out or closed by us
+  bool probed_ = false;  // this answer has begun with the probe
+  bool draining_ = false, aborted_ = false;
+};
+
+}  // namespace trireme::http

@@ -1,0 +1,231 @@
+#include "server/http/exchange.h"
+
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/time/clock.h"
+#include "runtime/base/check.h"
+#include "runtime/base/log.h"
+#include "runtime/base/strings.h"
+
+namespace trireme::http {
+namespace {
+
+namespace asio = boost::asio;
+using openai::ApiError;
+
+// What every answer begins with, whatever its status: the part that may be sent ahead (see
+// connection.h).
+constexpr std::string_view kVersion = "HTTP/1.1 ";
+constexpr std::string_view kCommentEvent = ":\n\n";
+constexpr std::string_view kCommentChunk = "3\r\n:\n\n\r\n";
+constexpr std::string_view kLastChunk = "0\r\n\r\n";
+// Of an answer that no client waited for: the code that proxies log.
+constexpr int kClientClosedRequest = 499;
+constexpr int kRetryAfterSeconds = 1;
+
+std::string_view ReasonPhrase(int status) {
+  switch (status) {
+    case 200:
+      return "OK";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 413:
+      return "Content Too Large";
+    case 415:
+      return "Unsupported Media Type";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "";
+  }
+}
+
+// Methods as metrics name them: the labels stay a fixed set.
+std::string_view MethodLabel(std::string_view method) {
+  for (const std::string_view known :
+       {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}) {
+    if (method == known) return known;
+  }
+  return "other";
+}
+
+std::string ChunkOf(std::string_view payload) {
+  return StrCat(absl::Hex(payload.size()), "\r\n", payload, "\r\n");
+}
+
+int64_t MillisecondsSince(TimePoint begin) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
+                                                               begin)
+      .count();
+}
+
+}  // namespace
+
+bool IsSaneRequestId(std::string_view id) {
+  return !id.empty() && id.size() <= 128 &&
+         std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+std::string RandomId(std::string_view prefix) {
+  unsigned char bits[16];
+  TRIREME_CHECK(RAND_bytes(bits, sizeof(bits)) == 1);
+  return StrCat(prefix,
+                absl::BytesToHexString({reinterpret_cast<const char*>(bits), sizeof(bits)}));
+}
+
+Exchange::Exchange(Connection* connection, HttpRequest request)
+    : connection_(connection),
+      request_(std::move(request)),
+      request_id_(IsSaneRequestId(request_.request_id) ? request_.request_id : RandomId("req_")),
+      begin_(std::chrono::steady_clock::now()) {}
+
+bool Exchange::must_close() const {
+  return must_close_ || !request_.keep_alive || context().closing.load();
+}
+
+std::string Exchange::Head(int status, std::string_view content_type, std::string_view framing,
+                           std::string_view extra_headers) const {
+  return StrCat(
+      kVersion, status, " ", ReasonPhrase(status),
+      "\r\nDate: ", absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::Now(), absl::UTCTimeZone()),
+      "\r\nServer: trireme\r\nContent-Type: ", content_type, "\r\n", framing,
+      "Connection: ", must_close() ? "close" : "keep-alive", "\r\nx-request-id: ", request_id_,
+      "\r\nopenai-processing-ms: ", MillisecondsSince(begin_), "\r\n", extra_headers, "\r\n");
+}
+
+std::string Exchange::AfterProbe(std::string bytes) const {
+  if (connection_->probed()) bytes.erase(0, kVersion.size());
+  return bytes;
+}
+
+std::string_view Exchange::Probe() const {
+  if (!started()) return kVersion;
+  return request_.http_1_1 ? kCommentChunk : kCommentEvent;
+}
+
+asio::awaitable<void> Exchange::Respond(int status, std::string_view content_type, std::string body,
+                                        std::string extra_headers) {
+  TRIREME_CHECK(!started());
+  const std::string framing = StrCat("Content-Length: ", body.size(), "\r\n");
+  std::string answer = AfterProbe(Head(status, content_type, framing, extra_headers));
+  status_ = status;
+  if (request_.method != "HEAD") answer += body;
+  co_await connection_->Write(std::move(answer));
+}
+
+asio::awaitable<void> Exchange::RespondError(ApiError error, std::string extra_headers) {
+  if (openai::IsRetryable(error)) {
+    StrAppend(&extra_headers, "Retry-After: ", kRetryAfterSeconds, "\r\nx-should-retry: true\r\n");
+  }
+  if (error.http_status == 401) extra_headers += "WWW-Authenticate: Bearer\r\n";
+  if (error.http_status == 408) must_close_ = true;
+  std::string body = openai::ErrorBody(error);
+  co_await Respond(error.http_status, kJson, std::move(body), std::move(extra_headers));
+}
+
+asio::awaitable<void> Exchange::RespondError(absl::Status status) {
+  ApiError error = openai::FromStatus(status);
+  if (error.http_status == 500) {
+    Log(LogLevel::kError, "request failed",
+        {{"request_id", request_id_}, {"error", FromAbsl(status.message())}});
+  }
+  co_await RespondError(std::move(error), "");
+}
+
+asio::awaitable<bool> Exchange::WriteEvents(std::string events, bool last) {
+  std::string out;
+  if (!started()) {
+    // Without chunks (HTTP/1.0) the end of the connection is the end of the stream.
+    if (!request_.http_1_1) must_close_ = true;
+    const std::string_view framing = request_.http_1_1 ? "Transfer-Encoding: chunked\r\n" : "";
+    out = AfterProbe(Head(200, "text/event-stream; charset=utf-8", framing,
+                          "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"));
+    status_ = 200;
+  }
+  if (request_.http_1_1) {
+    if (!events.empty()) out += ChunkOf(events);
+    if (last) out += kLastChunk;
+  } else {
+    out += events;
+  }
+  co_return co_await connection_->Write(std::move(out));
+}
+
+asio::awaitable<bool> Exchange::RunOnWorkers(absl::AnyInvocable<void()> work) {
+  // `done` is set on the connection's thread, and this frame outlives the work: it always waits for
+  // its end.
+  bool done = false;
+  auto job = [work = std::move(work), &done, executor = connection_->executor(),
+              connection = connection_->shared_from_this()]() mutable {
+    work();
+    asio::post(executor, [&done, connection = std::move(connection)] {
+      done = true;
+      connection->Wake();
+    });
+  };
+  if (!node().workers->TrySubmit(std::move(job))) co_return false;
+  while (!done) co_await connection_->WaitForEvent(TimePoint::max(), Probe());
+  co_return true;
+}
+
+asio::awaitable<Exchange::News> Exchange::WaitForNews(Generation* generation, TimePoint deadline) {
+  // Shared: the news may be posted after this has returned for another reason.
+  auto ready = std::make_shared<bool>(false);
+  generation->NotifyWhenReady(
+      [ready, executor = connection_->executor(), connection = connection_->shared_from_this()] {
+        asio::post(executor, [ready, connection] {
+          *ready = true;
+          connection->Wake();
+        });
+      });
+  for (;;) {
+    if (connection_->peer_gone()) co_return News::kPeerGone;
+    if (connection_->aborted()) co_return News::kAborted;
+    if (*ready) co_return News::kReady;
+    if (std::chrono::steady_clock::now() >= deadline) co_return News::kTimeout;
+    co_await connection_->WaitForEvent(deadline, Probe());
+  }
+}
+
+void Exchange::Finish(std::string_view route) {
+  const int status = status_ == 0 ? kClientClosedRequest : status_;
+  const int64_t elapsed_ms = MillisecondsSince(begin_);
+  context().metrics->CountHttp(route, MethodLabel(request_.method), status,
+                               absl::Milliseconds(elapsed_ms));
+  Log(status >= 500 ? LogLevel::kWarning : LogLevel::kDebug, "http request",
+      {{"request_id", request_id_},
+       {"method", MethodLabel(request_.method)},
+       {"route", route},
+       {"status", status},
+       {"ms", elapsed_ms}});
+}
+
+}  // namespace trireme::http

@@ -1,0 +1,77 @@
+// One request and its answer: what handlers see. Internal to server/http; io thread of the
+// connection only.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <string>
+#include <string_view>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "server/admission/keys.h"
+#include "server/dialects/openai/errors.h"
+#include "server/http/connection.h"
+#include "server/node/generation.h"
+
+namespace trireme::http {
+
+inline constexpr char kJson[] = "application/json";
+
+class Exchange {
+ public:
+  Exchange(Connection* connection, HttpRequest request);
+
+  HttpRequest& request() { return request_; }
+  const std::string& request_id() const { return request_id_; }
+  const Tenant& tenant() const { return tenant_; }
+  ServerContext& context() const { return connection_->context(); }
+  Node& node() const { return *context().node; }
+  void set_tenant(Tenant tenant) { tenant_ = std::move(tenant); }
+
+  // The whole answer. Every handler answers exactly once: with one of these or with a stream.
+  boost::asio::awaitable<void> Respond(int status, std::string_view content_type, std::string body,
+                                       std::string extra_headers = "");
+  boost::asio::awaitable<void> RespondError(openai::ApiError error, std::string extra_headers = "");
+  // Logs what the client is not told.
+  boost::asio::awaitable<void> RespondError(absl::Status status);
+
+  // A stream of server-sent events. The first call sends the head; the one with `last` ends the
+  // stream. False when the peer is gone: then nothing more needs to be written.
+  boost::asio::awaitable<bool> WriteEvents(std::string events, bool last);
+  bool started() const { return status_ != 0; }
+
+  // Runs `work` on node().workers and waits for its end. False when their queue is full.
+  boost::asio::awaitable<bool> RunOnWorkers(absl::AnyInvocable<void()> work);
+
+  enum class News { kReady, kTimeout, kPeerGone, kAborted };
+  // Waits until TryNext should be called.
+  boost::asio::awaitable<News> WaitForNews(Generation* generation, TimePoint deadline);
+
+  void set_must_close() { must_close_ = true; }
+  bool must_close() const;
+  // After the answer: counts and logs it.
+  void Finish(std::string_view route);
+
+ private:
+  std::string Head(int status, std::string_view content_type, std::string_view framing,
+                   std::string_view extra_headers) const;
+  // The answer's bytes as they go out: without those that the probe has sent ahead.
+  std::string AfterProbe(std::string bytes) const;
+  std::string_view Probe() const;
+
+  Connection* const connection_;
+  HttpRequest request_;
+  std::string request_id_;
+  Tenant tenant_;
+  const TimePoint begin_;
+  int status_ = 0;  // of the answer; 0: none yet
+  bool streaming_ = false;
+  bool must_close_ = false;
+};
+
+// 1 to 128 visible ASCII characters: fit for a header and a log line.
+bool IsSaneRequestId(std::string_view id);
+// `prefix` and 128 random bits in hexadecimal.
+std::string RandomId(std::string_view prefix);
+
+}  // namespace trireme::http

@@ -1,0 +1,118 @@
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+#include "runtime/base/version.h"
+#include "server/dialects/openai/info.h"
+#include "server/dialects/openai/requests.h"
+#include "server/http/routes.h"
+
+namespace trireme::http {
+namespace {
+
+namespace asio = boost::asio;
+
+// An omitted model is the only one there is.
+absl::Status CheckOptionalModel(const Node& node, std::string_view model) {
+  return model.empty() ? absl::OkStatus() : CheckModel(node, model);
+}
+
+absl::StatusOr<std::string> Tokenize(const Node& node, std::string_view body) {
+  TRIREME_ASSIGN_OR_RETURN(openai::TokenizeRequest request, openai::ParseTokenizeRequest(body));
+  TRIREME_RETURN_IF_ERROR(CheckOptionalModel(node, request.model));
+  std::vector<TokenId> tokens;
+  if (auto* text = std::get_if<std::string>(&request.input)) {
+    tokens =
+        node.tokenizer->Encode(*text, Tokenizer::SpecialTokens::kParse, request.add_special_tokens);
+  } else {
+    TextRequest chat;
+    chat.input = std::move(std::get<ChatPrompt>(request.input));
+    TRIREME_ASSIGN_OR_RETURN(std::vector<GenerateRequest> prepared, Prepare(node, chat));
+    tokens = std::move(prepared.front().prompt);
+  }
+  return openai::TokenizeAnswer(node, tokens, request.return_token_strings);
+}
+
+absl::StatusOr<std::string> Detokenize(const Node& node, std::string_view body) {
+  TRIREME_ASSIGN_OR_RETURN(openai::DetokenizeRequest request, openai::ParseDetokenizeRequest(body));
+  TRIREME_RETURN_IF_ERROR(CheckOptionalModel(node, request.model));
+  for (const TokenId id : request.tokens) {
+    if (id >= node.info.vocab_size) {
+      return InvalidParam("tokens", StrCat("token id ", id, " is not in the vocabulary"),
+                          "invalid_token_id");
+    }
+  }
+  return openai::DetokenizeAnswer(node.tokenizer->Decode(request.tokens, /*skip_special=*/false));
+}
+
+// A JSON answer computed from the body on the workers.
+asio::awaitable<void> Answer(Exchange& exchange,
+                             absl::StatusOr<std::string> (*compute)(const Node&,
+                                                                    std::string_view)) {
+  absl::StatusOr<std::string> answer;
+  const bool ran = co_await exchange.RunOnWorkers([&exchange, &answer, compute] {
+    answer = compute(exchange.node(), exchange.request().body);
+  });
+  if (!ran) answer = absl::UnavailableError("The server is overloaded.");
+  if (answer.ok()) {
+    co_await exchange.Respond(200, kJson, *std::move(answer));
+  } else {
+    co_await exchange.RespondError(answer.status());
+  }
+}
+
+}  // namespace
+
+asio::awaitable<void> HandleHealth(Exchange& exchange) {
+  std::string body = R"({"status":"ok"})";
+  co_await exchange.Respond(200, kJson, std::move(body));
+}
+
+asio::awaitable<void> HandleReady(Exchange& exchange) {
+  const EngineStats stats = exchange.node().engine->stats();
+  if (!exchange.context().serving.load() || stats.draining || stats.device_lost) {
+    co_await exchange.RespondError(absl::UnavailableError(
+        stats.device_lost ? "The device is lost." : "The server is shutting down."));
+    co_return;
+  }
+  std::string body = R"({"status":"ready"})";
+  co_await exchange.Respond(200, kJson, std::move(body));
+}
+
+asio::awaitable<void> HandleVersion(Exchange& exchange) {
+  std::string body = StrCat("{\"version\":\"", trireme::kVersion, "\"}");
+  co_await exchange.Respond(200, kJson, std::move(body));
+}
+
+asio::awaitable<void> HandleMetrics(Exchange& exchange) {
+  std::string body = exchange.context().metrics->Render();
+  co_await exchange.Respond(200, "text/plain; version=0.0.4; charset=utf-8", std::move(body));
+}
+
+asio::awaitable<void> HandleModels(Exchange& exchange) {
+  std::string body = openai::ModelList(exchange.node().info);
+  co_await exchange.Respond(200, kJson, std::move(body));
+}
+
+asio::awaitable<void> HandleModel(Exchange& exchange) {
+  const std::string name = exchange.request().path.substr(std::string_view("/v1/models/").size());
+  absl::Status known = CheckModel(exchange.node(), name);
+  if (!known.ok()) {
+    co_await exchange.RespondError(std::move(known));
+    co_return;
+  }
+  std::string body = openai::ModelObject(exchange.node().info, name);
+  co_await exchange.Respond(200, kJson, std::move(body));
+}
+
+asio::awaitable<void> HandleTokenizerInfo(Exchange& exchange) {
+  std::string body = openai::TokenizerInfo(exchange.node());
+  co_await exchange.Respond(200, kJson, std::move(body));
+}
+
+asio::awaitable<void> HandleTokenize(Exchange& exchange) { return Answer(exchange, Tokenize); }
+asio::awaitable<void> HandleDetokenize(Exchange& exchange) { return Answer(exchange, Detokenize); }
+
+}  // namespace trireme::http

@@ -1,0 +1,92 @@
+#include "server/http/routes.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "runtime/base/strings.h"
+
+namespace trireme::http {
+namespace {
+
+using openai::FromStatus;
+using openai::HttpError;
+
+constexpr Route kRoutes[] = {
+    {"GET", "/health", "/health", HandleHealth, /*open=*/true},
+    {"GET", "/ready", "/ready", HandleReady, /*open=*/true},
+    {"GET", "/metrics", "/metrics", HandleMetrics},
+    {"GET", "/version", "/version", HandleVersion},
+    {"GET", "/v1/models", "/v1/models", HandleModels},
+    {"GET", "/v1/models/", "/v1/models/{id}", HandleModel},
+    {"POST", "/v1/chat/completions", "/v1/chat/completions", HandleChatCompletions},
+    {"POST", "/v1/completions", "/v1/completions", HandleCompletions},
+    {"POST", "/tokenize", "/tokenize", HandleTokenize},
+    {"POST", "/detokenize", "/detokenize", HandleDetokenize},
+    {"GET", "/tokenizer_info", "/tokenizer_info", HandleTokenizerInfo},
+};
+
+// "Bearer KEY" of Authorization, or the api-key header.
+std::string_view PresentedKey(const HttpRequest& request) {
+  constexpr std::string_view kBearer = "Bearer ";
+  const std::string_view authorization = request.authorization;
+  if (absl::StartsWithIgnoreCase(ToAbsl(authorization), ToAbsl(kBearer))) {
+    return authorization.substr(kBearer.size());
+  }
+  return request.api_key;
+}
+
+bool IsJson(std::string_view content_type) {
+  const std::string_view media_type =
+      FromAbsl(absl::StripAsciiWhitespace(ToAbsl(content_type.substr(0, content_type.find(';')))));
+  return absl::EqualsIgnoreCase(ToAbsl(media_type), kJson);
+}
+
+std::optional<Refusal> CheckKey(Exchange& exchange) {
+  const std::string_view key = PresentedKey(exchange.request());
+  std::optional<Tenant> tenant = exchange.context().keys->Authenticate(key);
+  if (!tenant) {
+    return Refusal{FromStatus(absl::UnauthenticatedError(
+        key.empty() ? "No API key was provided. Send it as 'Authorization: Bearer KEY'."
+                    : "Incorrect API key provided."))};
+  }
+  exchange.set_tenant(*std::move(tenant));
+  return std::nullopt;
+}
+
+}  // namespace
+
+const Route* FindRoute(std::string_view path) {
+  for (const Route& route : kRoutes) {
+    if (path == route.path) return &route;
+    if (route.path.ends_with('/') && path.starts_with(route.path)) return &route;
+  }
+  return nullptr;
+}
+
+std::optional<Refusal> CheckHead(Exchange& exchange, const Route* route) {
+  const HttpRequest& request = exchange.request();
+  const bool open_metrics = !exchange.context().options.metrics_need_key;
+  // Unknown paths need a key as well: strangers learn nothing about what exists here.
+  const bool open =
+      route != nullptr && (route->open || (route->handler == HandleMetrics && open_metrics));
+  if (!open) {
+    if (std::optional<Refusal> refusal = CheckKey(exchange)) return refusal;
+  }
+  if (route == nullptr) return Refusal{HttpError(404, "Unknown request URL.", "unknown_url")};
+  const bool get = route->method == "GET";
+  if (request.method != route->method && !(get && request.method == "HEAD")) {
+    return Refusal{
+        HttpError(405, StrCat("This URL takes ", route->method, " only."), "method_not_allowed"),
+        StrCat("Allow: ", get ? "GET, HEAD" : "POST", "\r\n")};
+  }
+  if (get) return std::nullopt;
+  if (!request.content_type.empty() && !IsJson(request.content_type)) {
+    return Refusal{HttpError(415, "The Content-Type must be application/json.")};
+  }
+  if (!request.content_encoding.empty() &&
+      !absl::EqualsIgnoreCase(request.content_encoding, "identity")) {
+    return Refusal{HttpError(415, "Compressed bodies are not accepted.")};
+  }
+  return std::nullopt;
+}
+
+}  // namespace trireme::http

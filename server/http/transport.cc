@@ -1,0 +1,120 @@
+#include "server/http/transport.h"
+
+#include <boost/asio/ssl.hpp>
+#include <boost/asio/write.hpp>
+#include <string_view>
+#include <utility>
+
+#include "runtime/base/strings.h"
+
+namespace trireme::http {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+class PlainTransport final : public Transport {
+ public:
+  explicit PlainTransport(tcp::socket socket) : socket_(std::move(socket)) {}
+
+  void Handshake(Done done) override {
+    asio::post(socket_.get_executor(), [done = std::move(done)]() mutable { done({}, 0); });
+  }
+  void Read(asio::mutable_buffer buffer, Done done) override {
+    socket_.async_read_some(buffer, std::move(done));
+  }
+  void Write(asio::const_buffer buffer, Done done) override {
+    asio::async_write(socket_, buffer, std::move(done));
+  }
+  void ShutdownSend(Done done) override {
+    error_code error;
+    socket_.shutdown(tcp::socket::shutdown_send, error);
+    asio::post(socket_.get_executor(),
+               [done = std::move(done), error]() mutable { done(error, 0); });
+  }
+  tcp::socket& socket() override { return socket_; }
+
+ private:
+  tcp::socket socket_;
+};
+
+class TlsTransport final : public Transport {
+ public:
+  TlsTransport(tcp::socket socket, asio::ssl::context& context)
+      : stream_(std::move(socket), context) {}
+
+  void Handshake(Done done) override {
+    stream_.async_handshake(asio::ssl::stream_base::server,
+                            [done = std::move(done)](error_code error) mutable { done(error, 0); });
+  }
+  void Read(asio::mutable_buffer buffer, Done done) override {
+    stream_.async_read_some(buffer, std::move(done));
+  }
+  void Write(asio::const_buffer buffer, Done done) override {
+    asio::async_write(stream_, buffer, std::move(done));
+  }
+  // Sends close_notify and FIN. SSL_shutdown is called once only: waiting for the peer's own notify
+  // is the business of whoever reads on.
+  void ShutdownSend(Done done) override {
+    stream_.async_shutdown([this, done = std::move(done)](error_code error) mutable {
+      error_code ignored;
+      socket().shutdown(tcp::socket::shutdown_send, ignored);
+      done(error, 0);
+    });
+  }
+  tcp::socket& socket() override { return stream_.next_layer(); }
+
+ private:
+  asio::ssl::stream<tcp::socket> stream_;
+};
+
+int SelectHttp11(SSL*, const unsigned char** out, unsigned char* out_length,
+                 const unsigned char* in, unsigned int in_length, void*) {
+  static constexpr unsigned char kProtocols[] = "\x08http/1.1";
+  unsigned char* chosen = nullptr;
+  if (SSL_select_next_proto(&chosen, out_length, kProtocols, sizeof(kProtocols) - 1, in,
+                            in_length) != OPENSSL_NPN_NEGOTIATED) {
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+  }
+  *out = chosen;
+  return SSL_TLSEXT_ERR_OK;
+}
+
+}  // namespace
+
+void Transport::Close() {
+  error_code ignored;
+  socket().close(ignored);
+}
+
+std::unique_ptr<Transport> MakePlainTransport(tcp::socket socket) {
+  return std::make_unique<PlainTransport>(std::move(socket));
+}
+
+std::unique_ptr<Transport> MakeTlsTransport(tcp::socket socket, asio::ssl::context& context) {
+  return std::make_unique<TlsTransport>(std::move(socket), context);
+}
+
+absl::StatusOr<std::shared_ptr<asio::ssl::context>> MakeTlsContext(const std::string& cert_pem,
+                                                                   const std::string& key_pem) {
+  auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
+  error_code error;
+  SSL_CTX* native = context->native_handle();
+  SSL_CTX_set_min_proto_version(native, TLS1_2_VERSION);
+  SSL_CTX_set_options(native, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_mode(native, SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_alpn_select_cb(native, SelectHttp11, nullptr);
+  context->use_certificate_chain(asio::buffer(cert_pem), error);
+  if (error) {
+    return absl::InvalidArgumentError(StrCat("TLS certificate: ", error.message()));
+  }
+  context->use_private_key(asio::buffer(key_pem), asio::ssl::context::pem, error);
+  if (error) return absl::InvalidArgumentError(StrCat("TLS private key: ", error.message()));
+  if (SSL_CTX_check_private_key(native) != 1) {
+    return absl::InvalidArgumentError("the TLS private key does not belong to the certificate");
+  }
+  return context;
+}
+
+}  // namespace trireme::http

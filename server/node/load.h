@@ -1,0 +1,38 @@
+// From a path to a Node that can answer: checkpoint, spec, tokenizer, template, weights, KV cache,
+// engine.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "runtime/model/weight_loader.h"
+#include "server/node/node.h"
+
+namespace trireme {
+
+// Every default of the engine's options stands here or in the struct it fills, nowhere else.
+struct LoadOptions {
+  std::string model;                      // a directory (Hugging Face) or a .gguf file
+  std::vector<std::string> served_names;  // first: the id; the rest: aliases. Empty: from the path
+  std::string chat_template_file;         // replaces the model's own template
+  int num_threads = 0;                    // 0: every core this process may use
+  int max_context_tokens = 0;             // 0: what the model was trained for
+  int64_t kv_cache_bytes = 0;             // 0: see DefaultKvBytes in load.cc
+  std::string kv_cache_dtype = "auto";    // auto, f32, f16, bf16
+  SchedulerOptions scheduler;             // num_blocks and max_context_tokens are filled in
+  int worker_threads = 2;                 // templates and tokenization
+  uint64_t seed = 0;                      // of requests without one; 0: random
+};
+
+// The name a model is served by unless one is given: the last part of its path, without ".gguf".
+std::string DefaultModelName(const std::string& path);
+
+// Errors name the file and the field. `observer` and `clock` must outlive the node.
+absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const Clock* clock,
+                                               EngineObserver* observer,
+                                               const LoadProgress& progress);
+
+}  // namespace trireme

@@ -1,0 +1,157 @@
+"""Starts the real server on the demo model and hands real clients to the tests."""
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+START_TIMEOUT_S = 180  # sanitizer builds are slow
+
+
+def pytest_addoption(parser):
+    parser.addoption("--binary", default=str(ROOT / "build/test/trireme"), help="the trireme program under test")
+    parser.addoption("--model", default=os.environ.get("TRIREME_TEST_MODEL", ""), help="the demo model's GGUF")
+
+
+class Server:
+    """One `trireme serve` process."""
+
+    def __init__(self, binary, model, *flags, env=None):
+        self._stderr_lines = []
+        self.process = subprocess.Popen(
+            [binary, "serve", model, "--served-model-name", "demo", "--http-port", "0", "--grpc-port", "0",
+             "--log-format", "json", *flags],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+        self._ready = threading.Event()
+        self.http_port = self.grpc_port = None
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if not self._ready.wait(START_TIMEOUT_S) or self.http_port is None:
+            self.process.kill()
+            raise RuntimeError("the server did not start:\n" + "".join(self._stderr_lines))
+
+    def _read(self):
+        for line in self.process.stderr:
+            self._stderr_lines.append(line)
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if event.get("event") == "serving":
+                    self.http_port, self.grpc_port = event["http_port"], event["grpc_port"]
+                    self._ready.set()
+        self._ready.set()  # the process ended
+
+    @property
+    def base(self):
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def get(self, path, headers=None):
+        request = urllib.request.Request(self.base + path, headers=headers or {})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, dict(error.headers), error.read()
+
+    def metric(self, name):
+        """Sum over the label sets of one metric."""
+        text = self.get("/metrics")[2].decode()
+        found = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.M)
+        assert found, f"no metric {name}"
+        return sum(float(value) for value in found)
+
+    def wait_idle(self, timeout=30):
+        """Rule P: nothing runs, nothing waits, no KV block is held."""
+        names = ("trireme_requests_running", "trireme_requests_waiting", "trireme_kv_blocks_held")
+        deadline = time.monotonic() + timeout
+        while True:
+            values = [self.metric(name) for name in names]
+            if not any(values):
+                return
+            assert time.monotonic() < deadline, f"not back to baseline: {dict(zip(names, values))}"
+            time.sleep(0.02)
+
+    def logs(self):
+        return "".join(self._stderr_lines)
+
+    def stop(self, expect=0):
+        """SIGTERM, and the exit code it must give."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(60)
+        self._reader.join(5)
+        assert code == expect, f"exit code {code}\n{self.logs()}"
+
+
+@pytest.fixture(scope="session")
+def binary(pytestconfig):
+    return pytestconfig.getoption("--binary")
+
+
+@pytest.fixture(scope="session")
+def model(pytestconfig):
+    path = pytestconfig.getoption("--model")
+    if not path:
+        path = subprocess.run([ROOT / "deploy/fetch_demo_model.sh"], check=True, capture_output=True,
+                              text=True).stdout.strip()
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(binary, model):
+    """One server for all tests that do not need flags of their own; leaves cleanly, without a leak."""
+    running = Server(binary, model, "--threads", "2")
+    yield running
+    running.wait_idle()
+    running.stop()
+
+
+@pytest.fixture
+def start_server(binary, model):
+    """Starts servers with flags of their own."""
+    started = []
+
+    def start(*flags, env=None):
+        started.append(Server(binary, model, *flags, env=env))
+        return started[-1]
+
+    yield start
+    for running in started:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    openai = pytest.importorskip("openai")
+    return openai.OpenAI(base_url=server.base + "/v1", api_key="none", max_retries=0, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def stubs():
+    """The modules that grpcio-tools generates from our proto."""
+    from grpc_tools import protoc
+    out = tempfile.mkdtemp(prefix="trireme-proto-")
+    code = protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"--python_out={out}", f"--grpc_python_out={out}",
+                        str(ROOT / "proto/trireme/v1/inference.proto")])
+    assert code == 0
+    sys.path.insert(0, out)
+    from trireme.v1 import inference_pb2, inference_pb2_grpc
+    return inference_pb2, inference_pb2_grpc
+
+
+@pytest.fixture(scope="session")
+def stub(server, stubs):
+    import grpc
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        yield stubs[1].InferenceStub(channel)

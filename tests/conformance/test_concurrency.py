@@ -1,0 +1,79 @@
+"""Many streams at once: every output equals its solo run, and everything comes back to baseline (rule P)."""
+import concurrent.futures
+import http.client
+import json
+import random
+
+import pytest
+
+STREAMS = 64
+WORDS = "the sea a house of red winter stories about machines that learn to sing in seven small towns".split()
+
+
+def make_request(seed):
+    """Mixed prompt lengths (some share prefixes), mixed lengths, greedy and sampled."""
+    rng = random.Random(seed)
+    shared = "You are a patient teacher. " * (8 if seed % 3 == 0 else 0)
+    prompt = shared + " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 120)))
+    return {"model": "demo", "prompt": prompt, "max_tokens": rng.randint(1, 24), "seed": seed,
+            "temperature": 0 if seed % 2 else 0.9, "top_p": 0.95, "ignore_eos": True, "stream": True,
+            "stream_options": {"include_usage": True}}
+
+
+def stream(port, body, stop_after=None):
+    """Text and usage of one streamed completion; with stop_after the client hangs up after that many events."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    text, usage, events = "", None, 0
+    while True:
+        line = answer.readline()
+        if not line.startswith(b"data: "):
+            assert line, "the stream ended without [DONE]"
+            continue
+        if line == b"data: [DONE]\n":
+            break
+        event = json.loads(line[6:])
+        text += "".join(choice["text"] for choice in event["choices"])
+        usage = event.get("usage") or usage
+        events += 1
+        if stop_after is not None and events >= stop_after:
+            connection.close()
+            return None, None
+    connection.close()
+    return text, usage
+
+
+@pytest.mark.parametrize("flags", [
+    (),
+    # Little KV memory and small chunks: preemption, recomputation and chunked prefill all happen.
+    ("--kv-cache-memory", "12MiB", "--max-prefill-chunk", "48", "--max-step-tokens", "160"),
+], ids=["roomy", "tight"])
+def test_concurrent_streams_equal_their_solo_runs(start_server, flags):
+    server = start_server("--threads", "2", "--max-context", "1024", *flags)
+    bodies = [make_request(seed) for seed in range(STREAMS)]
+    with concurrent.futures.ThreadPoolExecutor(2 * STREAMS) as pool:
+        kept = [pool.submit(stream, server.http_port, body) for body in bodies]
+        # Neighbours that hang up: at once, or in the middle.
+        dropped = [pool.submit(stream, server.http_port, {**make_request(1000 + i), "max_tokens": 64}, i % 5)
+                   for i in range(STREAMS // 2)]
+        together = [future.result() for future in kept]
+        for future in dropped:
+            future.result()
+    server.wait_idle()
+    for body, (text, usage) in zip(bodies, together):
+        assert usage["completion_tokens"] == body["max_tokens"]
+        solo_text, solo_usage = stream(server.http_port, body)
+        assert text == solo_text
+        assert usage["prompt_tokens"] == solo_usage["prompt_tokens"]
+    server.wait_idle()
+    if flags:
+        assert server.metric("trireme_preemptions_total") > 0, "the tight case did not preempt"
+    server.stop()
+
+
+def test_hundred_disconnects_leave_nothing_behind(server):
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda i: stream(server.http_port, {**make_request(i), "max_tokens": 200}, i % 4), range(100)))
+    server.wait_idle()

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Builds and runs every test. Closes with "total: N passed, N failed, N skipped".
+#
+#   tests/run.sh            everything: unit and integration tests, conformance with real clients, format and lint,
+#                           AddressSanitizer+UBSan and ThreadSanitizer builds
+#   tests/run.sh --quick    the inner loop: unit and integration tests, conformance
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+quick=0
+case "${1:-}" in
+  "") ;;
+  --quick) quick=1 ;;
+  *) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
+
+step() { printf '\n==> %s\n' "$*"; }
+passed=0 failed=0 skipped=0
+# Adds the counts of a JUnit file (ctest and pytest both write one).
+tally() {
+  local counts
+  counts=$(python3 - "$1" <<'PY'
+import sys, xml.etree.ElementTree as tree
+cases = list(tree.parse(sys.argv[1]).getroot().iter("testcase"))
+bad = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
+skip = [c for c in cases if c.find("skipped") is not None]
+print(len(cases) - len(bad) - len(skip), len(bad), len(skip))
+PY
+  )
+  set -- $counts
+  passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+# check NAME COMMAND...: a pass or a failure of one test.
+check() {
+  local name=$1
+  shift
+  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $name"; fi
+}
+run_ctest() {  # preset, further arguments
+  local preset=$1
+  shift
+  ctest --test-dir "build/$preset" --output-on-failure --output-junit "$PWD/build/$preset-ctest.xml" -j2 "$@" || true
+  tally "build/$preset-ctest.xml"
+}
+build() {
+  [ -f "build/$1/build.ninja" ] || cmake --preset "$1" >/dev/null
+  NINJA_STATUS="[$1 %f/%t, %es] " cmake --build "build/$1"
+}
+
+step "Packages"
+deploy/dependencies.sh test
+python=build/venv/bin/python
+if ! cmp -s tests/conformance/requirements.txt build/venv/installed.txt; then
+  rm -rf build/venv
+  python3 -m venv build/venv
+  "$python" -m pip install --quiet --disable-pip-version-check -r tests/conformance/requirements.txt
+  cp tests/conformance/requirements.txt build/venv/installed.txt
+fi
+
+step "Demo model"
+TRIREME_TEST_MODEL=$(deploy/fetch_demo_model.sh)
+export TRIREME_TEST_MODEL
+
+step "Include order"
+check include_order python3 tests/include_order_test.py
+
+step "Build and test: optimised"
+build test
+run_ctest test
+
+step "Conformance with real clients"
+"$python" -m pytest -q --junitxml=build/conformance.xml tests/conformance --binary build/test/trireme || true
+tally build/conformance.xml
+
+if [ $quick -eq 0 ]; then
+  step "clang-format"
+  check clang_format tests/lint.sh format
+  for preset in asan tsan; do
+    step "Build and test: $preset"
+    build $preset
+    run_ctest $preset
+    "$python" -m pytest -q --junitxml=build/conformance-$preset.xml tests/conformance/test_concurrency.py \
+      --binary build/$preset/trireme || true
+    tally build/conformance-$preset.xml
+  done
+  step "clang-tidy"
+  check clang_tidy tests/lint.sh tidy
+fi
+
+printf '\ntotal: %d passed, %d failed, %d skipped\n' $passed $failed $skipped
+[ $failed -eq 0 ] && [ $passed -gt 0 ]
