@@ -1,6 +1,7 @@
 // From a door's request to text, and back: the one path that every dialect takes.
 //
-//   dialect --TextRequest--> Prepare (template, tokenize; on a worker) --> Start (engine) --> ChoiceDelta ...
+//   dialect --TextRequest--> Prepare (template, tokenize; on a worker)
+//           --GenerateRequest...--> Start (engine) --ChoiceDelta...--> dialect
 //
 // A TextRequest may stand for several engine requests: every prompt of a batch, times best_of.
 #pragma once
@@ -20,11 +21,11 @@
 namespace trireme {
 
 // Limits of one door request; those of each engine request are in runtime/engine/request.h.
-inline constexpr int kMaxChoices = 128;         // n
+inline constexpr int kMaxChoices = 128;  // n
 inline constexpr int kMaxBestOf = 20;
 inline constexpr size_t kMaxStopStrings = 4;
-inline constexpr size_t kMaxStopBytes = 1024;   // of each stop string
-inline constexpr size_t kMaxPrompts = 256;      // in one batch
+inline constexpr size_t kMaxStopBytes = 1024;  // of each stop string
+inline constexpr size_t kMaxPrompts = 256;     // in one batch
 
 struct ChatPrompt {
   boost::json::array messages;  // OpenAI chat messages, shape already checked by the dialect
@@ -36,30 +37,31 @@ struct ChatPrompt {
 using TextPrompt = std::variant<std::string, std::vector<TokenId>>;
 
 struct TextRequest {
-  std::string model;                                       // as the client spelt it
+  std::string model;                                        // as the client spelt it
   std::variant<ChatPrompt, std::vector<TextPrompt>> input;  // chat, or a batch of prompts
-  GenerateRequest base;                                    // everything but the prompt
-  int n = 1;                                               // choices per prompt, 1..128
-  std::optional<int> best_of;                              // n..20: the n best by mean logprob
-  std::vector<std::string> stop;                           // stop strings, at most 4
-  bool include_stop_in_output = false;                     // the stop string, or the text of the stop token
+  GenerateRequest base;                                     // everything but the prompt
+  int n = 1;                                                // choices per prompt, 1..128
+  std::optional<int> best_of;                               // n..20: the n best by mean logprob
+  std::vector<std::string> stop;                            // stop strings, at most 4
+  bool include_stop_in_output = false;                      // the stop string or stop token's text
   bool skip_special_tokens = true;
-  bool echo = false;                                       // completions: prompt text first
+  bool echo = false;  // completions: prompt text first
 };
 
 // NOT_FOUND with code model_not_found when `model` is none of the node's names.
 absl::Status CheckModel(const Node& node, std::string_view model);
 
-// Text-level checks, template and tokenization. CPU-bound; call it on node.workers when the input is long. Thread-safe.
-// One engine request per prompt and candidate (best_of, or n), those of a prompt side by side; they have passed
-// ValidateRequest. With a seed, candidate i of every prompt gets seed + i.
-// Special tokens are recognised in the template's own text and in completion prompts (whose writers mean them), never in
-// what a chat message says. Errors: INVALID_ARGUMENT with param.
+// Text-level checks, template and tokenization. CPU-bound; call it on node.workers when the input
+// is long. Thread-safe. One engine request per prompt and candidate (best_of, or n), those of a
+// prompt side by side; they have passed ValidateRequest. With a seed, candidate i of every prompt
+// gets seed + i. Special tokens are recognised in the template's own text and in completion prompts
+// (whose writers mean them), never in what a chat message says. Errors: INVALID_ARGUMENT with
+// param.
 absl::StatusOr<std::vector<GenerateRequest>> Prepare(const Node& node, const TextRequest& request);
 
 struct TokenText {
-  std::string bytes;     // of the token; may be part of a code point
-  float logprob = 0;     // meaningless for the first token of a prompt
+  std::string bytes;                               // of the token; may be part of a code point
+  float logprob = 0;                               // meaningless for the first token of a prompt
   std::vector<std::pair<std::string, float>> top;  // bytes, logprob; best first
   TokenId id = 0;
   std::vector<TokenId> top_ids;
@@ -67,16 +69,20 @@ struct TokenText {
 
 // News of one choice. Text of one engine step (or of several, when the reader was slow), in order.
 struct ChoiceDelta {
-  int index = 0;                          // prompt * n + choice
-  std::string text;                       // valid UTF-8; empty while an unfinished character or stop string is held
-  std::vector<TokenText> tokens;          // filled when logprobs were asked for; not the stop token that is not shown
-  std::vector<TokenText> prompt_tokens;   // prompt logprobs: all prompt tokens, once, in the first delta
-  std::vector<TokenId> token_ids;         // generated ids of this delta, a stop token included
+  int index = 0;  // prompt * n + choice
+  // Valid UTF-8; empty while an unfinished character or what may become a stop string is held.
+  std::string text;
+  // When logprobs were asked for: of the tokens that are shown, so not of a hidden stop token.
+  std::vector<TokenText> tokens;
+  // When prompt logprobs were asked for: all prompt tokens, once, in the first delta.
+  std::vector<TokenText> prompt_tokens;
+  std::vector<TokenId> token_ids;  // generated ids of this delta, a stop token included
   FinishReason finish = FinishReason::kNone;
   std::string matched_stop;
 };
 
-// Prompts count once each, whatever n; completion tokens over all candidates, those that best_of dropped included.
+// Prompts count once each, whatever n; completion tokens over all candidates, those that best_of
+// dropped included.
 struct Usage {
   int prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
 };
@@ -89,14 +95,15 @@ class Generation {
                                                            std::vector<GenerateRequest> prepared);
   ~Generation();
 
-  // What has arrived, at most one delta per choice; empty when nothing has. With best_of > n the choices of a prompt
-  // arrive when all its candidates have finished. An error ends the generation: the rest is cancelled, and every later
-  // call gets the same error.
+  // What has arrived, at most one delta per choice; empty when nothing has. With best_of > n the
+  // choices of a prompt arrive when all its candidates have finished. An error ends the generation:
+  // the rest is cancelled, and every later call gets the same error.
   absl::StatusOr<std::vector<ChoiceDelta>> TryNext();
   // Blocks for at least one delta; DEADLINE_EXCEEDED (by node.clock). Empty once done.
   absl::StatusOr<std::vector<ChoiceDelta>> Next(absl::Time deadline);
-  // Calls `ready` exactly once, when TryNext should be called: at once or from the engine thread. The news may turn out
-  // to hold no delta (a part of a long prompt's logprobs). Else as RequestStream::NotifyWhenReady.
+  // Calls `ready` exactly once, when TryNext should be called: at once or from the engine thread.
+  // The news may turn out to hold no delta (a part of a long prompt's logprobs). Else as
+  // RequestStream::NotifyWhenReady.
   void NotifyWhenReady(absl::AnyInvocable<void()> ready);
   bool done() const;        // every choice has delivered its finish, or an error was returned
   Usage usage() const;      // complete once done

@@ -1,4 +1,5 @@
-// One served model: everything the doors share. Built once by LoadNode, then immutable but for the engine inside.
+// One served model: everything the doors share. Built once by LoadNode, then immutable but for the
+// engine inside.
 #pragma once
 
 #include <memory>
@@ -15,9 +16,9 @@
 namespace trireme {
 
 struct ModelInfo {
-  std::string id;                    // the name clients send as `model`
-  std::vector<std::string> aliases;  // further names that are accepted
-  absl::Time created;                // when it was loaded
+  std::string id;                          // the name clients send as `model`
+  std::vector<std::string> aliases;        // further names that are accepted
+  absl::Time created;                      // when it was loaded
   std::string architecture, quantization;  // "llama", "Q4_1"
   std::string device;                      // for people: "cpu (avx2, 2 threads)"
   int max_context_tokens = 0;
@@ -28,9 +29,9 @@ struct Node {
   ModelInfo info;
   std::unique_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<const ChatTemplate> chat_template;  // null: the model has none, chat is refused
-  SamplingParams default_sampling;                    // generation_config.json over the wire's defaults
+  SamplingParams default_sampling;  // generation_config.json over the wire's defaults
   std::unique_ptr<Engine> engine;
-  std::unique_ptr<WorkerPool> workers;                // templates and tokenization
+  std::unique_ptr<WorkerPool> workers;  // templates and tokenization
   const Clock* clock = nullptr;
 };
 
