@@ -26,6 +26,8 @@ inline constexpr int kMaxBestOf = 20;
 inline constexpr size_t kMaxStopStrings = 4;
 inline constexpr size_t kMaxStopBytes = 1024;  // of each stop string
 inline constexpr size_t kMaxPrompts = 256;     // in one batch
+// Prompt logprobs, alternatives included, over all prompts and choices: about 100 MB.
+inline constexpr int64_t kMaxPromptLogprobs = 1 << 21;
 
 struct ChatPrompt {
   boost::json::array messages;  // OpenAI chat messages, shape already checked by the dialect
