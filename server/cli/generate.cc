@@ -5,6 +5,7 @@
 #include <iterator>
 #include <string>
 
+#include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "server/cli/commands.h"
 #include "server/node/generation.h"

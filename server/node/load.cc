@@ -7,13 +7,16 @@
 #include <thread>
 #include <utility>
 
+#include "kernels/cpu/cpu_kernels.h"
 #include "runtime/backend/cpu_backend.h"
+#include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/engine/model_executor.h"
 #include "runtime/model/decoder.h"
 #include "runtime/model/kv_storage.h"
-#include "server/node/model_files.h"
+#include "runtime/model/model_files.h"
+#include "server/node/model_text.h"
 
 namespace trireme {
 namespace {
@@ -23,6 +26,8 @@ namespace fs = std::filesystem;
 // The KV cache when no size is given: room for this many full contexts, but at most half of what is
 // free.
 constexpr int64_t kDefaultKvContexts = 32;
+// Rows of logits computed at once; a step that wants more is computed in pieces.
+constexpr int kMaxLogitRows = 64;
 // Work that may wait for a template or tokenizer thread.
 constexpr size_t kMaxQueuedWork = 4096;
 
@@ -37,42 +42,46 @@ absl::StatusOr<int64_t> AvailableMemory() {
   return absl::UnavailableError("/proc/meminfo does not tell MemAvailable");
 }
 
-absl::StatusOr<DType> KvDType(const LoadOptions& options, const ModelFiles& files) {
-  if (options.kv_cache_dtype == "f32") return DType::kF32;
-  if (options.kv_cache_dtype == "bf16") return DType::kBF16;
-  if (options.kv_cache_dtype == "f16") return DType::kF16;
-  return files.quantization == "F32" ? DType::kF32 : DType::kF16;
-}
-
-absl::StatusOr<int> KvBlocks(const LoadOptions& options, const KvShape& shape, int max_context) {
+// Fills in num_blocks and max_context_tokens.
+absl::Status SizeKvCache(const LoadOptions& options, const KvShape& shape, int trained_context,
+                         SchedulerOptions* scheduler) {
+  const int context = options.max_context_tokens > 0
+                          ? std::min(options.max_context_tokens, trained_context)
+                          : trained_context;
   const int64_t context_bytes =
-      (max_context + shape.block_size - 1) / shape.block_size * shape.block_bytes();
+      (context + shape.block_size - 1) / shape.block_size * shape.block_bytes();
   int64_t bytes = options.kv_cache_bytes;
   if (bytes == 0) {
     TRIREME_ASSIGN_OR_RETURN(const int64_t available, AvailableMemory());
     bytes = std::min(kDefaultKvContexts * context_bytes, available / 2);
   }
-  const int64_t blocks = std::min<int64_t>(bytes / shape.block_bytes(), int64_t{1} << 30);
+  const int64_t blocks = std::min<int64_t>(bytes / shape.block_bytes(), int64_t{1} << 24);
   if (blocks < 2) {
     return absl::InvalidArgumentError(StrCat("--kv-cache-memory: one block of the KV cache takes ",
-                                             shape.block_bytes(), " bytes; give at least ",
-                                             2 * shape.block_bytes(), ", better ", context_bytes,
-                                             " for one full context"));
+                                             shape.block_bytes(), " bytes; one full context takes ",
+                                             context_bytes));
   }
-  return static_cast<int>(blocks);
+  scheduler->num_blocks = static_cast<int>(blocks);
+  scheduler->max_context_tokens =
+      static_cast<int>(std::min<int64_t>(context, blocks * shape.block_size));
+  if (scheduler->max_context_tokens < context) {
+    Log(LogLevel::kWarning, "context cut to what the KV cache holds; raise --kv-cache-memory",
+        {{"wanted_tokens", context}, {"tokens", scheduler->max_context_tokens}});
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<const ChatTemplate>> LoadTemplate(const LoadOptions& options,
-                                                                 const ModelFiles& files) {
-  std::string source = files.chat_template;
+                                                                 const ModelText& text) {
+  std::string source = text.chat_template;
   if (!options.chat_template_file.empty()) {
     std::ifstream file(options.chat_template_file, std::ios::binary);
-    std::ostringstream text;
-    if (!file || !(text << file.rdbuf())) {
+    std::ostringstream content;
+    if (!file || !(content << file.rdbuf())) {
       return absl::NotFoundError(
           StrCat("--chat-template: cannot read ", options.chat_template_file));
     }
-    source = text.str();
+    source = content.str();
   }
   if (source.empty()) return std::unique_ptr<const ChatTemplate>();
   auto compiled = ChatTemplate::Compile(std::move(source));
@@ -82,11 +91,32 @@ absl::StatusOr<std::unique_ptr<const ChatTemplate>> LoadTemplate(const LoadOptio
   return compiled;
 }
 
+ModelInfo Describe(const LoadOptions& options, const ModelFiles& files) {
+  ModelInfo info;
+  info.id =
+      options.served_names.empty() ? DefaultModelName(options.model) : options.served_names.front();
+  if (options.served_names.size() > 1) {
+    info.aliases.assign(options.served_names.begin() + 1, options.served_names.end());
+  }
+  info.created = absl::Now();
+  info.architecture = files.spec.architecture;
+  info.quantization = DominantType(*files.checkpoint);
+  info.vocab_size = files.spec.vocab_size;
+  return info;
+}
+
 int ComputeThreads(int asked) {
   return asked > 0 ? asked : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 }  // namespace
+
+DType KvDType(const std::string& option, const std::string& weights) {
+  if (option == "f32") return DType::kF32;
+  if (option == "bf16") return DType::kBF16;
+  if (option == "f16") return DType::kF16;
+  return weights == "F32" ? DType::kF32 : DType::kF16;
+}
 
 std::string DefaultModelName(const std::string& path) {
   fs::path name = fs::path(path).lexically_normal();
@@ -99,61 +129,44 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
                                                EngineObserver* observer,
                                                const LoadProgress& progress) {
   TRIREME_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(options.model));
+  TRIREME_ASSIGN_OR_RETURN(ModelText text, OpenModelText(files));
   auto node = std::make_unique<Node>();
   node->clock = clock;
-  TRIREME_ASSIGN_OR_RETURN(node->chat_template, LoadTemplate(options, files));
-  node->tokenizer = std::move(files.tokenizer);
-  node->default_sampling = files.default_sampling;
+  TRIREME_ASSIGN_OR_RETURN(node->chat_template, LoadTemplate(options, text));
+  node->tokenizer = std::move(text.tokenizer);
+  node->default_sampling = text.default_sampling;
+  node->info = Describe(options, files);
 
-  CpuBackendOptions backend_options;
-  backend_options.num_threads = ComputeThreads(options.num_threads);
-  TRIREME_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeCpuBackend(backend_options));
-  node->info.device = backend->description();
+  CpuBackendOptions backend;
+  backend.num_threads = ComputeThreads(options.num_threads);
+  TRIREME_ASSIGN_OR_RETURN(node->backend, MakeCpuBackend(backend));
+  node->info.device =
+      StrCat("cpu (", cpu::BestKernels().name, ", ", backend.num_threads, " threads)");
 
   EngineOptions engine;
   engine.seed = options.seed;
+  engine.scheduler = options.scheduler;
   SchedulerOptions& scheduler = engine.scheduler;
-  scheduler = options.scheduler;
   scheduler.max_prefill_chunk = std::min(scheduler.max_prefill_chunk, scheduler.max_step_tokens);
   scheduler.max_running = std::min(scheduler.max_running, scheduler.max_step_tokens);
 
   DecoderLimits limits;
   limits.max_step_tokens = scheduler.max_step_tokens;
-  limits.max_logit_tokens = scheduler.max_running;
+  limits.max_logit_tokens = std::min(scheduler.max_running, kMaxLogitRows);
   TRIREME_ASSIGN_OR_RETURN(
-      auto decoder, Decoder::Load(files.spec, *files.checkpoint, *backend, limits, progress));
+      auto decoder, Decoder::Load(files.spec, *files.checkpoint, *node->backend, limits, progress));
 
-  const int wanted_context = options.max_context_tokens > 0
-                                 ? std::min(options.max_context_tokens, files.spec.max_context)
-                                 : files.spec.max_context;
-  TRIREME_ASSIGN_OR_RETURN(const DType kv_dtype, KvDType(options, files));
-  const KvShape shape = KvShape::Of(files.spec, scheduler.block_size, kv_dtype);
-  TRIREME_ASSIGN_OR_RETURN(scheduler.num_blocks, KvBlocks(options, shape, wanted_context));
-  TRIREME_ASSIGN_OR_RETURN(auto kv, KvStorage::Create(shape, scheduler.num_blocks, *backend));
-  const int64_t kv_tokens = int64_t{scheduler.num_blocks} * scheduler.block_size;
-  scheduler.max_context_tokens = static_cast<int>(std::min<int64_t>(wanted_context, kv_tokens));
-  if (scheduler.max_context_tokens < wanted_context) {
-    Log(LogLevel::kWarning, "context cut to what the KV cache holds; raise --kv-cache-memory",
-        {{"wanted_tokens", wanted_context}, {"tokens", scheduler.max_context_tokens}});
-  }
-
+  const KvShape shape = KvShape::Of(files.spec, scheduler.block_size,
+                                    KvDType(options.kv_cache_dtype, node->info.quantization));
+  TRIREME_RETURN_IF_ERROR(SizeKvCache(options, shape, files.spec.max_context, &scheduler));
+  TRIREME_ASSIGN_OR_RETURN(auto kv, KvStorage::Create(shape, scheduler.num_blocks, *node->backend));
   engine.limits.vocab_size = files.spec.vocab_size;
   engine.limits.max_context_tokens = scheduler.max_context_tokens;
-  engine.limits.eos_ids = files.eos_ids;
-
-  node->info.id =
-      options.served_names.empty() ? DefaultModelName(options.model) : options.served_names.front();
-  if (options.served_names.size() > 1) {
-    node->info.aliases.assign(options.served_names.begin() + 1, options.served_names.end());
-  }
-  node->info.created = absl::Now();
-  node->info.architecture = files.spec.architecture;
-  node->info.quantization = files.quantization;
+  engine.limits.eos_ids = text.eos_ids;
   node->info.max_context_tokens = scheduler.max_context_tokens;
-  node->info.vocab_size = files.spec.vocab_size;
 
-  auto executor = std::make_unique<ModelExecutor>(std::move(files.checkpoint), std::move(backend),
-                                                  std::move(decoder), std::move(kv));
+  TRIREME_ASSIGN_OR_RETURN(
+      auto executor, ModelExecutor::Create(std::move(decoder), std::move(kv), node->backend.get()));
   node->workers = std::make_unique<WorkerPool>(options.worker_threads, kMaxQueuedWork);
   node->engine = std::make_unique<Engine>(engine, std::move(executor), clock, observer);
   return node;

@@ -30,6 +30,9 @@ struct LoadOptions {
 // The name a model is served by unless one is given: the last part of its path, without ".gguf".
 std::string DefaultModelName(const std::string& path);
 
+// What --kv-cache-dtype means for weights of this type; "auto" is F32 for F32 weights, else F16.
+DType KvDType(const std::string& option, const std::string& weights);
+
 // Errors name the file and the field. `observer` and `clock` must outlive the node.
 absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const Clock* clock,
                                                EngineObserver* observer,
