@@ -1,4 +1,5 @@
-// The engine: a bounded inbox, one thread that loops schedule -> run -> commit, and one bounded stream per request.
+// The engine: a bounded inbox, one thread that loops schedule -> run -> commit, and one bounded
+// stream per request.
 #pragma once
 
 #include <functional>
@@ -20,7 +21,8 @@ namespace internal {
 class StreamState;
 }
 
-// The reader's end of one request. Move-only; destruction cancels within two steps. Used by one thread at a time.
+// The reader's end of one request. Move-only; destruction cancels within two steps. Used by one
+// thread at a time.
 class RequestStream {
  public:
   RequestStream(RequestStream&&) noexcept;
@@ -28,14 +30,16 @@ class RequestStream {
   ~RequestStream();
 
   RequestId id() const;
-  // Everything that has arrived since the last call, merged into one event; nullopt when nothing has.
+  // Everything that has arrived since the last call, merged into one event; nullopt when nothing
+  // has.
   std::optional<StreamEvent> TryNext();
-  // Blocks until TryNext has something, the deadline has passed (DEADLINE_EXCEEDED) or, after the last event, not at all
-  // (OUT_OF_RANGE).
+  // Blocks until TryNext has something or the deadline has passed (DEADLINE_EXCEEDED). OUT_OF_RANGE
+  // at once after the last event.
   absl::StatusOr<StreamEvent> Next(absl::Time deadline);
-  // Calls `ready` exactly once, when TryNext has something: at once if it has already, else from the engine thread.
-  // `ready` must not block: it posts to its own executor. A second call replaces the first. Destruction drops it: once
-  // the destructor has returned, `ready` neither runs nor will run.
+  // Calls `ready` exactly once, when TryNext has something: at once if it has already, else from
+  // the engine thread. `ready` must not block: it posts to its own executor. A second call replaces
+  // the first. Destruction drops it: once the destructor has returned, `ready` neither runs nor
+  // will run.
   void NotifyWhenReady(absl::AnyInvocable<void()> ready);
   void Cancel();  // idempotent; the stream still delivers its final event (kCancelled)
 
@@ -48,17 +52,21 @@ class RequestStream {
 struct EngineOptions {
   SchedulerOptions scheduler;
   RequestLimits limits;
-  size_t max_inbox = 4096;              // requests handed over but not yet seen by the engine thread
-  int max_unread_tokens = 4096;         // a stream with more is paused until its reader takes them
+  size_t max_inbox = 4096;       // requests handed over but not yet seen by the engine thread
+  int max_unread_tokens = 4096;  // a stream with more is paused until its reader takes them
   absl::Duration slow_reader_timeout = absl::Seconds(30);  // paused that long: cancelled
-  uint64_t seed = 0;                    // of the seeds of requests that bring none; 0: from the operating system
+  // Of the seeds of requests that bring none; 0: from the operating system.
+  uint64_t seed = 0;
 };
 
 struct EngineStats {
   SchedulerStats scheduler;
-  uint64_t submitted = 0, refused = 0, finished_stop = 0, finished_length = 0, cancelled = 0, failed = 0;
+  // Requests: accepted; turned away by Submit; and how the accepted ones ended (failed: deadlines
+  // and errors).
+  uint64_t submitted = 0, refused = 0;
+  uint64_t finished_stop = 0, finished_length = 0, cancelled = 0, failed = 0;
   bool draining = false;
-  bool device_lost = false;  // the executor failed: nothing is accepted until the process is replaced
+  bool device_lost = false;  // the executor failed: nothing is accepted any more
 };
 
 // What the engine tells the metrics about each finished request. Times are engine-clock.
@@ -86,11 +94,12 @@ class Engine {
   // Cancels everything and joins.
   ~Engine();
 
-  // Never blocks. INVALID_ARGUMENT from the validator; RESOURCE_EXHAUSTED (code "overloaded") when the queue is full;
-  // UNAVAILABLE while draining and once the device is lost.
+  // Never blocks. INVALID_ARGUMENT from the validator; RESOURCE_EXHAUSTED (code "overloaded") when
+  // the queue is full; UNAVAILABLE while draining and once the device is lost.
   absl::StatusOr<RequestStream> Submit(GenerateRequest request);
 
-  // Refuses new requests, lets running ones finish until `deadline`, then fails them (UNAVAILABLE). Blocks.
+  // Refuses new requests, lets accepted ones finish until `deadline`, then fails them
+  // (UNAVAILABLE). Blocks until none is left.
   void Drain(absl::Time deadline);
   bool draining() const;
   EngineStats stats() const;

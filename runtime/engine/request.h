@@ -13,40 +13,41 @@
 
 namespace trireme {
 
-// Limits of one request. Those of a whole door request (n, stop strings, batches) are in server/node/generation.h.
+// Limits of one request. Those of a whole door request (n, stop strings, batches) are in
+// server/node/generation.h.
 inline constexpr float kMaxTemperature = 2.0f;
 inline constexpr float kMaxRepetitionPenalty = 10.0f;
 inline constexpr int kMaxLogprobs = 20;
 inline constexpr size_t kMaxLogitBias = 1024;
 inline constexpr size_t kMaxStopTokenIds = 128;
-inline constexpr int kMaxPriority = 1000;      // and down to the negative of it
-inline constexpr size_t kMaxNameBytes = 256;   // external_id, tenant
+inline constexpr int kMaxPriority = 1000;     // and down to the negative of it
+inline constexpr size_t kMaxNameBytes = 256;  // external_id, tenant
 
 struct SamplingParams {
-  float temperature = 1.0f;        // [0, 2]; 0: greedy
-  float top_p = 1.0f;              // (0, 1]
-  int top_k = 0;                   // 0: off
-  float min_p = 0.0f;              // [0, 1]
-  float typical_p = 1.0f;          // (0, 1]
-  float repetition_penalty = 1.0f;  // (0, 10]; over prompt and output
-  float presence_penalty = 0.0f;   // [-2, 2]; over output
-  float frequency_penalty = 0.0f;  // [-2, 2]; over output
+  float temperature = 1.0f;                           // [0, 2]; 0: greedy
+  float top_p = 1.0f;                                 // (0, 1]
+  int top_k = 0;                                      // 0: off
+  float min_p = 0.0f;                                 // [0, 1]
+  float typical_p = 1.0f;                             // (0, 1]
+  float repetition_penalty = 1.0f;                    // (0, 10]; over prompt and output
+  float presence_penalty = 0.0f;                      // [-2, 2]; over output
+  float frequency_penalty = 0.0f;                     // [-2, 2]; over output
   std::vector<std::pair<TokenId, float>> logit_bias;  // bias in [-100, 100]
-  std::optional<uint64_t> seed;    // same seed, same request: same tokens, whatever else runs
-  std::optional<int> logprobs;     // top alternatives to report, 0..20; nullopt: no logprobs
-  bool prompt_logprobs = false;    // also for every prompt token but the first
+  std::optional<uint64_t> seed;  // same seed, same request: same tokens, whatever else runs
+  std::optional<int> logprobs;   // top alternatives to report, 0..20; nullopt: no logprobs
+  bool prompt_logprobs = false;  // also for every prompt token but the first
 };
 
 struct GenerateRequest {
-  std::string external_id;         // for logs and Abort: what the client knows the request by
-  std::vector<TokenId> prompt;     // not empty
+  std::string external_id;      // for logs and Abort: what the client knows the request by
+  std::vector<TokenId> prompt;  // not empty
   SamplingParams sampling;
-  std::optional<int> max_tokens;   // nullopt: as many as the context has room for
+  std::optional<int> max_tokens;  // nullopt: as many as the context has room for
   int min_tokens = 0;
   bool ignore_eos = false;
   std::vector<TokenId> stop_token_ids;
-  std::string tenant;              // empty: the anonymous tenant
-  int priority = 0;                // higher runs first
+  std::string tenant;  // empty: the anonymous tenant
+  int priority = 0;    // higher runs first
   absl::Time deadline = absl::InfiniteFuture();
 };
 
@@ -58,8 +59,8 @@ struct RequestLimits {
 };
 
 // The one validator. INVALID_ARGUMENT with param (as the OpenAI wire names the field) and code
-// (context_length_exceeded, integer_below_min_value ...). Called by Engine::Submit; doors may call it earlier to answer
-// sooner.
+// (context_length_exceeded, integer_below_min_value ...). Called by Engine::Submit; doors may call
+// it earlier to answer sooner.
 absl::Status ValidateRequest(const GenerateRequest& request, const RequestLimits& limits);
 
 // One delivery to the reader of a stream; see RequestStream.

@@ -91,7 +91,7 @@ struct Generation::Impl {
   absl::Status error;
 
   void Describe(const SampledToken& token, std::vector<TokenText>* out) const;
-  bool Digest(StreamEvent event, size_t index);
+  void Digest(StreamEvent event, size_t index);
   void DigestPrompt(StreamEvent* event, size_t index);
   void DigestTokens(const StreamEvent& event, Candidate* candidate);
   void End(absl::Status why);
@@ -110,12 +110,12 @@ void Generation::Impl::Describe(const SampledToken& token, std::vector<TokenText
   }
 }
 
-// Takes in what one stream brought. False on an error, which ends everything.
-bool Generation::Impl::Digest(StreamEvent event, size_t index) {
+// Takes in what one stream brought.
+void Generation::Impl::Digest(StreamEvent event, size_t index) {
   Candidate& candidate = candidates[index];
   if (event.finish == FinishReason::kError || event.finish == FinishReason::kDeadline) {
     End(event.error.ok() ? absl::InternalError("the request failed") : std::move(event.error));
-    return false;
+    return;
   }
   if (event.num_cached_prompt_tokens > 0 && index % candidates_per_prompt == 0) {
     usage.cached_tokens += event.num_cached_prompt_tokens - candidate.num_cached_prompt_tokens;
@@ -124,7 +124,6 @@ bool Generation::Impl::Digest(StreamEvent event, size_t index) {
   if (!candidate.started) DigestPrompt(&event, index);
   DigestTokens(event, &candidate);
   if (candidate.delta.finish != FinishReason::kNone) candidate.stream.reset();
-  return true;
 }
 
 // Before the first token: gathers prompt logprobs. With it: the echo, then everything gathered.

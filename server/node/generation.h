@@ -1,7 +1,7 @@
 // From a door's request to text, and back: the one path that every dialect takes.
 //
-//   dialect --TextRequest--> Prepare (template, tokenize; on a worker) --> Start (engine) -->
-//   ChoiceDelta ...
+//   dialect --TextRequest--> Prepare (template, tokenize; on a worker)
+//           --GenerateRequest...--> Start (engine) --ChoiceDelta...--> dialect
 //
 // A TextRequest may stand for several engine requests: every prompt of a batch, times best_of.
 #pragma once
@@ -26,6 +26,8 @@ inline constexpr int kMaxBestOf = 20;
 inline constexpr size_t kMaxStopStrings = 4;
 inline constexpr size_t kMaxStopBytes = 1024;  // of each stop string
 inline constexpr size_t kMaxPrompts = 256;     // in one batch
+// Prompt logprobs, alternatives included, over all prompts and choices: about 100 MB.
+inline constexpr int64_t kMaxPromptLogprobs = 1 << 21;
 
 struct ChatPrompt {
   boost::json::array messages;  // OpenAI chat messages, shape already checked by the dialect
@@ -43,7 +45,7 @@ struct TextRequest {
   int n = 1;                                                // choices per prompt, 1..128
   std::optional<int> best_of;                               // n..20: the n best by mean logprob
   std::vector<std::string> stop;                            // stop strings, at most 4
-  bool include_stop_in_output = false;  // the stop string, or the text of the stop token
+  bool include_stop_in_output = false;                      // the stop string or stop token's text
   bool skip_special_tokens = true;
   bool echo = false;  // completions: prompt text first
 };
@@ -69,12 +71,13 @@ struct TokenText {
 
 // News of one choice. Text of one engine step (or of several, when the reader was slow), in order.
 struct ChoiceDelta {
-  int index = 0;     // prompt * n + choice
-  std::string text;  // valid UTF-8; empty while an unfinished character or stop string is held
-  std::vector<TokenText>
-      tokens;  // filled when logprobs were asked for; not the stop token that is not shown
-  std::vector<TokenText>
-      prompt_tokens;               // prompt logprobs: all prompt tokens, once, in the first delta
+  int index = 0;  // prompt * n + choice
+  // Valid UTF-8; empty while an unfinished character or what may become a stop string is held.
+  std::string text;
+  // When logprobs were asked for: of the tokens that are shown, so not of a hidden stop token.
+  std::vector<TokenText> tokens;
+  // When prompt logprobs were asked for: all prompt tokens, once, in the first delta.
+  std::vector<TokenText> prompt_tokens;
   std::vector<TokenId> token_ids;  // generated ids of this delta, a stop token included
   FinishReason finish = FinishReason::kNone;
   std::string matched_stop;

@@ -100,11 +100,24 @@ GenerateRequest FirstCandidate(const TextRequest& request, std::vector<TokenId> 
 }
 
 // What could never be queued as a whole is the request's own fault, not overload.
-absl::Status CheckTotal(const Node& node, const TextRequest& request, size_t num_prompts,
-                        int64_t num_prompt_tokens) {
-  const SchedulerOptions& queue = node.engine->options().scheduler;
+absl::Status CheckTotal(const Node& node, const TextRequest& request,
+                        const std::vector<GenerateRequest>& firsts) {
+  int64_t num_prompt_tokens = 0;
+  for (const GenerateRequest& first : firsts) {
+    num_prompt_tokens += static_cast<int64_t>(first.prompt.size());
+  }
   const int64_t candidates = NumCandidates(request);
-  if (static_cast<int64_t>(num_prompts) * candidates <= queue.max_waiting_requests &&
+  const SamplingParams& sampling = firsts[0].sampling;
+  if (sampling.prompt_logprobs &&
+      num_prompt_tokens * (1 + sampling.logprobs.value_or(0)) > kMaxPromptLogprobs / candidates) {
+    return InvalidParam("logprobs",
+                        StrCat("the logprobs of all prompt tokens, their alternatives and choices "
+                               "would be more than ",
+                               kMaxPromptLogprobs, " numbers"),
+                        "request_too_large");
+  }
+  const SchedulerOptions& queue = node.engine->options().scheduler;
+  if (static_cast<int64_t>(firsts.size()) * candidates <= queue.max_waiting_requests &&
       num_prompt_tokens <= queue.max_waiting_prompt_tokens / candidates) {
     return absl::OkStatus();
   }
@@ -135,10 +148,8 @@ absl::Status CheckModel(const Node& node, std::string_view model) {
 absl::StatusOr<std::vector<GenerateRequest>> Prepare(const Node& node, const TextRequest& request) {
   TRIREME_RETURN_IF_ERROR(CheckCounts(request));
   std::vector<GenerateRequest> firsts;  // one per prompt
-  int64_t num_prompt_tokens = 0;
   const auto* chat = std::get_if<ChatPrompt>(&request.input);
   const auto add = [&](std::vector<TokenId> prompt) -> absl::Status {
-    num_prompt_tokens += static_cast<int64_t>(prompt.size());
     firsts.push_back(FirstCandidate(request, std::move(prompt)));
     return Validated(node, firsts.back(), chat != nullptr);
   };
@@ -157,7 +168,7 @@ absl::StatusOr<std::vector<GenerateRequest>> Prepare(const Node& node, const Tex
       TRIREME_RETURN_IF_ERROR(add(PromptTokens(*node.tokenizer, prompt)));
     }
   }
-  TRIREME_RETURN_IF_ERROR(CheckTotal(node, request, firsts.size(), num_prompt_tokens));
+  TRIREME_RETURN_IF_ERROR(CheckTotal(node, request, firsts));
 
   const int candidates = NumCandidates(request);
   std::vector<GenerateRequest> prepared;

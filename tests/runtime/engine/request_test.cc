@@ -13,7 +13,8 @@ namespace {
 
 constexpr int kVocab = 100;
 constexpr int kContext = 64;
-const RequestLimits kLimits = {.vocab_size = kVocab, .max_context_tokens = kContext, .eos_ids = {2}};
+const RequestLimits kLimits = {
+    .vocab_size = kVocab, .max_context_tokens = kContext, .eos_ids = {2}};
 
 GenerateRequest Valid() {
   GenerateRequest request;
@@ -58,14 +59,20 @@ INSTANTIATE_TEST_SUITE_P(
         {"NegativePromptId", [](R& r) { r.prompt[1] = -1; }, "prompt", kToken},
         {"PromptIdAtVocab", [](R& r) { r.prompt[2] = kVocab; }, "prompt", kToken},
 
-        {"PromptOneShortOfContext", [](R& r) { r.prompt.assign(kContext - 1, 1), r.max_tokens = 1; }, ""},
-        {"PromptOneShortUnlimited", [](R& r) { r.prompt.assign(kContext - 1, 1), r.max_tokens.reset(); }, ""},
-        {"PromptFillsContext", [](R& r) { r.prompt.assign(kContext, 1), r.max_tokens.reset(); }, "prompt", kTooLong},
-        {"PromptFillsContextForPrefillOnly", [](R& r) { r.prompt.assign(kContext, 1), r.max_tokens = 0; }, ""},
-        {"PromptOverContext", [](R& r) { r.prompt.assign(kContext + 1, 1), r.max_tokens = 0; }, "prompt", kTooLong},
+        {"PromptOneShortOfContext",
+         [](R& r) { r.prompt.assign(kContext - 1, 1), r.max_tokens = 1; }, ""},
+        {"PromptOneShortUnlimited",
+         [](R& r) { r.prompt.assign(kContext - 1, 1), r.max_tokens.reset(); }, ""},
+        {"PromptFillsContext", [](R& r) { r.prompt.assign(kContext, 1), r.max_tokens.reset(); },
+         "prompt", kTooLong},
+        {"PromptFillsContextForPrefillOnly",
+         [](R& r) { r.prompt.assign(kContext, 1), r.max_tokens = 0; }, ""},
+        {"PromptOverContext", [](R& r) { r.prompt.assign(kContext + 1, 1), r.max_tokens = 0; },
+         "prompt", kTooLong},
         {"SumAtContext", [](R& r) { r.max_tokens = kContext - 3; }, ""},
         {"SumOverContext", [](R& r) { r.max_tokens = kContext - 2; }, "max_tokens", kTooLong},
-        {"HugeMaxTokens", [](R& r) { r.max_tokens = std::numeric_limits<int>::max(); }, "max_tokens", kTooLong},
+        {"HugeMaxTokens", [](R& r) { r.max_tokens = std::numeric_limits<int>::max(); },
+         "max_tokens", kTooLong},
         {"NegativeMaxTokens", [](R& r) { r.max_tokens = -1; }, "max_tokens", kIntLow},
         {"MinTokensAtMax", [](R& r) { r.min_tokens = 10; }, ""},
         {"MinTokensOverMax", [](R& r) { r.min_tokens = 11; }, "min_tokens", kIntHigh},
@@ -85,32 +92,75 @@ INSTANTIATE_TEST_SUITE_P(
         {"MinPNan", [](R& r) { r.sampling.min_p = kNan; }, "min_p", kHigh},
         {"TypicalPZero", [](R& r) { r.sampling.typical_p = 0; }, "typical_p", kLow},
         {"TypicalPNan", [](R& r) { r.sampling.typical_p = kNan; }, "typical_p", kHigh},
-        {"RepetitionZero", [](R& r) { r.sampling.repetition_penalty = 0; }, "repetition_penalty", kLow},
-        {"RepetitionInfinite", [](R& r) { r.sampling.repetition_penalty = kInf; }, "repetition_penalty", kHigh},
-        {"PresenceLow", [](R& r) { r.sampling.presence_penalty = -2.5f; }, "presence_penalty", kLow},
-        {"PresenceNan", [](R& r) { r.sampling.presence_penalty = kNan; }, "presence_penalty", kHigh},
-        {"FrequencyHigh", [](R& r) { r.sampling.frequency_penalty = kInf; }, "frequency_penalty", kHigh},
-        {"FrequencyMinusInfinity", [](R& r) { r.sampling.frequency_penalty = -kInf; }, "frequency_penalty", kLow},
+        {"RepetitionZero", [](R& r) { r.sampling.repetition_penalty = 0; }, "repetition_penalty",
+         kLow},
+        {"RepetitionInfinite", [](R& r) { r.sampling.repetition_penalty = kInf; },
+         "repetition_penalty", kHigh},
+        {"PresenceLow", [](R& r) { r.sampling.presence_penalty = -2.5f; }, "presence_penalty",
+         kLow},
+        {"PresenceNan", [](R& r) { r.sampling.presence_penalty = kNan; }, "presence_penalty",
+         kHigh},
+        {"FrequencyHigh", [](R& r) { r.sampling.frequency_penalty = kInf; }, "frequency_penalty",
+         kHigh},
+        {"FrequencyMinusInfinity", [](R& r) { r.sampling.frequency_penalty = -kInf; },
+         "frequency_penalty", kLow},
 
-        {"BiasOk", [](R& r) { r.sampling.logit_bias = {{0, -100.0f}, {kVocab - 1, 100.0f}}; }, ""},
-        {"BiasTokenNegative", [](R& r) { r.sampling.logit_bias = {{-1, 1.0f}}; }, "logit_bias", kToken},
-        {"BiasTokenBeyond", [](R& r) { r.sampling.logit_bias = {{kVocab, 1.0f}}; }, "logit_bias", kToken},
-        {"BiasHigh", [](R& r) { r.sampling.logit_bias = {{1, 100.5f}}; }, "logit_bias", kHigh},
-        {"BiasNan", [](R& r) { r.sampling.logit_bias = {{1, kNan}}; }, "logit_bias", kHigh},
-        {"BiasCount", [](R& r) { r.sampling.logit_bias.assign(kMaxLogitBias + 1, {1, 1.0f}); }, "logit_bias", "array_above_max_length"},
+        {"BiasOk",
+         [](R& r) {
+           r.sampling.logit_bias = {{0, -100.0f}, {kVocab - 1, 100.0f}};
+         },
+         ""},
+        {"BiasTokenNegative",
+         [](R& r) {
+           r.sampling.logit_bias = {{-1, 1.0f}};
+         },
+         "logit_bias", kToken},
+        {"BiasTokenBeyond",
+         [](R& r) {
+           r.sampling.logit_bias = {{kVocab, 1.0f}};
+         },
+         "logit_bias", kToken},
+        {"BiasHigh",
+         [](R& r) {
+           r.sampling.logit_bias = {{1, 100.5f}};
+         },
+         "logit_bias", kHigh},
+        {"BiasNan",
+         [](R& r) {
+           r.sampling.logit_bias = {{1, kNan}};
+         },
+         "logit_bias", kHigh},
+        {"BiasCount",
+         [](R& r) {
+           r.sampling.logit_bias.assign(kMaxLogitBias + 1, {1, 1.0f});
+         },
+         "logit_bias", "array_above_max_length"},
         {"LogprobsMax", [](R& r) { r.sampling.logprobs = kMaxLogprobs; }, ""},
-        {"LogprobsHigh", [](R& r) { r.sampling.logprobs = kMaxLogprobs + 1; }, "logprobs", kIntHigh},
+        {"LogprobsHigh", [](R& r) { r.sampling.logprobs = kMaxLogprobs + 1; }, "logprobs",
+         kIntHigh},
         {"LogprobsNegative", [](R& r) { r.sampling.logprobs = -1; }, "logprobs", kIntLow},
 
-        {"StopTokenOk", [](R& r) { r.stop_token_ids = {0, kVocab - 1}; }, ""},
-        {"StopTokenNegative", [](R& r) { r.stop_token_ids = {1, -5}; }, "stop_token_ids", kToken},
+        {"StopTokenOk",
+         [](R& r) {
+           r.stop_token_ids = {0, kVocab - 1};
+         },
+         ""},
+        {"StopTokenNegative",
+         [](R& r) {
+           r.stop_token_ids = {1, -5};
+         },
+         "stop_token_ids", kToken},
         {"StopTokenBeyond", [](R& r) { r.stop_token_ids = {kVocab}; }, "stop_token_ids", kToken},
-        {"StopTokenCount", [](R& r) { r.stop_token_ids.assign(kMaxStopTokenIds + 1, 1); }, "stop_token_ids", "array_above_max_length"},
+        {"StopTokenCount", [](R& r) { r.stop_token_ids.assign(kMaxStopTokenIds + 1, 1); },
+         "stop_token_ids", "array_above_max_length"},
 
         {"PriorityHigh", [](R& r) { r.priority = kMaxPriority + 1; }, "priority", kIntHigh},
-        {"PriorityLow", [](R& r) { r.priority = std::numeric_limits<int>::min(); }, "priority", kIntLow},
-        {"TenantLong", [](R& r) { r.tenant.assign(kMaxNameBytes + 1, 'x'); }, "tenant", "string_above_max_length"},
-        {"IdLong", [](R& r) { r.external_id.assign(kMaxNameBytes + 1, 'x'); }, "request_id", "string_above_max_length"},
+        {"PriorityLow", [](R& r) { r.priority = std::numeric_limits<int>::min(); }, "priority",
+         kIntLow},
+        {"TenantLong", [](R& r) { r.tenant.assign(kMaxNameBytes + 1, 'x'); }, "tenant",
+         "string_above_max_length"},
+        {"IdLong", [](R& r) { r.external_id.assign(kMaxNameBytes + 1, 'x'); }, "request_id",
+         "string_above_max_length"},
     }),
     [](const testing::TestParamInfo<Case>& info) { return info.param.name; });
 

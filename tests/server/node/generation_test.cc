@@ -241,12 +241,13 @@ TEST_F(GenerationTest, ErrorOfOneChoiceEndsTheGenerationForGood) {
   request.n = 3;
   auto generation = Start(request);
   executor_->FailRowsOf(2, absl::InternalError("logits are not numbers"));
-  executor_->OpenGate();
+  executor_->AllowSteps(2);  // the second has a row of each
   absl::Status status;
   while (status.ok()) status = generation->Next(absl::InfiniteFuture()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_EQ(generation->TryNext().status(), status);
   EXPECT_TRUE(generation->done());
+  executor_->OpenGate();
   node_.engine->WaitIdleAndCheck();
   EXPECT_EQ(node_.engine->stats().cancelled, 2u);
 }

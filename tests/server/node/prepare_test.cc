@@ -137,6 +137,18 @@ TEST_F(PrepareTest, RefusalsNameTheParameter) {
   for (const Case& c : chat_cases) check(Chat("hello"), c);
 }
 
+TEST_F(PrepareTest, PromptLogprobsAreBoundedOverAllPromptsAndChoices) {
+  TextRequest request = Completion("");
+  request.echo = true;
+  request.base.max_tokens = 1;
+  request.base.sampling.logprobs = kMaxLogprobs;
+  request.input = std::vector<TextPrompt>(250, std::string(390, 'x'));
+  EXPECT_TRUE(Prepare(node_, request).ok());  // 250 * 390 * 21 numbers
+  request.input = std::vector<TextPrompt>(2, std::string(395, 'x'));
+  request.n = 128;  // 2 * 128 * 395 * 21
+  EXPECT_EQ(ErrorParam(Prepare(node_, request).status()), "logprobs");
+}
+
 TEST_F(PrepareTest, ContextErrorKeepsItsCodeForChat) {
   const absl::Status status = Prepare(node_, Chat(std::string(500, 'x'))).status();
   EXPECT_EQ(ErrorCode(status), "context_length_exceeded");
