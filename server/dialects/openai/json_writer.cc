@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "runtime/text/utf8.h"
+
 namespace trireme::openai {
 namespace {
 
@@ -42,28 +44,6 @@ void AppendEscape(std::string* out, unsigned char c) {
   *out += kHex[c & 15];
 }
 
-struct Utf8Prefix {
-  size_t length;  // bytes of the character, or of the ill-formed sequence that one U+FFFD replaces
-  bool valid;
-};
-
-// Unicode 15, table 3-7: the lead byte fixes the length and the range of the second byte.
-Utf8Prefix FirstCharacter(std::string_view s) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(s[i]); };
-  const uint8_t lead = byte(0);
-  if (lead < 0x80) return {1, true};
-  if (lead < 0xC2 || lead > 0xF4) return {1, false};
-  const size_t want = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  const uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-  const uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-  for (size_t i = 1; i < want; ++i) {
-    if (i >= s.size() || byte(i) < (i == 1 ? low : 0x80) || byte(i) > (i == 1 ? high : 0xBF)) {
-      return {i, false};
-    }
-  }
-  return {want, true};
-}
-
 }  // namespace
 
 void AppendJsonString(std::string* out, std::string_view text) {
@@ -82,16 +62,7 @@ void AppendJsonString(std::string* out, std::string_view text) {
 
 std::string LossyUtf8(std::string_view bytes) {
   std::string out;
-  out.reserve(bytes.size());
-  while (!bytes.empty()) {
-    const auto [length, valid] = FirstCharacter(bytes);
-    if (valid) {
-      out.append(bytes, 0, length);
-    } else {
-      out += "\xEF\xBF\xBD";
-    }
-    bytes.remove_prefix(length);
-  }
+  AppendValidUtf8(bytes, /*keep_incomplete=*/false, &out);
   return out;
 }
 
