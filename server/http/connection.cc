@@ -230,7 +230,8 @@ asio::awaitable<void> Connection::WaitForEvent(TimePoint deadline, std::string_v
   if (!broken_) {
     if (eof_ && !probed_) {
       probed_ = true;
-      if (!co_await Write(std::string(probe))) co_return;
+      std::string bytes(probe);  // named: GCC 12 destroys a temporary of a co_await twice
+      if (!co_await Write(std::move(bytes))) co_return;
     }
     StartRead();
     if (!reading_) WatchForReset();
