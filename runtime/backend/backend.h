@@ -62,7 +62,8 @@ class Backend {
   // and free.
   virtual absl::StatusOr<std::unique_ptr<Weight>> PrepareMatrix(
       absl::Span<const TensorView> parts, absl::Span<const TensorView> bias) = 0;
-  // A table whose rows are gathered by token id.
+  // A table whose rows are gathered by token id. The result also serves MatMul: a model with tied embeddings prepares
+  // its table once, with this.
   virtual absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table) = 0;
   // A vector, widened to what the kernels want (norm gains).
   virtual absl::StatusOr<std::unique_ptr<Weight>> PrepareVector(const TensorView& vector) = 0;
