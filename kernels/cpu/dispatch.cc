@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/isa.h"
+#include "runtime/base/log.h"
 
 namespace trireme::cpu {
 namespace {
@@ -47,13 +48,16 @@ Kernels MakeTable(const Isa& isa) {
 }  // namespace
 
 const Kernels* FindKernels(std::string_view name) {
+  // Only of supported sets: even filling a table may use the set's instructions.
   static const std::array<Kernels, kIsas.size()> tables = [] {
     std::array<Kernels, kIsas.size()> all = {};
-    for (size_t i = 0; i < kIsas.size(); ++i) all[i] = MakeTable(kIsas[i]);
+    for (size_t i = 0; i < kIsas.size(); ++i) {
+      if (kIsas[i].supported()) all[i] = MakeTable(kIsas[i]);
+    }
     return all;
   }();
-  for (size_t i = 0; i < kIsas.size(); ++i) {
-    if (kIsas[i].name == name) return kIsas[i].supported() ? &tables[i] : nullptr;
+  for (const Kernels& table : tables) {
+    if (!name.empty() && table.name == name) return &table;
   }
   return nullptr;
 }
@@ -62,11 +66,13 @@ const Kernels& BestKernels() {
   static const Kernels* const best = [] {
     if (const char* wanted = std::getenv("TRIREME_CPU_ISA")) {
       if (const Kernels* kernels = FindKernels(wanted)) return kernels;
+      Log(LogLevel::kWarning, "TRIREME_CPU_ISA names no instruction set of this CPU",
+          {{"value", std::string_view(wanted)}});
     }
     for (const Isa& isa : kIsas) {
-      if (isa.supported()) return FindKernels(isa.name);
+      if (const Kernels* kernels = FindKernels(isa.name)) return kernels;
     }
-    return FindKernels("portable");
+    std::abort();  // not reached: "portable" is always there
   }();
   return *best;
 }
