@@ -124,9 +124,10 @@ absl::Status Start(const ServeOptions& options, Service* service) {
   http.io_threads = options.io_threads;
   http.max_connections = options.max_connections;
   http.max_body_bytes = options.max_body_bytes;
-  TRIREME_ASSIGN_OR_RETURN(
-      service->http,
-      HttpServer::Start(http, service->node.get(), service->keys.get(), service->metrics.get()));
+  auto server =
+      HttpServer::Start(http, service->node.get(), service->keys.get(), service->metrics.get());
+  if (!server.ok()) return Annotate(server.status(), "HTTP (--host, --http-port, --tls-cert)");
+  service->http = *std::move(server);
   if (options.grpc_port >= 0) {
     grpc.host = options.host;
     grpc.port = options.grpc_port;

@@ -35,7 +35,6 @@ absl::StatusOr<Prepared> ParseAndPrepare(Exchange& exchange, bool chat) {
   TRIREME_ASSIGN_OR_RETURN(out.request,
                            chat ? openai::ParseChatRequest(body, node.default_sampling)
                                 : openai::ParseCompletionRequest(body, node.default_sampling));
-  TRIREME_RETURN_IF_ERROR(CheckModel(node, out.request.text.model));
   out.request.text.base.tenant = exchange.tenant().id;
   out.request.text.base.external_id = exchange.request_id();
   absl::StatusOr<std::vector<GenerateRequest>> prepared = Prepare(node, out.request.text);

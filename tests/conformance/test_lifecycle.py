@@ -163,7 +163,7 @@ def test_unknown_key_in_config_file_is_refused(binary, model, tmp_path):
 
 
 def test_generate_and_inspect(binary, model):
-    first = run(binary, "generate", model, "-p", "What is the capital of France?", "--temperature", "0", "--json")
+    first = run(binary, "generate", model, "--raw", "-p", "The capital of France is", "--max-tokens", "8", "--temperature", "0", "--json")
     assert first.returncode == 0, first.stderr
     answer = json.loads(first.stdout)
     assert "Paris" in answer["text"] and answer["completion_tokens"] > 0
