@@ -146,7 +146,7 @@ absl::Status CheckModel(const Node& node, std::string_view model) {
 }
 
 absl::StatusOr<std::vector<GenerateRequest>> Prepare(const Node& node, const TextRequest& request) {
-  TRIREME_RETURN_IF_ERROR(CheckModel(node, request.model));
+  if (!request.model.empty()) TRIREME_RETURN_IF_ERROR(CheckModel(node, request.model));
   TRIREME_RETURN_IF_ERROR(CheckCounts(request));
   std::vector<GenerateRequest> firsts;  // one per prompt
   const auto* chat = std::get_if<ChatPrompt>(&request.input);
