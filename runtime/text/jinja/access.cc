@@ -12,7 +12,7 @@ namespace {
 Value OwnItem(Runtime& rt, const Value& object, const Value& key) {
   if (object.is_undefined()) rt.FailUndefined(object);
   if (object.is(Type::kDict)) {
-    if (!IsHashable(key)) return Value::Missing();
+    if (!IsHashable(rt, key)) return Value::Missing();
     const Value* found = object.dict().Find(key);
     return found != nullptr ? *found : Value::Missing();
   }
@@ -64,6 +64,7 @@ SliceBounds ClampSlice(Runtime& rt, const Value& start, const Value& stop, const
 // Names that begin with an underscore are out of reach by the sandbox rule; nothing here has one.
 Value OwnAttribute(Runtime& rt, const Value& object, std::string_view name) {
   if (object.is_undefined()) rt.FailUndefined(object);
+  rt.ChargeBytes(name.size());
   if (name.empty() || name[0] == '_') return Value::Missing();
   if (object.is(Type::kNamespace)) {
     const Value* found = object.ns().attributes.Find(name);

@@ -57,6 +57,7 @@ void Interpreter::BindParameters(const Callable& callable, const Args& args, Sco
   // Defaults see the parameters before them, so everything that was passed is bound first.
   for (size_t i = 0; i < callable.parameters.size(); ++i) {
     const Parameter& parameter = callable.parameters[i];
+    rt_.Charge(1 + args.named.size());
     const Value* named = FindNamed(args, parameter.name->bytes);
     if (i < args.positional.size()) {
       if (named != nullptr) {
@@ -71,6 +72,7 @@ void Interpreter::BindParameters(const Callable& callable, const Args& args, Sco
   }
   for (size_t i = args.positional.size(); i < callable.parameters.size(); ++i) {
     const Parameter& parameter = callable.parameters[i];
+    rt_.Charge(1 + args.named.size());
     if (parameter.otherwise == nullptr || FindNamed(args, parameter.name->bytes)) continue;
     AssignName(parameter.symbol, Evaluate(*parameter.otherwise, scope), scope);
   }
@@ -90,7 +92,7 @@ void Interpreter::BindSpecials(const Callable& callable, const Args& args, Scope
   }
   Dict* kwargs = rt_.NewDict();
   for (const auto& [name, value] : args.named) {
-    rt_.Charge(1);
+    rt_.Charge(1 + callable.parameters.size());
     if (HasParameter(callable, name->bytes) || (takes_caller && name->bytes == kCaller)) continue;
     if (!callable.uses_kwargs) {
       rt_.Fail(StrCat("the macro takes no keyword argument '",

@@ -89,7 +89,7 @@ Value Interpreter::EvaluateDict(const DictExpr& expr, Scope* scope) {
   for (const auto& [key_expr, value_expr] : expr.items) {
     const Value key = Evaluate(*key_expr, scope);
     rt_.set_position(expr.position);
-    if (!IsHashable(key)) rt_.Fail(StrCat("unhashable type: ", TypeName(key)));
+    if (!IsHashable(rt_, key)) rt_.Fail(StrCat("unhashable type: ", TypeName(key)));
     dict->Set(key, Evaluate(*value_expr, scope));
   }
   return Value::Of(dict);

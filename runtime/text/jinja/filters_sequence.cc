@@ -222,7 +222,7 @@ Value UniqueFilter(Runtime& rt, const Value& self, const Args& args) {
   Values items = rt.NewValues();
   for (const Value& item : Iterate(rt, self)) {
     const Value key = read(item);
-    if (!IsHashable(key)) rt.Fail(StrCat("unhashable type: ", TypeName(key)));
+    if (!IsHashable(rt, key)) rt.Fail(StrCat("unhashable type: ", TypeName(key)));
     if (seen->Find(key) != nullptr) continue;
     seen->Set(key, Value::None());
     items.push_back(item);

@@ -74,6 +74,7 @@ Value IntFilter(Runtime& rt, const Value& self, const Args& args) {
   } else if (self.is(Type::kFloat)) {
     number = Truncate(rt, self.number());
   } else if (self.is_string()) {
+    rt.ChargeBytes(self.str().bytes.size());
     number = ParseInt(rt, self.str().bytes, IntArg(rt, base, 10));
     if (!number) {  // "42.23" is 42
       const auto value = ParseFloat(self.str().bytes);
@@ -89,6 +90,7 @@ Value FloatFilter(Runtime& rt, const Value& self, const Args& args) {
   if (self.is_undefined()) rt.FailUndefined(self);
   if (self.is_number()) return Value::Float(self.number());
   if (self.is_string()) {
+    rt.ChargeBytes(self.str().bytes.size());
     if (const auto value = ParseFloat(self.str().bytes)) return Value::Float(*value);
   }
   return otherwise.is_missing() ? Value::Float(0) : otherwise;

@@ -32,7 +32,7 @@ void Fill(Runtime& rt, const Args& args, Dict* dict) {
   for (const Value& source : args.positional) {
     if (source.is(Type::kDict)) {
       for (const Dict::Entry& entry : source.dict().entries()) {
-        rt.Charge(1);
+        ChargeKey(rt, entry.key);
         dict->Set(entry.key, entry.value);
       }
       continue;
@@ -40,7 +40,7 @@ void Fill(Runtime& rt, const Args& args, Dict* dict) {
     for (const Value& item : Iterate(rt, source)) {
       const Values pair = Iterate(rt, item);
       if (pair.size() != 2) rt.Fail("a pair of key and value expected");
-      if (!IsHashable(pair[0])) rt.Fail(StrCat("unhashable type: ", TypeName(pair[0])));
+      if (!IsHashable(rt, pair[0])) rt.Fail(StrCat("unhashable type: ", TypeName(pair[0])));
       dict->Set(pair[0], pair[1]);
     }
   }
@@ -105,7 +105,7 @@ Value ViewMethod(Runtime& rt, const Value& self, const Args& args) {
 Value DictGet(Runtime& rt, const Value& self, const Args& args) {
   if (!args.named.empty()) rt.Fail("get() takes no keyword arguments");
   const auto [key, otherwise] = Bind(rt, args, {"key", "default"}, 1);
-  if (!IsHashable(key)) rt.Fail(StrCat("unhashable type: ", TypeName(key)));
+  if (!IsHashable(rt, key)) rt.Fail(StrCat("unhashable type: ", TypeName(key)));
   if (const Value* found = self.dict().Find(key)) return *found;
   return otherwise.is_missing() ? Value::None() : otherwise;
 }

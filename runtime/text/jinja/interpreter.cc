@@ -137,6 +137,7 @@ void Interpreter::ExecuteMacro(const MacroStmt& stmt, Scope* scope) {
 }
 
 void Interpreter::AssignName(Symbol name, const Value& value, Scope* scope) {
+  rt_.Charge(1 + scope->variables.size() / 16);
   for (auto& [symbol, current] : scope->variables) {
     if (symbol != name) continue;
     current = value;

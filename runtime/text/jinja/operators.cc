@@ -50,6 +50,7 @@ bool ListsEqual(Runtime& rt, const List& a, const List& b) {
 bool DictsEqual(Runtime& rt, const Dict& a, const Dict& b) {
   if (a.size() != b.size()) return false;
   for (const Dict::Entry& entry : a.entries()) {
+    ChargeKey(rt, entry.key);
     const Value* other = b.Find(entry.key);
     if (other == nullptr || !Equal(rt, entry.value, *other)) return false;
   }
@@ -137,13 +138,13 @@ bool Contains(Runtime& rt, const Value& container, const Value& item) {
       if (!item.is_string()) rt.Fail("'in <string>' requires a string as left operand");
       return Find(rt, container.str().bytes, item.str().bytes) != std::string_view::npos;
     case Type::kDict:
-      if (!IsHashable(item)) rt.Fail(StrCat("unhashable type: ", TypeName(item)));
+      if (!IsHashable(rt, item)) rt.Fail(StrCat("unhashable type: ", TypeName(item)));
       return container.dict().Find(item) != nullptr;
     default:
       break;
   }
   for (const Value& candidate : Iterate(rt, container)) {
-    if (Identical(candidate, item) || Equal(rt, candidate, item)) return true;
+    if (Equal(rt, candidate, item)) return true;
   }
   return false;
 }
@@ -165,7 +166,16 @@ bool Identical(const Value& a, const Value& b) {
   }
 }
 
-bool IsHashable(const Value& value) {
+void ChargeKey(Runtime& rt, const Value& key) {
+  if (key.is_string()) rt.ChargeBytes(key.str().bytes.size());
+  if (!key.is(Type::kList)) return;
+  for (const Value& item : key.list().items) {
+    rt.ChargeBytes(item.is_string() ? item.str().bytes.size() : 0);
+  }
+}
+
+bool IsHashable(Runtime& rt, const Value& value) {
+  ChargeKey(rt, value);
   if (value.is(Type::kDict)) return false;
   if (!value.is(Type::kList)) return true;
   if (value.list().kind == ListKind::kList) return false;

@@ -21,8 +21,10 @@ bool LessOrEqual(Runtime& rt, const Value& a, const Value& b);
 bool Contains(Runtime& rt, const Value& container, const Value& item);
 bool Identical(const Value& a, const Value& b);  // Python's `is`
 
-bool IsHashable(const Value& value);
-size_t Hash(const Value& value);  // requires IsHashable
+// Pays for hashing and comparing `key`, whatever its size.
+void ChargeKey(Runtime& rt, const Value& key);
+bool IsHashable(Runtime& rt, const Value& value);  // charges like ChargeKey
+size_t Hash(const Value& value);                   // requires IsHashable
 
 // Items to loop over: of a list, the keys of a dict, the code points of a string. Consumes a
 // generator.

@@ -29,7 +29,9 @@ void Runtime::Fail(std::string_view message) const {
 }
 
 void Runtime::FailAsTemplate(std::string_view message) const {
-  throw TemplateError(absl::InvalidArgumentError(ToAbsl(message)));
+  constexpr size_t kMaxChars = 1000;
+  const std::string_view shown = message.substr(0, CharOffset(message, kMaxChars));
+  throw TemplateError(absl::InvalidArgumentError(ToAbsl(shown)));
 }
 
 void Runtime::Exhausted(std::string_view what) const {

@@ -94,8 +94,8 @@ class Runtime {
   void set_position(Position position) { position_ = position; }
   Position position() const { return position_; }
   [[noreturn]] void Fail(std::string_view message) const;  // INVALID_ARGUMENT, with the position
-  [[noreturn]] void FailAsTemplate(std::string_view message) const;  // the template's own words
-  [[noreturn]] void Exhausted(std::string_view what) const;          // RESOURCE_EXHAUSTED
+  [[noreturn]] void FailAsTemplate(std::string_view words) const;  // raise_exception, cut to 1000
+  [[noreturn]] void Exhausted(std::string_view what) const;        // RESOURCE_EXHAUSTED
   [[noreturn]] void FailUndefined(const Value& value) const;
 
   Values NewValues() { return Values(memory()); }

@@ -224,6 +224,7 @@ Value RemovePrefix(Runtime& rt, const Value& self, const Args& args) {
   const auto [prefix] = Bind(rt, args, {"prefix"}, 1);
   const Str& text = self.str();
   const std::string_view part = StrArg(rt, prefix).bytes;
+  rt.ChargeBytes(part.size());
   if (text.bytes.substr(0, part.size()) != part) return self;
   return Substring(rt, text, part.size(), text.bytes.size());
 }
@@ -232,6 +233,7 @@ Value RemoveSuffix(Runtime& rt, const Value& self, const Args& args) {
   const auto [suffix] = Bind(rt, args, {"suffix"}, 1);
   const Str& text = self.str();
   const std::string_view part = StrArg(rt, suffix).bytes;
+  rt.ChargeBytes(part.size());
   if (part.size() > text.bytes.size()) return self;
   const size_t keep = text.bytes.size() - part.size();
   return text.bytes.substr(keep) == part ? Substring(rt, text, 0, keep) : self;

@@ -68,6 +68,7 @@ Value Compare(Runtime& rt, const Value& self, const Args& args) {
 
 Value SameAs(Runtime& rt, const Value& self, const Args& args) {
   const auto [other] = Bind(rt, args, {"other"}, 1);
+  ChargeKey(rt, self);
   return Value::Bool(Identical(self, other));
 }
 

@@ -36,6 +36,20 @@ TEST_P(HostileTemplate, StopsAtALimit) {
   EXPECT_EQ(rendered.status().code(), absl::StatusCode::kResourceExhausted) << rendered.status();
 }
 
+// Work that costs few nodes but many bytes.
+INSTANTIATE_TEST_SUITE_P(
+    Bytes, HostileTemplate,
+    ::testing::Values(
+        "{% set k = 'k' * 9000000 %}{% set d = {k: 1} %}{% for i in range(99999) %}"
+        "{% if d[k] %}{% endif %}{% endfor %}",
+        "{% set k = 'k' * 9000000 %}{% for i in range(99999) %}{% if k in [k] %}{% endif %}"
+        "{% endfor %}",
+        "{% set k = 'k' * 9000000 %}{% for i in range(99999) %}{% if k is sameas k %}{% endif %}"
+        "{% endfor %}",
+        "{% set k = '1' * 9000000 %}{% for i in range(99999) %}{{ (k ~ 'x')|int }}{% endfor %}",
+        "{% set k = 'k' * 9000000 %}{% for i in range(99999) %}{% if k.removeprefix(k) %}"
+        "{% endif %}{% endfor %}"));
+
 INSTANTIATE_TEST_SUITE_P(
     Limits, HostileTemplate,
     ::testing::Values(
