@@ -1,13 +1,13 @@
 // Arithmetic shared by the kernels, over the vector of one instruction set.
 //
 // A translation unit includes simd_<isa>.h first, which defines kWidth, Vec (kWidth floats), Mask,
-// the operators
-// + - * / and:
-//   Broadcast(x), Load(p), Store(p, v) for float, F16 and BF16 (rounded to nearest even), Fma(a, b,
-//   c) = a b + c, Max, Min (the second operand where either is NaN), Less, Select(mask, yes, no),
-//   LanesBetween(begin, end): lanes begin <= i < end, PowerOfTwo(x): the float whose exponent field
-//   is the low byte of x's representation, ReduceAdd and ReduceMax: in halves, as LaneSum
-//   describes.
+// the operators + - * / and:
+//   Broadcast(x)              Load(p), Store(p, v)   float, F16, BF16; rounds to nearest even
+//   Fma(a, b, c) = a b + c    Max, Min               the second operand where either is NaN
+//   Less(a, b)                Select(mask, yes, no)
+//   LanesBetween(begin, end)  lanes begin <= i < end, for any begin and end
+//   PowerOfTwo(x)             the float whose exponent field is the low byte of x's representation
+//   ReduceAdd, ReduceMax      in halves, as LaneSum describes
 // All of it has internal linkage, so that the linker can never replace one instruction set's
 // function by another's.
 //

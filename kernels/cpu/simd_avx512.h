@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstdint>
+
 #include "kernels/cpu/half.h"
 
 namespace trireme::cpu {
@@ -43,10 +45,11 @@ inline Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 inline Vec Min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 inline Mask Less(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 inline Vec Select(Mask mask, Vec yes, Vec no) { return _mm512_mask_mov_ps(no, mask, yes); }
+inline uint32_t LanesBelow(int end) {
+  return end <= 0 ? 0 : end >= kWidth ? 0xffff : (1u << end) - 1;
+}
 inline Mask LanesBetween(int begin, int end) {
-  const unsigned below_end = end >= kWidth ? 0xffffu : (1u << end) - 1;
-  const unsigned below_begin = begin <= 0 ? 0u : (1u << begin) - 1;
-  return static_cast<Mask>(below_end & ~below_begin);
+  return static_cast<Mask>(LanesBelow(end) & ~LanesBelow(begin));
 }
 inline Vec PowerOfTwo(Vec x) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 23));
