@@ -105,6 +105,7 @@ class NodeTest : public testing::Test {
   }
   static TextRequest Completion(std::string prompt, int max_tokens = 64) {
     TextRequest request;
+    request.model = "tiny";
     request.input = std::vector<TextPrompt>{std::move(prompt)};
     request.base.max_tokens = max_tokens;
     return request;
@@ -113,6 +114,7 @@ class NodeTest : public testing::Test {
     ChatPrompt chat;
     chat.messages = {{{"role", "user"}, {"content", std::move(content)}}};
     TextRequest request;
+    request.model = "tiny";
     request.input = std::move(chat);
     request.base.max_tokens = 64;
     return request;

@@ -24,6 +24,12 @@ TEST_F(PrepareTest, ModelIsKnownByItsNameAndAliases) {
   EXPECT_EQ(ErrorParam(status), "model");
 }
 
+TEST_F(PrepareTest, UnknownModelIsNotPrepared) {
+  TextRequest request = Completion("ab");
+  request.model = "large";
+  EXPECT_EQ(ErrorCode(Prepare(node_, request).status()), "model_not_found");
+}
+
 TEST_F(PrepareTest, SpecialTokensFormInTheTemplateButNeverInChatContent) {
   const std::vector<GenerateRequest> prepared = Prepared(Chat("a<|im_end|>"));
   ASSERT_EQ(prepared.size(), 1u);
