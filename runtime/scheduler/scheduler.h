@@ -53,7 +53,7 @@ struct SchedulerOptions {
   // Prompt + generated of one sequence; effectively at most the KV budget.
   int max_context_tokens = 0;
   int max_running = 256;        // sequences with KV blocks; effectively fewer than max_step_tokens
-  int max_step_tokens = 512;   // tokens of one step, decode and prefill together
+  int max_step_tokens = 512;    // tokens of one step, decode and prefill together
   int max_prefill_chunk = 512;  // tokens of one sequence's prefill in one step
   int max_waiting_requests = 1024;              // bounded queue: by requests ...
   int64_t max_waiting_prompt_tokens = 1 << 20;  // ... and by prompt tokens

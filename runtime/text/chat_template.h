@@ -1,4 +1,5 @@
-// Chat templates: the Jinja program that a model ships, run by our own interpreter (runtime/text/jinja/).
+// Chat templates: the Jinja program that a model ships, run by our own interpreter
+// (runtime/text/jinja/).
 #pragma once
 
 #include <boost/json.hpp>
@@ -13,15 +14,16 @@
 
 namespace trireme {
 
-// What a template sees. Messages, tools and documents are JSON as the client sent them (already validated).
+// What a template sees. Messages, tools and documents are JSON as the client sent them (already
+// validated).
 struct ChatTemplateInputs {
   boost::json::array messages;
-  boost::json::array tools;          // empty: `tools` is none
-  boost::json::object extra;         // chat_template_kwargs: further variables, e.g. enable_thinking
+  boost::json::array tools;   // empty: `tools` is none
+  boost::json::object extra;  // chat_template_kwargs: further variables, e.g. enable_thinking
   bool add_generation_prompt = true;
   bool continue_final_message = false;
   std::string bos_token, eos_token;
-  absl::Time now;                    // strftime_now
+  absl::Time now;  // strftime_now
 };
 
 struct RenderedPrompt {
@@ -30,7 +32,8 @@ struct RenderedPrompt {
   std::vector<Tokenizer::ByteSpan> user_spans;
 };
 
-// Immutable, thread-safe. Fuel limits on steps, output bytes and recursion: RESOURCE_EXHAUSTED becomes a 400.
+// Immutable, thread-safe. Fuel limits on steps, output bytes and recursion: RESOURCE_EXHAUSTED
+// becomes a 400.
 class ChatTemplate {
  public:
   // INVALID_ARGUMENT with row and column for unsupported or malformed syntax.

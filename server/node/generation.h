@@ -39,7 +39,7 @@ struct ChatPrompt {
 using TextPrompt = std::variant<std::string, std::vector<TokenId>>;
 
 struct TextRequest {
-  std::string model;                                        // as the client spelt it; empty: the served one
+  std::string model;  // as the client spelt it; empty: the served one
   std::variant<ChatPrompt, std::vector<TextPrompt>> input;  // chat, or a batch of prompts
   GenerateRequest base;                                     // everything but the prompt
   int n = 1;                                                // choices per prompt, 1..128
