@@ -18,6 +18,7 @@ while [ $# -gt 0 ]; do
     --no-serve) serve=0 ;;
     --model) model=${2:?--model needs a path}; shift ;;
     --model=*) model=${1#--model=} ;;
+    --cuda) echo "This version has no CUDA backend: it serves on the CPU, whether a GPU is present or not." >&2; exit 2 ;;
     -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) arguments+=("$1") ;;
   esac

@@ -47,6 +47,9 @@ build() {
   NINJA_STATUS="[$1 %f/%t, %es] " cmake --build "build/$1"
 }
 
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp second_deadlock_stack=1"
+
 step "Packages"
 deploy/dependencies.sh test
 python=build/venv/bin/python
