@@ -19,6 +19,7 @@ using boost::system::error_code;
 using openai::ApiError;
 using openai::HttpError;
 
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 constexpr size_t kWriteSlice = 64 << 10;      // one write timeout each
 constexpr size_t kMaxReadAhead = 64 << 10;    // of requests behind the one being answered
 constexpr size_t kMaxLingerBytes = 64 << 20;  // discarded after an early answer, at most
@@ -89,7 +90,9 @@ asio::awaitable<bool> Connection::ServeOne() {
   RequestParser parser(context_->options.max_header_bytes, context_->options.max_body_bytes);
   std::optional<ApiError> error = co_await ReadUntil(&parser, /*head=*/true);
   if (broken_) co_return false;
-  Exchange exchange(this, parser.head_done() ? parser.TakeHead() : HttpRequest());
+  HttpRequest head;
+  if (parser.head_done()) head = parser.TakeHead();
+  Exchange exchange(this, std::move(head));
   probed_ = false;
   const Route* route = nullptr;
   std::string extra_headers;
@@ -105,7 +108,7 @@ asio::awaitable<bool> Connection::ServeOne() {
   if (error) {
     // A refused body is not read: where the next request begins is unknown then.
     if (!parser.done()) exchange.set_must_close();
-    co_await exchange.RespondError(*std::move(error), std::move(extra_headers));
+    co_await exchange.RespondError(*error, extra_headers);
   } else {
     co_await route->handler(exchange);
   }
@@ -152,8 +155,7 @@ asio::awaitable<std::optional<ApiError>> Connection::ReadBody(RequestParser* par
                                                               Exchange* exchange) {
   HttpRequest& request = exchange->request();
   if (request.has_body && request.expect_continue && request.http_1_1 && input_.empty()) {
-    std::string interim = "HTTP/1.1 100 Continue\r\n\r\n";
-    if (!co_await Write(std::move(interim))) co_return std::nullopt;
+    if (!co_await Write(kContinue)) co_return std::nullopt;
   }
   std::optional<ApiError> error = co_await ReadUntil(parser, /*head=*/false);
   if (!error && !broken_) request.body = parser->TakeBody();
@@ -202,7 +204,7 @@ void Connection::WatchForReset() {
                                   });
 }
 
-asio::awaitable<bool> Connection::Write(std::string data) {
+asio::awaitable<bool> Connection::Write(std::string_view data) {
   for (size_t offset = 0; offset < data.size() && !broken_; offset += kWriteSlice) {
     const size_t size = std::min(kWriteSlice, data.size() - offset);
     writing_ = true;
@@ -230,8 +232,7 @@ asio::awaitable<void> Connection::WaitForEvent(TimePoint deadline, std::string_v
   if (!broken_) {
     if (eof_ && !probed_) {
       probed_ = true;
-      std::string bytes(probe);  // named: GCC 12 destroys a temporary of a co_await twice
-      if (!co_await Write(std::move(bytes))) co_return;
+      if (!co_await Write(probe)) co_return;
     }
     StartRead();
     if (!reading_) WatchForReset();

@@ -6,6 +6,10 @@
 // end of input alone is no proof of that: a client may close its sending half and wait. Then the
 // first bytes of the answer, which are the same for every answer, are sent ahead; a peer that has
 // closed altogether replies with a reset.
+//
+// What is awaited here takes views, references and plain values, all of named objects: GCC 12 may
+// move a temporary of a co_await expression bytewise into the coroutine's frame, which breaks a
+// short std::string.
 #pragma once
 
 #include <array>
@@ -38,9 +42,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // ---- For the exchange in progress.
 
-  // Writes all of `data`. False when the peer is gone or makes no progress within the write
-  // timeout.
-  boost::asio::awaitable<bool> Write(std::string data);
+  // Writes all of `data`, which lives until then. False when the peer is gone or makes no progress
+  // within the write timeout.
+  boost::asio::awaitable<bool> Write(std::string_view data);
   // Sleeps until something happened: Wake(), the peer, Abort(), or the deadline. `probe`: sent once
   // if the peer's sending half is closed; afterwards peer_gone() tells the truth.
   boost::asio::awaitable<void> WaitForEvent(TimePoint deadline, std::string_view probe);

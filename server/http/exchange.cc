@@ -131,36 +131,38 @@ std::string_view Exchange::Probe() const {
   return request_.http_1_1 ? kCommentChunk : kCommentEvent;
 }
 
-asio::awaitable<void> Exchange::Respond(int status, std::string_view content_type, std::string body,
-                                        std::string extra_headers) {
+asio::awaitable<void> Exchange::Respond(int status, std::string_view content_type,
+                                        std::string_view body, std::string_view extra_headers) {
   TRIREME_CHECK(!started());
   const std::string framing = StrCat("Content-Length: ", body.size(), "\r\n");
   std::string answer = AfterProbe(Head(status, content_type, framing, extra_headers));
   status_ = status;
   if (request_.method != "HEAD") answer += body;
-  co_await connection_->Write(std::move(answer));
+  co_await connection_->Write(answer);
 }
 
-asio::awaitable<void> Exchange::RespondError(ApiError error, std::string extra_headers) {
+asio::awaitable<void> Exchange::RespondError(const ApiError& error,
+                                             std::string_view extra_headers) {
+  std::string headers(extra_headers);
   if (openai::IsRetryable(error)) {
-    StrAppend(&extra_headers, "Retry-After: ", kRetryAfterSeconds, "\r\nx-should-retry: true\r\n");
+    StrAppend(&headers, "Retry-After: ", kRetryAfterSeconds, "\r\nx-should-retry: true\r\n");
   }
-  if (error.http_status == 401) extra_headers += "WWW-Authenticate: Bearer\r\n";
+  if (error.http_status == 401) headers += "WWW-Authenticate: Bearer\r\n";
   if (error.http_status == 408) must_close_ = true;
-  std::string body = openai::ErrorBody(error);
-  co_await Respond(error.http_status, kJson, std::move(body), std::move(extra_headers));
+  const std::string body = openai::ErrorBody(error);
+  co_await Respond(error.http_status, kJson, body, headers);
 }
 
-asio::awaitable<void> Exchange::RespondError(absl::Status status) {
-  ApiError error = openai::FromStatus(status);
+asio::awaitable<void> Exchange::RespondError(const absl::Status& status) {
+  const ApiError error = openai::FromStatus(status);
   if (error.http_status == 500) {
     Log(LogLevel::kError, "request failed",
         {{"request_id", request_id_}, {"error", FromAbsl(status.message())}});
   }
-  co_await RespondError(std::move(error), "");
+  co_await RespondError(error, "");
 }
 
-asio::awaitable<bool> Exchange::WriteEvents(std::string events, bool last) {
+asio::awaitable<bool> Exchange::WriteEvents(std::string_view events, bool last) {
   std::string out;
   if (!started()) {
     // Without chunks (HTTP/1.0) the end of the connection is the end of the stream.
@@ -176,10 +178,10 @@ asio::awaitable<bool> Exchange::WriteEvents(std::string events, bool last) {
   } else {
     out += events;
   }
-  co_return co_await connection_->Write(std::move(out));
+  co_return co_await connection_->Write(out);
 }
 
-asio::awaitable<bool> Exchange::RunOnWorkers(absl::AnyInvocable<void()> work) {
+asio::awaitable<bool> Exchange::RunOnWorkers(absl::FunctionRef<void()> work) {
   // `done` is set on the connection's thread, and this frame outlives the work: it always waits for
   // its end.
   bool done = false;

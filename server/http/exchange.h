@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "server/admission/keys.h"
 #include "server/dialects/openai/errors.h"
@@ -29,19 +29,20 @@ class Exchange {
   void set_tenant(Tenant tenant) { tenant_ = std::move(tenant); }
 
   // The whole answer. Every handler answers exactly once: with one of these or with a stream.
-  boost::asio::awaitable<void> Respond(int status, std::string_view content_type, std::string body,
-                                       std::string extra_headers = "");
-  boost::asio::awaitable<void> RespondError(openai::ApiError error, std::string extra_headers = "");
+  boost::asio::awaitable<void> Respond(int status, std::string_view content_type,
+                                       std::string_view body, std::string_view extra_headers = "");
+  boost::asio::awaitable<void> RespondError(const openai::ApiError& error,
+                                            std::string_view extra_headers = "");
   // Logs what the client is not told.
-  boost::asio::awaitable<void> RespondError(absl::Status status);
+  boost::asio::awaitable<void> RespondError(const absl::Status& status);
 
   // A stream of server-sent events. The first call sends the head; the one with `last` ends the
   // stream. False when the peer is gone: then nothing more needs to be written.
-  boost::asio::awaitable<bool> WriteEvents(std::string events, bool last);
+  boost::asio::awaitable<bool> WriteEvents(std::string_view events, bool last);
   bool started() const { return status_ != 0; }
 
   // Runs `work` on node().workers and waits for its end. False when their queue is full.
-  boost::asio::awaitable<bool> RunOnWorkers(absl::AnyInvocable<void()> work);
+  boost::asio::awaitable<bool> RunOnWorkers(absl::FunctionRef<void()> work);
 
   enum class News { kReady, kTimeout, kPeerGone, kAborted };
   // Waits until TryNext should be called.

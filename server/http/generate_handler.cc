@@ -20,7 +20,10 @@ namespace asio = boost::asio;
 using openai::OpenAiRequest;
 using Deltas = absl::StatusOr<std::vector<ChoiceDelta>>;
 
-absl::Status ShuttingDown() { return absl::UnavailableError("The server is shutting down."); }
+const absl::Status& ShuttingDown() {
+  static const absl::Status status = absl::UnavailableError("The server is shutting down.");
+  return status;
+}
 
 struct Prepared {
   OpenAiRequest request;
@@ -84,22 +87,22 @@ asio::awaitable<void> Collect(Exchange& exchange, const OpenAiRequest& request,
       co_return;
     }
   }
-  std::string body = answer.Finish(generation.usage());
-  co_await exchange.Respond(200, kJson, std::move(body));
+  const std::string body = answer.Finish(generation.usage());
+  co_await exchange.Respond(200, kJson, body);
 }
 
 // An error of a stream: an answer of its own while nothing has been sent, else the last event, and
 // no [DONE].
-asio::awaitable<void> FailStream(Exchange& exchange, absl::Status error) {
+asio::awaitable<void> FailStream(Exchange& exchange, const absl::Status& error) {
   if (!exchange.started()) {
-    co_await exchange.RespondError(std::move(error));
+    co_await exchange.RespondError(error);
     co_return;
   }
   Log(LogLevel::kWarning, "stream failed",
       {{"request_id", exchange.request_id()}, {"error", FromAbsl(error.message())}});
   exchange.set_must_close();
-  std::string event = openai::ErrorEvent(openai::ErrorBody(openai::FromStatus(error)));
-  co_await exchange.WriteEvents(std::move(event), /*last=*/true);
+  const std::string event = openai::ErrorEvent(openai::ErrorBody(openai::FromStatus(error)));
+  co_await exchange.WriteEvents(event, /*last=*/true);
 }
 
 asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
@@ -121,7 +124,7 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
     if (done && request.include_usage) chunks.AppendUsageChunk(&events, generation.usage());
     if (done) events += openai::kStreamEnd;
     if (!events.empty()) {
-      if (!co_await exchange.WriteEvents(std::move(events), done)) co_return;
+      if (!co_await exchange.WriteEvents(events, done)) co_return;
       next_heartbeat = std::chrono::steady_clock::now() + heartbeat;
     }
     if (done) co_return;
@@ -132,8 +135,7 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
       co_return;
     }
     if (news == Exchange::News::kTimeout) {
-      std::string ping(openai::kHeartbeat);
-      if (!co_await exchange.WriteEvents(std::move(ping), /*last=*/false)) co_return;
+      if (!co_await exchange.WriteEvents(openai::kHeartbeat, /*last=*/false)) co_return;
       next_heartbeat = std::chrono::steady_clock::now() + heartbeat;
     }
   }
@@ -141,8 +143,8 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
 
 asio::awaitable<void> Generate(Exchange& exchange, bool chat) {
   absl::StatusOr<Prepared> prepared;
-  const bool ran = co_await exchange.RunOnWorkers(
-      [&exchange, &prepared, chat] { prepared = ParseAndPrepare(exchange, chat); });
+  const auto work = [&exchange, &prepared, chat] { prepared = ParseAndPrepare(exchange, chat); };
+  const bool ran = co_await exchange.RunOnWorkers(work);
   if (!ran) prepared = absl::UnavailableError("The server is overloaded.");
   if (!prepared.ok()) {
     co_await exchange.RespondError(prepared.status());
@@ -152,7 +154,8 @@ asio::awaitable<void> Generate(Exchange& exchange, bool chat) {
   absl::StatusOr<std::unique_ptr<Generation>> generation =
       Generation::Start(exchange.node(), request.text, std::move(prepared->engine_requests));
   if (!generation.ok()) {
-    co_await exchange.RespondError(request.InClientTerms(generation.status()));
+    const absl::Status error = request.InClientTerms(generation.status());
+    co_await exchange.RespondError(error);
   } else if (request.stream) {
     co_await Stream(exchange, request, **generation);
   } else {

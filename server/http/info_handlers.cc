@@ -28,6 +28,7 @@ absl::StatusOr<std::string> Tokenize(const Node& node, std::string_view body) {
         node.tokenizer->Encode(*text, Tokenizer::SpecialTokens::kParse, request.add_special_tokens);
   } else {
     TextRequest chat;
+    chat.model = node.info.id;
     chat.input = std::move(std::get<ChatPrompt>(request.input));
     TRIREME_ASSIGN_OR_RETURN(std::vector<GenerateRequest> prepared, Prepare(node, chat));
     tokens = std::move(prepared.front().prompt);
@@ -52,12 +53,13 @@ asio::awaitable<void> Answer(Exchange& exchange,
                              absl::StatusOr<std::string> (*compute)(const Node&,
                                                                     std::string_view)) {
   absl::StatusOr<std::string> answer;
-  const bool ran = co_await exchange.RunOnWorkers([&exchange, &answer, compute] {
+  const auto work = [&exchange, &answer, compute] {
     answer = compute(exchange.node(), exchange.request().body);
-  });
+  };
+  const bool ran = co_await exchange.RunOnWorkers(work);
   if (!ran) answer = absl::UnavailableError("The server is overloaded.");
   if (answer.ok()) {
-    co_await exchange.Respond(200, kJson, *std::move(answer));
+    co_await exchange.Respond(200, kJson, *answer);
   } else {
     co_await exchange.RespondError(answer.status());
   }
@@ -66,50 +68,51 @@ asio::awaitable<void> Answer(Exchange& exchange,
 }  // namespace
 
 asio::awaitable<void> HandleHealth(Exchange& exchange) {
-  std::string body = R"({"status":"ok"})";
-  co_await exchange.Respond(200, kJson, std::move(body));
+  const std::string body = R"({"status":"ok"})";
+  co_await exchange.Respond(200, kJson, body);
 }
 
 asio::awaitable<void> HandleReady(Exchange& exchange) {
   const EngineStats stats = exchange.node().engine->stats();
   if (!exchange.context().serving.load() || stats.draining || stats.device_lost) {
-    co_await exchange.RespondError(absl::UnavailableError(
-        stats.device_lost ? "The device is lost." : "The server is shutting down."));
+    const absl::Status why = absl::UnavailableError(
+        stats.device_lost ? "The device is lost." : "The server is shutting down.");
+    co_await exchange.RespondError(why);
     co_return;
   }
-  std::string body = R"({"status":"ready"})";
-  co_await exchange.Respond(200, kJson, std::move(body));
+  const std::string body = R"({"status":"ready"})";
+  co_await exchange.Respond(200, kJson, body);
 }
 
 asio::awaitable<void> HandleVersion(Exchange& exchange) {
-  std::string body = StrCat("{\"version\":\"", trireme::kVersion, "\"}");
-  co_await exchange.Respond(200, kJson, std::move(body));
+  const std::string body = StrCat("{\"version\":\"", trireme::kVersion, "\"}");
+  co_await exchange.Respond(200, kJson, body);
 }
 
 asio::awaitable<void> HandleMetrics(Exchange& exchange) {
-  std::string body = exchange.context().metrics->Render();
-  co_await exchange.Respond(200, "text/plain; version=0.0.4; charset=utf-8", std::move(body));
+  const std::string body = exchange.context().metrics->Render();
+  co_await exchange.Respond(200, "text/plain; version=0.0.4; charset=utf-8", body);
 }
 
 asio::awaitable<void> HandleModels(Exchange& exchange) {
-  std::string body = openai::ModelList(exchange.node().info);
-  co_await exchange.Respond(200, kJson, std::move(body));
+  const std::string body = openai::ModelList(exchange.node().info);
+  co_await exchange.Respond(200, kJson, body);
 }
 
 asio::awaitable<void> HandleModel(Exchange& exchange) {
   const std::string name = exchange.request().path.substr(std::string_view("/v1/models/").size());
-  absl::Status known = CheckModel(exchange.node(), name);
+  const absl::Status known = CheckModel(exchange.node(), name);
   if (!known.ok()) {
-    co_await exchange.RespondError(std::move(known));
+    co_await exchange.RespondError(known);
     co_return;
   }
-  std::string body = openai::ModelObject(exchange.node().info, name);
-  co_await exchange.Respond(200, kJson, std::move(body));
+  const std::string body = openai::ModelObject(exchange.node().info, name);
+  co_await exchange.Respond(200, kJson, body);
 }
 
 asio::awaitable<void> HandleTokenizerInfo(Exchange& exchange) {
-  std::string body = openai::TokenizerInfo(exchange.node());
-  co_await exchange.Respond(200, kJson, std::move(body));
+  const std::string body = openai::TokenizerInfo(exchange.node());
+  co_await exchange.Respond(200, kJson, body);
 }
 
 asio::awaitable<void> HandleTokenize(Exchange& exchange) { return Answer(exchange, Tokenize); }

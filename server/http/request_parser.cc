@@ -1,5 +1,6 @@
 #include "server/http/request_parser.h"
 
+#include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -49,6 +50,10 @@ std::optional<ApiError> CheckFraming(const beast_http::request<beast_http::strin
   using beast_http::field;
   if (Count(message, field::content_length) > 1)
     return HttpError(400, "More than one Content-Length.");
+  const std::string_view length = View(message[field::content_length]);
+  if (!std::all_of(length.begin(), length.end(), [](char c) { return c >= '0' && c <= '9'; })) {
+    return HttpError(400, "Content-Length is no number.");  // "2, 2" included
+  }
   const int encodings = Count(message, field::transfer_encoding);
   if (encodings > 0) {
     if (message.version() < 11) return HttpError(400, "HTTP/1.0 has no Transfer-Encoding.");

@@ -129,7 +129,8 @@ TEST(SlowReaderTest, IsDroppedWhenItMakesNoProgress) {
       {.http = {.port = 0, .send_buffer_bytes = 4096, .write_timeout = absl::Milliseconds(100)},
        .next = Endless()});
   HttpClient client(server.port(), /*receive_buffer_bytes=*/4096);
-  client.Send(PostBytes(CompletionBody("\"x\"", R"("max_tokens":2000,"stream":true,"n":8)")));
+  client.Send(
+      PostBytes(CompletionBody("\"x\"", R"("max_tokens":2000,"stream":true,"logprobs":20)")));
   server.WaitUntilQuiet();
   EXPECT_THAT(client.ReadToEnd(), Not(HasSubstr("[DONE]")));
 }
