@@ -229,15 +229,19 @@ asio::awaitable<bool> Connection::Write(std::string_view data) {
 }
 
 asio::awaitable<void> Connection::WaitForEvent(TimePoint deadline, std::string_view probe) {
-  if (!broken_) {
-    if (eof_ && !probed_) {
-      probed_ = true;
-      if (!co_await Write(probe)) co_return;
-    }
-    if (input_.size() < kMaxReadAhead) StartRead();
-    if (!reading_) WatchForReset();
-  }
+  // Flat on purpose: GCC 12 resumes a co_await inside nested conditions at the wrong place.
+  bool written = true;
+  if (!broken_ && eof_ && !std::exchange(probed_, true)) written = co_await Write(probe);
+  if (!written) co_return;
+  WatchPeer();
   co_await waker_.Wait(deadline);
+}
+
+// Reads ahead, or at least learns of a reset.
+void Connection::WatchPeer() {
+  if (broken_) return;
+  if (input_.size() < kMaxReadAhead) StartRead();
+  if (!reading_) WatchForReset();
 }
 
 // After the last answer: tells the peer that nothing follows, then waits for it to close first.

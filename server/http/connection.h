@@ -67,6 +67,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
                                                                    Exchange* exchange);
   boost::asio::awaitable<void> Linger();
   void StartRead();
+  void WatchPeer();
   void WatchForReset();
   std::optional<openai::ApiError> ChargeBody(size_t body_bytes);
   void ReleaseBody();
