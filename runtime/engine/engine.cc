@@ -147,6 +147,7 @@ absl::StatusOr<RequestStream> Engine::Impl::Submit(GenerateRequest request) {
 // The engine: schedule, run, commit.
 void Engine::Impl::Run() {
   bool idle = true;  // nothing can happen before mail or a deadline
+  mailbox->Publish(scheduler.stats());
   for (;;) {
     if (!Receive(mailbox->Take(idle ? Patience() : absl::ZeroDuration()))) return;
     CancelSlowReaders();

@@ -58,8 +58,8 @@ absl::Status CheckSampling(const SamplingParams& s, int vocab_size) {
   TRIREME_RETURN_IF_ERROR(CheckInteger("top_k", s.top_k, 0, std::numeric_limits<int>::max()));
   TRIREME_RETURN_IF_ERROR(CheckDecimal("min_p", s.min_p, 0, 1));
   TRIREME_RETURN_IF_ERROR(CheckDecimalAbove("typical_p", s.typical_p, 0, 1));
-  TRIREME_RETURN_IF_ERROR(
-      CheckDecimalAbove("repetition_penalty", s.repetition_penalty, 0, kMaxRepetitionPenalty));
+  TRIREME_RETURN_IF_ERROR(CheckDecimal("repetition_penalty", s.repetition_penalty,
+                                       kMinRepetitionPenalty, kMaxRepetitionPenalty));
   TRIREME_RETURN_IF_ERROR(CheckDecimal("presence_penalty", s.presence_penalty, -2, 2));
   TRIREME_RETURN_IF_ERROR(CheckDecimal("frequency_penalty", s.frequency_penalty, -2, 2));
   TRIREME_RETURN_IF_ERROR(CheckCount("logit_bias", s.logit_bias.size(), kMaxLogitBias));

@@ -17,6 +17,8 @@ namespace trireme {
 // server/node/generation.h.
 inline constexpr float kMaxTemperature = 2.0f;
 inline constexpr float kMaxRepetitionPenalty = 10.0f;
+// A logit divided by less could leave the range of float.
+inline constexpr float kMinRepetitionPenalty = 0.01f;
 inline constexpr int kMaxLogprobs = 20;
 inline constexpr size_t kMaxLogitBias = 1024;
 inline constexpr size_t kMaxStopTokenIds = 128;
@@ -29,7 +31,7 @@ struct SamplingParams {
   int top_k = 0;                                      // 0: off
   float min_p = 0.0f;                                 // [0, 1]
   float typical_p = 1.0f;                             // (0, 1]
-  float repetition_penalty = 1.0f;                    // (0, 10]; over prompt and output
+  float repetition_penalty = 1.0f;                    // [0.01, 10]; over prompt and output
   float presence_penalty = 0.0f;                      // [-2, 2]; over output
   float frequency_penalty = 0.0f;                     // [-2, 2]; over output
   std::vector<std::pair<TokenId, float>> logit_bias;  // bias in [-100, 100]

@@ -25,6 +25,8 @@
 namespace trireme {
 namespace {
 
+constexpr absl::Duration kFlushTime = absl::Seconds(2);
+
 bool IsLoopback(const std::string& host) {
   in_addr v4;
   in6_addr v6;
@@ -93,6 +95,19 @@ struct Service {
   std::unique_ptr<GrpcServer> grpc;
 };
 
+// A signal that came while loading ends the process: there is nothing to drain yet.
+LoadProgress InterruptibleProgress() {
+  return [print = MakeProgressPrinter()](int64_t done, int64_t total) {
+    print(done, total);
+    sigset_t pending;
+    sigpending(&pending);
+    if (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1) {
+      Log(LogLevel::kWarning, "aborted by a signal while loading");
+      std::_Exit(kExitAborted);
+    }
+  };
+}
+
 absl::Status Start(const ServeOptions& options, Service* service) {
   if (!IsLoopback(options.host) && options.api_keys_file.empty()) {
     return absl::InvalidArgumentError(
@@ -115,8 +130,9 @@ absl::Status Start(const ServeOptions& options, Service* service) {
   const std::string name = options.load.served_names.empty() ? DefaultModelName(options.load.model)
                                                              : options.load.served_names.front();
   service->metrics = std::make_unique<Metrics>(name);
-  TRIREME_ASSIGN_OR_RETURN(service->node, LoadNode(options.load, &Clock::Monotonic(),
-                                                   service->metrics.get(), MakeProgressPrinter()));
+  TRIREME_ASSIGN_OR_RETURN(
+      service->node,
+      LoadNode(options.load, &Clock::Monotonic(), service->metrics.get(), InterruptibleProgress()));
   service->metrics->Attach(service->node->engine.get());
 
   http.host = options.host;
@@ -143,9 +159,10 @@ void Drain(Service* service, absl::Duration timeout) {
   if (service->grpc) service->grpc->SetServing(false);
   const absl::Time deadline = Clock::Monotonic().Now() + timeout;
   service->node->engine->Drain(deadline);
-  // What the engine has delivered still has to reach the clients.
-  const absl::Time flush = std::max(deadline, Clock::Monotonic().Now() + absl::Seconds(2));
-  service->http->Shutdown(flush);
+  // What the engine has delivered still has to reach the clients. Streams that never end by
+  // themselves (health watches, reflection) must not hold us up.
+  const absl::Time flush = Clock::Monotonic().Now() + kFlushTime;
+  service->http->Shutdown(std::max(deadline, flush));
   if (service->grpc) service->grpc->Shutdown(flush);
 }
 

@@ -167,9 +167,10 @@ void HttpServer::Impl::Adopt(IoThread* target, tcp::socket socket) {
 void HttpServer::Impl::OnClosed(IoThread* thread, Connection* connection) {
   thread->connections.erase(connection);
   context.metrics->AddHttpConnections(-1);
-  asio::post(threads[0].io, [this] { Accept(); });
   absl::MutexLock lock(&closed_mu);
   num_connections.fetch_sub(1);
+  asio::post(threads[0].io,
+             [this] { Accept(); });  // after the count: it may have been at the limit
 }
 
 void HttpServer::Impl::ForEachConnection(void (Connection::*action)()) {
