@@ -26,20 +26,22 @@ inline Vec Load(const float* p) {
   std::memcpy(&x, p, sizeof(x));
   return x;
 }
+inline Bits LoadLow16(const void* p) {  // rows in files have no alignment
+  uint16_t halves[4];
+  std::memcpy(halves, p, sizeof(halves));
+  return Bits{halves[0], halves[1], halves[2], halves[3]};
+}
 // The exponent is rebased by a multiplication, which is exact and gets the denormals right;
 // infinity and NaN need their exponent completed.
 inline Vec Load(const F16* p) {
-  const Bits half = {p[0].bits, p[1].bits, p[2].bits, p[3].bits};
+  const Bits half = LoadLow16(p);
   const Bits magnitude = (half & 0x7fff) << 13;
   const Vec finite = FromBits(magnitude) * Broadcast(0x1p112f);
   const Vec special = FromBits(magnitude | 0x7f800000);
   const Vec absolute = Select(magnitude >= (0x7c00 << 13), special, finite);
   return FromBits(BitsOf(absolute) | ((half & 0x8000) << 16));
 }
-inline Vec Load(const BF16* p) {
-  const Bits bits = {p[0].bits, p[1].bits, p[2].bits, p[3].bits};
-  return FromBits(bits << 16);
-}
+inline Vec Load(const BF16* p) { return FromBits(LoadLow16(p) << 16); }
 
 inline void StoreLow16(void* p, Bits bits) {
   uint16_t halves[4];

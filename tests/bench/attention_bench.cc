@@ -1,11 +1,13 @@
 // Attention by shape and instruction set. Decode reports the rate at which KV is read, prefill the
-// arithmetic rate, each beside its ceiling measured in the same run: reading a large buffer, and
-// multiply-adds in registers.
+// arithmetic rate, each beside its ceiling measured in the same run: reading memory, in
+// large pieces and in such as a KV block of the small model, and multiply-adds in registers.
 #include <benchmark/benchmark.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -25,9 +27,17 @@ struct Shape {
 constexpr Shape kSmolLm2{DType::kF16, 64, 3, 3};
 constexpr Shape kLlama8B{DType::kF16, 128, 8, 4};
 
-using AlignedFloats = std::unique_ptr<float[], decltype(&std::free)>;
-AlignedFloats Aligned(int64_t bytes) {
-  return {static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)), &std::free};
+using Memory = std::unique_ptr<void, decltype(&std::free)>;
+
+// Zeroed, on huge pages where the system grants them, as a node's KV storage should be: random
+// blocks on small pages measure the TLB.
+Memory Allocate(int64_t bytes) {
+  constexpr int64_t kHugePage = int64_t{2} << 20;
+  const int64_t rounded = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  Memory memory(std::aligned_alloc(kHugePage, rounded), &std::free);
+  madvise(memory.get(), rounded, MADV_HUGEPAGE);
+  std::memset(memory.get(), 0, rounded);
+  return memory;
 }
 
 // One layer's KV of one sequence, blocks in random order.
@@ -37,11 +47,16 @@ class Sequence {
       : kernels_(kernels), shape_(shape), blocks_((context + 15) / 16) {
     const int64_t kv_row = int64_t{shape.num_kv_heads} * shape.head_dim;
     const int64_t elements = static_cast<int64_t>(blocks_.size()) * 16 * kv_row;
-    k_.resize(elements * BlockBytes(shape.dtype));
-    v_.resize(k_.size());
+    kv_bytes_ = 2 * elements * BlockBytes(shape.dtype);
+    storage_ = Allocate(kv_bytes_);
     std::iota(blocks_.begin(), blocks_.end(), 0);
     std::shuffle(blocks_.begin(), blocks_.end(), std::mt19937_64(1));
-    kv_ = {k_.data(), v_.data(), shape.dtype, shape.num_kv_heads, 16, shape.head_dim};
+    kv_ = {storage_.get(),
+           static_cast<uint8_t*>(storage_.get()) + kv_bytes_ / 2,
+           shape.dtype,
+           shape.num_kv_heads,
+           16,
+           shape.head_dim};
     // The values hardly matter: tokens take their rows from a small random pool.
     std::mt19937 random(2);
     std::normal_distribution<float> normal;
@@ -58,7 +73,7 @@ class Sequence {
   }
   int num_heads() const { return shape_.num_kv_heads * shape_.group; }
   int64_t q_row() const { return int64_t{num_heads()} * shape_.head_dim; }
-  int64_t kv_bytes() const { return static_cast<int64_t>(k_.size() + v_.size()); }
+  int64_t kv_bytes() const { return kv_bytes_; }
 
   void Attend(int64_t first, int64_t count) {
     kernels_.attention(params_, kv_, blocks_, first, count, 0, num_heads(), q_.data(), q_row(),
@@ -70,11 +85,12 @@ class Sequence {
   const Kernels& kernels_;
   const Shape shape_;
   std::vector<BlockId> blocks_;
-  std::vector<uint8_t> k_, v_;
+  int64_t kv_bytes_ = 0;
+  Memory storage_{nullptr, &std::free};
   KvLayerView kv_;
   AttentionParams params_;
   std::vector<float> q_, out_;
-  AlignedFloats scratch_ = Aligned(1 << 20);
+  Memory scratch_ = Allocate(1 << 20);
 };
 
 // Layers in turn, as a model would, so that KV comes from memory and not from a cache.
@@ -98,15 +114,22 @@ void Prefill(benchmark::State& state, const Kernels& kernels, const Shape& shape
       benchmark::Counter::kIsRate);
 }
 
-void ReadMemory(benchmark::State& state, int64_t bytes) {
-  const AlignedFloats data = Aligned(bytes);
-  std::fill_n(data.get(), bytes / 4, 1.0f);
+// Reads pieces of `piece` bytes, a multiple of 256, in random order: one head's share of a KV block
+// is such a piece.
+void ReadMemory(benchmark::State& state, int64_t bytes, int64_t piece) {
+  const Memory data = Allocate(bytes);
+  std::vector<int32_t> order(bytes / piece);
+  std::iota(order.begin(), order.end(), 0);
+  std::shuffle(order.begin(), order.end(), std::mt19937_64(1));
   using Vector = float __attribute__((vector_size(32)));
   for (auto _ : state) {
-    const auto* p = reinterpret_cast<const Vector*>(data.get());
     Vector sum[8] = {};
-    for (int64_t i = 0; i < bytes / 32; i += 8) {
-      for (int j = 0; j < 8; ++j) sum[j] += p[i + j];
+    for (int64_t index : order) {
+      const auto* p =
+          reinterpret_cast<const Vector*>(static_cast<uint8_t*>(data.get()) + index * piece);
+      for (int64_t i = 0; i < piece / 32; i += 8) {
+        for (int j = 0; j < 8; ++j) sum[j] += p[i + j];
+      }
     }
     for (Vector& s : sum) benchmark::DoNotOptimize(s);
   }
@@ -144,7 +167,9 @@ struct Candidate {
 };
 
 void RegisterAll() {
-  benchmark::RegisterBenchmark("read_memory/256MiB", ReadMemory, int64_t{256} << 20);
+  constexpr int64_t kLarge = int64_t{256} << 20;
+  benchmark::RegisterBenchmark("read_memory/1MiB_pieces", ReadMemory, kLarge, int64_t{1} << 20);
+  benchmark::RegisterBenchmark("read_memory/2KiB_pieces", ReadMemory, kLarge, int64_t{2048});
   if (__builtin_cpu_supports("fma")) {
     benchmark::RegisterBenchmark("multiply_add/avx2", MultiplyAdd);
   }
