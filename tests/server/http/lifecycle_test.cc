@@ -131,6 +131,7 @@ TEST(SlowReaderTest, IsDroppedWhenItMakesNoProgress) {
   HttpClient client(server.port(), /*receive_buffer_bytes=*/4096);
   client.Send(
       PostBytes(CompletionBody("\"x\"", R"("max_tokens":2000,"stream":true,"logprobs":20)")));
+  server.WaitForSubmitted(1);
   server.WaitUntilQuiet();
   EXPECT_THAT(client.ReadToEnd(), Not(HasSubstr("[DONE]")));
 }
