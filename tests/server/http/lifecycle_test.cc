@@ -114,8 +114,9 @@ TEST_P(HalfCloseTest, IsServedToTheEnd) {
   client.Send(PostBytes(CompletionBody("\"x\"", stream)));
   client.ShutdownSend();
   server.executor->WaitForBlockedStep();
-  if (!GetParam())
+  if (!GetParam()) {
     EXPECT_EQ(client.ReadUntil(" "), "HTTP/1.1 ") << "sent ahead, to see who is there";
+  }
   server.executor->OpenGate();
   const std::string rest = client.ReadToEnd();
   EXPECT_THAT(rest, HasSubstr("200 OK\r\n"));
