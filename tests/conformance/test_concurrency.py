@@ -45,14 +45,17 @@ def stream(port, body, stop_after=None):
     return text, usage
 
 
-@pytest.mark.parametrize("flags", [
-    (),
-    # Little KV memory and small chunks: preemption, recomputation and chunked prefill all happen.
-    ("--kv-cache-memory", "12MiB", "--max-prefill-chunk", "48", "--max-step-tokens", "160"),
+@pytest.mark.parametrize("flags, extra_tokens", [
+    ((), 0),
+    # Little KV memory, small chunks and answers long enough to outgrow what admission found free: preemption,
+    # recomputation and chunked prefill all happen.
+    (("--kv-cache-memory", "12MiB", "--max-prefill-chunk", "48", "--max-step-tokens", "160"), 40),
 ], ids=["roomy", "tight"])
-def test_concurrent_streams_equal_their_solo_runs(start_server, flags):
+def test_concurrent_streams_equal_their_solo_runs(start_server, flags, extra_tokens):
     server = start_server("--threads", "2", "--max-context", "1024", *flags)
     bodies = [make_request(seed) for seed in range(STREAMS)]
+    for body in bodies:
+        body["max_tokens"] += extra_tokens
     with concurrent.futures.ThreadPoolExecutor(2 * STREAMS) as pool:
         kept = [pool.submit(stream, server.http_port, body) for body in bodies]
         # Neighbours that hang up: at once, or in the middle.
