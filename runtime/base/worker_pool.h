@@ -3,13 +3,13 @@
 // CPU backend are something else (runtime/backend/compute_pool.h).
 #pragma once
 
+#include <condition_variable>
 #include <deque>
+#include <mutex>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
-#include "absl/synchronization/mutex.h"
 
 namespace trireme {
 
@@ -25,10 +25,11 @@ class WorkerPool {
  private:
   void Run();
   const size_t max_queued_;
-  absl::Mutex mu_;
-  std::deque<absl::AnyInvocable<void()>> queue_ ABSL_GUARDED_BY(mu_);
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::vector<std::thread> threads_;  // constant after construction
+  std::mutex mu_;  // std's: ThreadSanitizer sees through it, and so through every hand-over
+  std::condition_variable changed_;
+  std::deque<absl::AnyInvocable<void()>> queue_;  // guarded by mu_
+  bool stopping_ = false;                         // guarded by mu_
+  std::vector<std::thread> threads_;              // constant after construction
 };
 
 }  // namespace trireme

@@ -136,9 +136,10 @@ KeyStore::KeyStore(std::string path, Loaded loaded, absl::Duration poll_interval
 
 KeyStore::~KeyStore() {
   {
-    absl::MutexLock lock(&mu_);
+    std::lock_guard lock(mu_);
     stopping_ = true;
   }
+  stop_.notify_all();
   if (watcher_.joinable()) watcher_.join();
 }
 
@@ -179,7 +180,7 @@ std::optional<Tenant> KeyStore::Authenticate(std::string_view presented) const {
   if (presented.empty() || presented.size() > kMaxPresentedBytes) return std::nullopt;
   std::shared_ptr<const std::vector<KeyEntry>> keys;
   {
-    absl::MutexLock lock(&mu_);
+    std::lock_guard lock(mu_);
     keys = keys_;
   }
   const std::array<uint8_t, 32> digest = Digest(presented);
@@ -197,7 +198,7 @@ bool KeyStore::ReloadIfChanged() {
   struct stat info;
   const FileVersion now = stat(path_.c_str(), &info) == 0 ? VersionOf(info) : FileVersion{};
   {
-    absl::MutexLock lock(&mu_);
+    std::lock_guard lock(mu_);
     if (now == seen_) return false;
     seen_ = now;
   }
@@ -209,7 +210,7 @@ bool KeyStore::ReloadIfChanged() {
   }
   const size_t count = loaded->keys.size();
   {
-    absl::MutexLock lock(&mu_);
+    std::lock_guard lock(mu_);
     keys_ = std::make_shared<std::vector<KeyEntry>>(std::move(loaded->keys));
     seen_ = loaded->version;
   }
@@ -220,8 +221,9 @@ bool KeyStore::ReloadIfChanged() {
 void KeyStore::Watch() {
   for (;;) {
     {
-      absl::MutexLock lock(&mu_);
-      if (mu_.AwaitWithTimeout(absl::Condition(&stopping_), poll_interval_)) return;
+      std::unique_lock lock(mu_);
+      const auto interval = absl::ToChronoNanoseconds(poll_interval_);
+      if (stop_.wait_for(lock, interval, [this] { return stopping_; })) return;
     }
     ReloadIfChanged();
   }

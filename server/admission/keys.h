@@ -13,17 +13,17 @@
 #pragma once
 
 #include <array>
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 struct stat;
@@ -87,10 +87,12 @@ class KeyStore {
 
   const std::string path_;  // empty: no keys
   const absl::Duration poll_interval_;
-  mutable absl::Mutex mu_;
-  std::shared_ptr<const std::vector<KeyEntry>> keys_ ABSL_GUARDED_BY(mu_);
-  FileVersion seen_ ABSL_GUARDED_BY(mu_);  // also of a refused version: it is reported once
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  mutable std::mutex mu_;
+  std::condition_variable stop_;
+  // Guarded by mu_.
+  std::shared_ptr<const std::vector<KeyEntry>> keys_;
+  FileVersion seen_;  // also of a refused version: it is reported once
+  bool stopping_ = false;
   std::thread watcher_;  // runs only with a finite interval
 };
 

@@ -79,14 +79,14 @@ asio::awaitable<void> Connection::Run() {
     broken_ = true;
     co_return;
   }
-  while (co_await ServeOne()) {
-  }
+  for (bool more = true; more;) more = co_await ServeOne();
   if (!broken_) co_await Linger();
 }
 
 // True when the connection is good for another request.
 asio::awaitable<bool> Connection::ServeOne() {
-  if (!co_await WaitForFirstByte()) co_return false;
+  const bool arrived = co_await WaitForFirstByte();
+  if (!arrived) co_return false;
   RequestParser parser(context_->options.max_header_bytes, context_->options.max_body_bytes);
   std::optional<ApiError> error = co_await ReadUntil(&parser, /*head=*/true);
   if (broken_) co_return false;
@@ -155,7 +155,8 @@ asio::awaitable<std::optional<ApiError>> Connection::ReadBody(RequestParser* par
                                                               Exchange* exchange) {
   HttpRequest& request = exchange->request();
   if (request.has_body && request.expect_continue && request.http_1_1 && input_.empty()) {
-    if (!co_await Write(kContinue)) co_return std::nullopt;
+    const bool written = co_await Write(kContinue);
+    if (!written) co_return std::nullopt;
   }
   std::optional<ApiError> error = co_await ReadUntil(parser, /*head=*/false);
   if (!error && !broken_) request.body = parser->TakeBody();
@@ -229,7 +230,6 @@ asio::awaitable<bool> Connection::Write(std::string_view data) {
 }
 
 asio::awaitable<void> Connection::WaitForEvent(TimePoint deadline, std::string_view probe) {
-  // Flat on purpose: GCC 12 resumes a co_await inside nested conditions at the wrong place.
   bool written = true;
   if (!broken_ && eof_ && !std::exchange(probed_, true)) written = co_await Write(probe);
   if (!written) co_return;

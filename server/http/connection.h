@@ -7,9 +7,10 @@
 // first bytes of the answer, which are the same for every answer, are sent ahead; a peer that has
 // closed altogether replies with a reset.
 //
-// What is awaited here takes views, references and plain values, all of named objects: GCC 12 may
-// move a temporary of a co_await expression bytewise into the coroutine's frame, which breaks a
-// short std::string.
+// Two habits of this folder keep GCC 12's coroutines right. What is awaited takes views, references
+// and plain values of named objects: a temporary may be moved bytewise into the frame, which breaks
+// a short std::string. And no condition holds a co_await: with a temporary in it, the coroutine is
+// never resumed. Results get a name first.
 #pragma once
 
 #include <array>

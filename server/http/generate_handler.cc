@@ -124,7 +124,8 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
     if (done && request.include_usage) chunks.AppendUsageChunk(&events, generation.usage());
     if (done) events += openai::kStreamEnd;
     if (!events.empty()) {
-      if (!co_await exchange.WriteEvents(events, done)) co_return;
+      const bool written = co_await exchange.WriteEvents(events, done);
+      if (!written) co_return;
       next_heartbeat = std::chrono::steady_clock::now() + heartbeat;
     }
     if (done) co_return;
@@ -135,7 +136,8 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
       co_return;
     }
     if (news == Exchange::News::kTimeout) {
-      if (!co_await exchange.WriteEvents(openai::kHeartbeat, /*last=*/false)) co_return;
+      const bool written = co_await exchange.WriteEvents(openai::kHeartbeat, /*last=*/false);
+      if (!written) co_return;
       next_heartbeat = std::chrono::steady_clock::now() + heartbeat;
     }
   }

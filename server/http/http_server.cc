@@ -5,14 +5,15 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <condition_variable>
+#include <future>
+#include <mutex>
 #include <optional>
 #include <thread>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -29,6 +30,7 @@ using boost::system::error_code;
 using http::Connection;
 
 constexpr int kBacklog = 1024;
+constexpr absl::Duration kLongestDrain = absl::Hours(24 * 365);  // what chrono can hold
 // After an accept failed for want of descriptors or memory.
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);
 
@@ -81,7 +83,9 @@ struct HttpServer::Impl {
   size_t next_thread = 0;
 
   std::atomic<int> num_connections{0};
-  absl::Mutex closed_mu;  // signalled when a connection has ended: see Shutdown
+  // When a connection has ended: see Shutdown.
+  std::mutex closed_mu;
+  std::condition_variable closed;
   std::atomic<bool> joined{false};
 };
 
@@ -167,8 +171,11 @@ void HttpServer::Impl::Adopt(IoThread* target, tcp::socket socket) {
 void HttpServer::Impl::OnClosed(IoThread* thread, Connection* connection) {
   thread->connections.erase(connection);
   context.metrics->AddHttpConnections(-1);
-  absl::MutexLock lock(&closed_mu);
-  num_connections.fetch_sub(1);
+  {
+    std::lock_guard lock(closed_mu);
+    num_connections.fetch_sub(1);
+    closed.notify_all();
+  }
   asio::post(threads[0].io,
              [this] { Accept(); });  // after the count: it may have been at the limit
 }
@@ -215,13 +222,13 @@ void HttpServer::SetServing(bool serving) { impl_->context.serving.store(serving
 
 void HttpServer::StopAccepting() {
   if (impl_->context.closing.exchange(true)) return;
-  absl::Notification closed;  // once it is closed, no connection is added any more
+  std::promise<void> closed;  // once it is closed, no connection is added any more
   asio::post(impl_->threads[0].io, [impl = impl_.get(), &closed] {
     error_code ignored;
     impl->acceptor->close(ignored);
-    closed.Notify();
+    closed.set_value();
   });
-  closed.WaitForNotification();
+  closed.get_future().wait();
   impl_->ForEachConnection(&Connection::Drain);
 }
 
@@ -232,11 +239,12 @@ void HttpServer::Shutdown(absl::Time deadline) {
   SetServing(false);
   StopAccepting();
   const auto all_closed = [impl = impl_.get()] { return impl->num_connections.load() == 0; };
-  const absl::Duration patience = deadline - impl_->context.node->clock->Now();
+  const absl::Duration patience =
+      std::min(deadline - impl_->context.node->clock->Now(), kLongestDrain);
   {
-    absl::MutexLock lock(&impl_->closed_mu);
-    if (!impl_->closed_mu.AwaitWithTimeout(absl::Condition(&all_closed), patience)) AbortAll();
-    impl_->closed_mu.Await(absl::Condition(&all_closed));
+    std::unique_lock lock(impl_->closed_mu);
+    if (!impl_->closed.wait_for(lock, absl::ToChronoNanoseconds(patience), all_closed)) AbortAll();
+    impl_->closed.wait(lock, all_closed);
   }
   for (IoThread& thread : impl_->threads) {
     thread.work.reset();  // run() returns once the last handler has

@@ -6,11 +6,10 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <mutex>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "runtime/base/strings.h"
 
 namespace trireme {
@@ -168,15 +167,15 @@ struct Metrics::Impl {
                                             .Register(registry)
                                             .Add({});
 
-  mutable absl::Mutex mu;
-  const Engine* engine ABSL_GUARDED_BY(mu) = nullptr;
+  mutable std::mutex mu;
+  const Engine* engine = nullptr;  // guarded by mu
 };
 
 void Metrics::Impl::AppendEngine(std::vector<MetricFamily>* out) const {
   EngineStats stats;
   int block_size = 0;
   {
-    absl::MutexLock lock(&mu);
+    std::lock_guard lock(mu);
     if (engine == nullptr) return;
     stats = engine->stats();
     block_size = engine->options().scheduler.block_size;
@@ -221,7 +220,7 @@ Metrics::Metrics(std::string_view model_name) : impl_(std::make_unique<Impl>(mod
 Metrics::~Metrics() = default;
 
 void Metrics::Attach(const Engine* engine) {
-  absl::MutexLock lock(&impl_->mu);
+  std::lock_guard lock(impl_->mu);
   impl_->engine = engine;
 }
 
