@@ -72,7 +72,8 @@ struct LiveRequest {
   std::shared_ptr<StreamState> stream;
   RequestRecord record;
   absl::Time last_token;
-  bool queued = true;         // no step has touched it yet
+  bool queued = false;        // holds a place in the queue: no step has touched it yet
+  bool open = false;          // known to the executor
   uint64_t pause_number = 0;  // of its current pause; 0: it is not paused
 };
 
@@ -158,6 +159,7 @@ void Engine::Impl::Run() {
     idle = plan.rows.empty() && !ended_some;
     if (!plan.rows.empty()) {
       NoteScheduled(plan);
+      mailbox->Publish(scheduler.stats());  // a step may be long, and load is asked for meanwhile
       executor->Submit(plan);
       absl::StatusOr<StepResult> result = executor->Collect();
       if (result.ok()) {
@@ -184,7 +186,7 @@ absl::Duration Engine::Impl::Patience() const {
 // False when the engine is being destroyed; every request has had its last event then.
 bool Engine::Impl::Receive(Mail mail) {
   for (Submission& submission : mail.submissions) Admit(std::move(submission));
-  for (RequestId id : mail.cancelled) scheduler.Cancel(id);
+  for (const auto& [id, reason] : mail.cancelled) scheduler.Cancel(id, {reason, {}});
   for (RequestId id : mail.resumed) {
     auto it = live.find(id);
     if (it == live.end()) continue;
@@ -216,17 +218,22 @@ void Engine::Impl::Admit(Submission submission) {
   request.stream = std::move(submission.stream);
   request.record.arrival = submission.sequence->arrival;
   request.record.prompt_tokens = submission.sequence->num_prompt_tokens;
-  absl::Status status = device_error;
-  if (status.ok()) {
-    executor->Open(id, submission.request);
-    status = scheduler.Admit(std::move(submission.sequence));
+  std::vector<SequenceEvent> ended(1);
+  ended[0].id = id;
+  ended[0].finish = submission.withdrawn;
+  if (submission.withdrawn == FinishReason::kNone) {
+    request.queued = true;
+    absl::Status status = device_error;
+    if (status.ok()) {
+      executor->Open(id, submission.request);
+      request.open = true;
+      status = scheduler.Admit(std::move(submission.sequence));
+    }
+    if (status.ok()) return;
+    ended[0].finish = FinishReason::kError;
+    ended[0].error = std::move(status);
   }
-  if (status.ok()) return;
-  std::vector<SequenceEvent> refused(1);
-  refused[0].id = id;
-  refused[0].finish = FinishReason::kError;
-  refused[0].error = std::move(status);
-  Deliver(std::move(refused));
+  Deliver(std::move(ended));
 }
 
 void Engine::Impl::CancelSlowReaders() {
@@ -238,7 +245,11 @@ void Engine::Impl::CancelSlowReaders() {
     if (!stale) {
       if (now < oldest.until) return;
       Log(LogLevel::kInfo, "slow_reader_cancelled", {{"request", oldest.id}});
-      scheduler.Cancel(oldest.id);
+      scheduler.Cancel(
+          oldest.id,
+          {FinishReason::kError,
+           WithCode(absl::DeadlineExceededError("the client did not read its answer in time"),
+                    "slow_reader")});
     }
     pauses.pop_front();
   }
@@ -272,7 +283,7 @@ bool Engine::Impl::Deliver(std::vector<SequenceEvent> events) {
       pauses.push_back({clock->Now() + options.slow_reader_timeout, id, request.pause_number});
     } else {
       ended_some = true;
-      if (device_error.ok()) executor->Close(id);
+      if (request.open && device_error.ok()) executor->Close(id);
       if (request.queued) mailbox->LeftQueue(request.record.prompt_tokens);
       mailbox->CountFinished(event.finish);
       request.stream->Append(std::move(event));

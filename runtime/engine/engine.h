@@ -41,7 +41,9 @@ class RequestStream {
   // the first. Destruction drops it: once the destructor has returned, `ready` neither runs nor
   // will run.
   void NotifyWhenReady(absl::AnyInvocable<void()> ready);
-  void Cancel();  // idempotent; the stream still delivers its final event (kCancelled)
+  // Idempotent; the stream still delivers its final event, with `reason`: kCancelled, or kStop when
+  // the reader has found the end it was looking for (a stop string).
+  void Cancel(FinishReason reason = FinishReason::kCancelled);
 
  private:
   friend class Engine;
@@ -54,7 +56,8 @@ struct EngineOptions {
   RequestLimits limits;
   size_t max_inbox = 4096;       // requests handed over but not yet seen by the engine thread
   int max_unread_tokens = 4096;  // a stream with more is paused until its reader takes them
-  absl::Duration slow_reader_timeout = absl::Seconds(30);  // paused that long: cancelled
+  // Paused that long: fails with DEADLINE_EXCEEDED (code "slow_reader").
+  absl::Duration slow_reader_timeout = absl::Seconds(30);
   // Of the seeds of requests that bring none; 0: from the operating system.
   uint64_t seed = 0;
 };

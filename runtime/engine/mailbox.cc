@@ -46,10 +46,21 @@ absl::Status Mailbox::Post(Submission submission) {
   return absl::OkStatus();
 }
 
-void Mailbox::PostCancel(RequestId id) {
+void Mailbox::PostCancel(RequestId id, FinishReason reason) {
   std::lock_guard lock(mu_);
   if (mail_.closed) return;
-  mail_.cancelled.push_back(id);
+  // Mostly young ones are still here.
+  const auto mine = std::find_if(mail_.submissions.rbegin(), mail_.submissions.rend(),
+                                 [id](const Submission& s) { return s.sequence->id == id; });
+  if (mine == mail_.submissions.rend()) {
+    mail_.cancelled.push_back({id, reason});
+  } else if (mine->withdrawn == FinishReason::kNone) {
+    // A long step may be running: what it stood for must not wait for the step's end.
+    mine->withdrawn = reason;
+    LeaveQueue(mine->sequence->num_prompt_tokens);
+    mine->sequence->tokens = {};
+    mine->request = {};
+  }
   Changed();
 }
 
@@ -99,7 +110,13 @@ void Mailbox::WaitIdleAndCheck() {
 
 EngineStats Mailbox::stats() const {
   std::lock_guard lock(mu_);
-  return stats_;
+  EngineStats stats = stats_;
+  for (const Submission& submission : mail_.submissions) {
+    if (submission.withdrawn != FinishReason::kNone) continue;
+    ++stats.scheduler.waiting;
+    stats.scheduler.waiting_prompt_tokens += submission.sequence->num_prompt_tokens;
+  }
+  return stats;
 }
 
 Mail Mailbox::Take(absl::Duration patience) {
@@ -124,6 +141,10 @@ void Mailbox::DeviceLost(absl::Status reason) {
 
 void Mailbox::LeftQueue(int num_prompt_tokens) {
   std::lock_guard lock(mu_);
+  LeaveQueue(num_prompt_tokens);
+}
+
+void Mailbox::LeaveQueue(int64_t num_prompt_tokens) {
   TRIREME_CHECK(queued_ > 0);
   --queued_;
   queued_prompt_tokens_ -= num_prompt_tokens;

@@ -21,11 +21,19 @@ struct Submission {
   std::unique_ptr<Sequence> sequence;
   GenerateRequest request;
   std::shared_ptr<StreamState> stream;
+  // Not kNone: cancelled before the engine thread saw it. It holds no place in the queue any more.
+  FinishReason withdrawn = FinishReason::kNone;
+};
+
+struct Cancellation {
+  RequestId id;
+  FinishReason reason;
+  bool operator==(const Cancellation&) const = default;
 };
 
 struct Mail {
   std::vector<Submission> submissions;                 // in order of submission
-  std::vector<RequestId> cancelled;                    // after the submissions they may belong to
+  std::vector<Cancellation> cancelled;                 // of requests the engine thread has seen
   std::vector<RequestId> resumed;                      // their readers have caught up
   absl::Time drain_deadline = absl::InfiniteFuture();  // earliest asked for so far
   bool check_invariants = false;
@@ -40,7 +48,7 @@ class Mailbox {
   // RESOURCE_EXHAUSTED (code "overloaded") beyond the queue bounds; UNAVAILABLE once draining,
   // closed or without a device.
   absl::Status Post(Submission submission);
-  void PostCancel(RequestId id);
+  void PostCancel(RequestId id, FinishReason reason);
   void PostResume(RequestId id);
   void Wake();  // the clock may have moved
   void Close();
@@ -50,7 +58,7 @@ class Mailbox {
   void Drain(absl::Time deadline);
   // Returns when no request is live and the engine thread has checked its invariants after that.
   void WaitIdleAndCheck();
-  EngineStats stats() const;
+  EngineStats stats() const;  // what has not reached the engine thread counts as waiting
 
   // ---- Engine thread.
   // Everything posted since the last call; waits for something for at most `patience` (zero: does
@@ -65,7 +73,8 @@ class Mailbox {
 
  private:
   absl::Status Refusal(const Submission& submission) const;
-  void Changed();  // wakes the engine thread; with mu_ held
+  void LeaveQueue(int64_t num_prompt_tokens);  // with mu_ held
+  void Changed();                              // wakes the engine thread; with mu_ held
 
   // Constant after construction.
   const size_t max_inbox_;

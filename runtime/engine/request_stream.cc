@@ -93,16 +93,16 @@ void StreamState::NotifyWhenReady(absl::AnyInvocable<void()> ready) {
   ready();
 }
 
-void StreamState::Cancel() {
+void StreamState::Cancel(FinishReason reason) {
   {
     std::lock_guard lock(mu_);
     if (ended_ || std::exchange(cancelled_, true)) return;
   }
-  mailbox_->PostCancel(id);
+  mailbox_->PostCancel(id, reason);
 }
 
 void StreamState::Abandon() {
-  Cancel();
+  Cancel(FinishReason::kCancelled);
   absl::AnyInvocable<void()> dropped;  // destroyed without the lock
   std::unique_lock lock(mu_);
   abandoned_ = true;
@@ -136,6 +136,6 @@ absl::StatusOr<StreamEvent> RequestStream::Next(absl::Time deadline) {
 void RequestStream::NotifyWhenReady(absl::AnyInvocable<void()> ready) {
   state_->NotifyWhenReady(std::move(ready));
 }
-void RequestStream::Cancel() { state_->Cancel(); }
+void RequestStream::Cancel(FinishReason reason) { state_->Cancel(reason); }
 
 }  // namespace trireme

@@ -29,7 +29,7 @@ class StreamState {
   std::optional<StreamEvent> TryNext();
   absl::StatusOr<StreamEvent> Next(absl::Time deadline);
   void NotifyWhenReady(absl::AnyInvocable<void()> ready);
-  void Cancel();
+  void Cancel(FinishReason reason);
   // The reader is gone: cancels, and returns when no `ready` is running in another thread.
   void Abandon();
 

@@ -94,8 +94,9 @@ std::vector<SequenceEvent> Scheduler::Commit(const StepPlan& plan, StepResult re
     TRIREME_CHECK(live != nullptr && live->in_plan);
     live->in_plan = false;
     SequenceEvent event = EventOf(*live->sequence);
-    if (live->cancelled) {
-      event.finish = FinishReason::kCancelled;
+    if (live->ending.reason != FinishReason::kNone) {
+      event.finish = live->ending.reason;
+      event.error = std::move(live->ending.error);
     } else if (!result.rows[i].status.ok()) {
       event.finish = FinishReason::kError;
       event.error = result.rows[i].status;
@@ -177,13 +178,14 @@ void Scheduler::PublishFullBlocks(Sequence* sequence, int first_block) {
 
 std::vector<SequenceEvent> Scheduler::TakeEvents() { return std::exchange(events_, {}); }
 
-void Scheduler::Cancel(RequestId id) {
+void Scheduler::Cancel(RequestId id, Ending ending) {
+  TRIREME_CHECK(ending.reason != FinishReason::kNone);
   LiveSequence* live = Find(id);
-  if (live == nullptr) return;
+  if (live == nullptr || live->ending.reason != FinishReason::kNone) return;
   if (live->in_plan) {
-    live->cancelled = true;
+    live->ending = std::move(ending);
   } else {
-    End(live, FinishReason::kCancelled, absl::OkStatus());
+    End(live, std::move(ending));
   }
 }
 
@@ -203,19 +205,16 @@ void Scheduler::FailAll(const absl::Status& error) {
   for (const RequestId id : ids) {
     LiveSequence* live = Find(id);
     live->in_plan = false;
-    if (live->cancelled) {
-      End(live, FinishReason::kCancelled, absl::OkStatus());
-    } else {
-      End(live, FinishReason::kError, error);
-    }
+    const bool ending = live->ending.reason != FinishReason::kNone;
+    End(live, ending ? std::move(live->ending) : Ending{FinishReason::kError, error});
   }
   pool_.DropCache();
 }
 
-void Scheduler::End(LiveSequence* live, FinishReason reason, absl::Status error) {
+void Scheduler::End(LiveSequence* live, Ending ending) {
   SequenceEvent event = EventOf(*live->sequence);
-  event.finish = reason;
-  event.error = std::move(error);
+  event.finish = ending.reason;
+  event.error = std::move(ending.error);
   events_.push_back(std::move(event));
   Remove(live);
 }

@@ -95,9 +95,9 @@ class Scheduler {
   // after Commit.
   std::vector<SequenceEvent> TakeEvents();
 
-  // Blocks are released at once, or at Commit when the outstanding plan has a row of the sequence.
-  // Idempotent; unknown ids are ignored.
-  void Cancel(RequestId id);
+  // Ends a sequence early, as `ending` says. Blocks are released at once, or at Commit when the
+  // outstanding plan has a row of the sequence. The first call counts; unknown ids are ignored.
+  void Cancel(RequestId id, Ending ending = {.reason = FinishReason::kCancelled});
   // A paused sequence gets no rows; its blocks are the first to be taken when they run short.
   // Unknown ids are ignored.
   void SetPaused(RequestId id, bool paused);
@@ -134,7 +134,7 @@ class Scheduler {
   void ApplyRow(LiveSequence* live, const StepRow& row, RowResult* result, SequenceEvent* event);
   void AcceptToken(LiveSequence* live, SampledToken token, SequenceEvent* event);
   void PublishFullBlocks(Sequence* sequence, int first_block);
-  void End(LiveSequence* live, FinishReason reason, absl::Status error);
+  void End(LiveSequence* live, Ending ending);
   void Remove(LiveSequence* live);
 
   const SchedulerOptions options_;  // with the effective limits

@@ -66,8 +66,9 @@ void Scheduler::ExpireDeadlines() {
   if (deadlines_.empty()) return;
   const absl::Time now = clock_->Now();
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
-    End(Find(deadlines_.begin()->second), FinishReason::kDeadline,
-        absl::DeadlineExceededError("The deadline of the request has passed."));
+    End(Find(deadlines_.begin()->second),
+        {FinishReason::kDeadline,
+         absl::DeadlineExceededError("The deadline of the request has passed.")});
   }
 }
 

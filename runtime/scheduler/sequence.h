@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "runtime/base/ids.h"
 #include "runtime/kv/block_pool.h"
@@ -12,6 +13,12 @@
 namespace trireme {
 
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kDeadline, kError };
+
+// How and why something ends a sequence from outside of a step.
+struct Ending {
+  FinishReason reason = FinishReason::kNone;
+  absl::Status error;  // for kError and kDeadline
+};
 
 // What the scheduler needs to know of a request; sampling itself is not its business.
 struct SequenceLimits {

@@ -29,7 +29,7 @@ struct LiveSequence {
   bool started = false;         // has been running before
   int blocks_needed = 0;        // to be taken up, as of the last attempt; 0: not tried yet
   int next_prompt_logprob = 1;  // index of the first token whose prompt logprob is still due
-  bool cancelled = false;       // while in the plan: ends at its Commit
+  Ending ending;                // set while in the plan: ends so at its Commit
   std::set<LiveSequence*, MoreSenior>::iterator queue_position;  // while waiting and not paused
 
   int num_tokens() const { return static_cast<int>(sequence->tokens.size()); }

@@ -123,7 +123,10 @@ void Generation::Impl::Digest(StreamEvent event, size_t index) {
   }
   if (!candidate.started) DigestPrompt(&event, index);
   DigestTokens(event, &candidate);
-  if (candidate.delta.finish != FinishReason::kNone) candidate.stream.reset();
+  if (candidate.delta.finish == FinishReason::kNone) return;
+  // At a stop string the engine knows nothing of the end yet. (Without effect if it does.)
+  candidate.stream->Cancel(FinishReason::kStop);
+  candidate.stream.reset();
 }
 
 // Before the first token: gathers prompt logprobs. With it: the echo, then everything gathered.

@@ -228,6 +228,35 @@ TEST_F(EngineTest, QueuedRequestIsCancelledWithoutAStep) {
   running.Cancel();
 }
 
+// The reader found a stop string: a success, not an abortion.
+TEST_F(EngineTest, StopFoundByTheReaderIsCountedAsStop) {
+  Start();
+  RequestStream stream = SubmitRunning();
+  stream.Cancel(FinishReason::kStop);
+  executor_->AllowSteps(1);
+  EXPECT_EQ(ReadAll(stream).finish, FinishReason::kStop);
+  EXPECT_EQ(engine_->stats().finished_stop, 1u);
+  EXPECT_EQ(engine_->stats().cancelled, 0u);
+  std::lock_guard lock(recorder_.mu);
+  EXPECT_EQ(recorder_.records.at(0).finish, FinishReason::kStop);
+}
+
+TEST_F(EngineTest, LoadCountsWhatArrivesDuringAStep) {
+  Start();
+  RequestStream running = SubmitRunning();
+  RequestStream first = Submit(Request(5, 1)), second = Submit(Request(6, 1));
+  EXPECT_EQ(engine_->stats().scheduler.running, 1);
+  EXPECT_EQ(engine_->stats().scheduler.waiting, 2);
+  EXPECT_EQ(engine_->stats().scheduler.waiting_prompt_tokens, 11);
+  first.Cancel();
+  EXPECT_EQ(engine_->stats().scheduler.waiting, 1);
+  EXPECT_EQ(engine_->stats().scheduler.waiting_prompt_tokens, 6);
+  running.Cancel();
+  executor_->OpenGate();
+  EXPECT_EQ(ReadAll(second).finish, FinishReason::kLength);
+  EXPECT_EQ(ReadAll(first).finish, FinishReason::kCancelled);
+}
+
 TEST_F(EngineTest, DestroyedStreamIsCancelledWithinTwoSteps) {
   Start();
   { RequestStream stream = SubmitRunning(); }
@@ -294,7 +323,7 @@ TEST_F(EngineTest, SlowReaderIsPausedAndResumedWithoutLoss) {
   EXPECT_EQ(rest.tokens.back(), ScriptedExecutor::Expected(next_, request.prompt, 60).back());
 }
 
-TEST_F(EngineTest, ReaderThatStaysSlowIsCancelled) {
+TEST_F(EngineTest, ReaderThatStaysSlowIsToldSo) {
   options_.max_unread_tokens = 8;
   options_.slow_reader_timeout = absl::Seconds(30);
   Start(&clock_);
@@ -305,8 +334,10 @@ TEST_F(EngineTest, ReaderThatStaysSlowIsCancelled) {
   engine_->Poke();
   engine_->WaitIdleAndCheck();
   const Output output = ReadAll(stream);
-  EXPECT_EQ(output.finish, FinishReason::kCancelled);
+  EXPECT_EQ(output.finish, FinishReason::kError);
+  EXPECT_EQ(ErrorCode(output.error), "slow_reader");
   EXPECT_EQ(output.tokens.size(), 9u);
+  EXPECT_EQ(engine_->stats().failed, 1u);
 }
 
 TEST_F(EngineTest, ReaderThatCatchesUpIsNotCancelledByItsOldPause) {
@@ -356,9 +387,8 @@ TEST_F(EngineTest, FullQueueRefusesByPromptTokensAndRecoversByCancellation) {
     RequestStream queued = Submit(Request(60, 2));
     EXPECT_EQ(ErrorCode(engine_->Submit(Request(41, 2)).status()), "overloaded");
     RequestStream fits = Submit(Request(40, 2));
-  }
-  executor_->AllowSteps(1);  // the engine thread sees the cancellations
-  executor_->WaitForBlockedStep();
+  }  // cancelled: their places are free although the engine is busy
+  EXPECT_EQ(engine_->stats().scheduler.waiting_prompt_tokens, 0);
   RequestStream later = Submit(Request(100, 2));
   running.Cancel();
   executor_->OpenGate();

@@ -22,6 +22,8 @@ SequenceEvent End(FinishReason reason) {
   return event;
 }
 
+using Posted = std::vector<Cancellation>;
+
 class StreamTest : public testing::Test {
  protected:
   std::vector<TokenId> Ids(const StreamEvent& event) {
@@ -122,14 +124,15 @@ TEST_F(StreamTest, CallbackMayUseTheStream) {
 TEST_F(StreamTest, CallbackMayAbandonTheStream) {
   stream_->NotifyWhenReady([&] { stream_->Abandon(); });
   stream_->Append(Token(9));  // would deadlock
-  EXPECT_EQ(mailbox_->Take(absl::ZeroDuration()).cancelled, std::vector<RequestId>{7});
+  EXPECT_EQ(mailbox_->Take(absl::ZeroDuration()).cancelled,
+            (Posted{{7, FinishReason::kCancelled}}));
 }
 
 TEST_F(StreamTest, CancelIsPostedOnce) {
-  stream_->Cancel();
-  stream_->Cancel();
+  stream_->Cancel(FinishReason::kStop);
+  stream_->Cancel(FinishReason::kCancelled);
   stream_->Abandon();
-  EXPECT_EQ(mailbox_->Take(absl::ZeroDuration()).cancelled, std::vector<RequestId>{7});
+  EXPECT_EQ(mailbox_->Take(absl::ZeroDuration()).cancelled, (Posted{{7, FinishReason::kStop}}));
 }
 
 TEST_F(StreamTest, EndedStreamIsNotCancelled) {

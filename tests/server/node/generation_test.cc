@@ -109,7 +109,7 @@ TEST_F(GenerationTest, StopStringCanBeIncluded) {
   EXPECT_EQ(Run(request)[0].text, "One two");
 }
 
-TEST_F(GenerationTest, MatchedStopStringCancelsTheRestOfTheRequest) {
+TEST_F(GenerationTest, MatchedStopStringEndsTheEngineRequestAsAStop) {
   StartEngine(ScriptedExecutor::Script(Bytes("abc")));  // and c for ever
   TextRequest request = Completion("x", 300);
   request.stop = {"cc"};
@@ -119,7 +119,7 @@ TEST_F(GenerationTest, MatchedStopStringCancelsTheRestOfTheRequest) {
   EXPECT_EQ(ReadAll(*generation)[0].text, "ab");
   executor_->OpenGate();
   node_.engine->WaitIdleAndCheck();
-  EXPECT_EQ(node_.engine->stats().cancelled, 1u);
+  EXPECT_EQ(node_.engine->stats().finished_stop, 1u);
   EXPECT_LE(executor_->num_steps(), 6);
 }
 
