@@ -137,8 +137,8 @@ class Grpc:
         if "logit_bias" in sampling:
             sampling["logit_bias"] = [pb.LogitBias(token_id=id, bias=b) for id, b in sampling["logit_bias"].items()]
         sampling["prompt_logprobs"] = bool(fields.get("echo")) and "logprobs" in sampling  # as the HTTP door does
-        prompt = fields.pop("prompt", self.ids)
-        request = pb.GenerateRequest(token_ids=pb.TokenIds(ids=prompt), sampling=pb.SamplingParams(**sampling), **fields)
+        request = pb.GenerateRequest(token_ids=pb.TokenIds(ids=self.ids),
+                                     sampling=pb.SamplingParams(**sampling), **fields)
         choices = collections.defaultdict(lambda: Choice("", "", [], []))
         try:
             for news in self.stub.Generate(request, timeout=120):
@@ -175,8 +175,9 @@ class Oracle:
         return list(self.stub.Tokenize(self.pb.TokenizeRequest(**source), timeout=30).token_ids)
 
     def greedy(self, ids, max_tokens, **sampling):
-        request = self.pb.GenerateRequest(token_ids=self.pb.TokenIds(ids=ids), max_tokens=max_tokens, ignore_eos=True,
-                                          sampling=self.pb.SamplingParams(temperature=0, **sampling))
+        sampling = self.pb.SamplingParams(temperature=0, **sampling)
+        request = self.pb.GenerateRequest(token_ids=self.pb.TokenIds(ids=ids), sampling=sampling,
+                                          max_tokens=max_tokens, ignore_eos=True)
         return [t for news in self.stub.Generate(request, timeout=60) for t in news.logprobs]
 
     def head(self, ids):
@@ -261,6 +262,11 @@ def test_temperature_zero_takes_the_likeliest_token(door):
         assert token.logprob == max(token.top.values()) and token.top[token.bytes] == token.logprob
 
 
+def test_tiny_temperatures_are_greedy(door):
+    for temperature in (1e-4, 1e-30, 1e-44):
+        assert one(door, temperature=temperature, seed=5).spelling == one(door).spelling
+
+
 def test_high_temperature_leaves_the_greedy_path(door):
     assert one(door, temperature=2, seed=5).spelling != one(door).spelling
 
@@ -277,6 +283,16 @@ def test_temperature_sharpens_and_flattens_by_the_formula(door, temperature):
 def test_the_seed_decides(door):
     first, again, other = (one(door, temperature=1.5, seed=seed).spelling for seed in (7, 7, 8))
     assert first == again != other
+
+
+def test_the_whole_range_of_seeds(http_door, open_door):
+    """64 bits; a negative seed over HTTP is the same 64 bits."""
+    fields = {"temperature": 1.5, "max_tokens": 6}
+    seeds = (0, -1, 2**63 - 1, -2**63)
+    spellings = [one(http_door, seed=seed, **fields).spelling for seed in seeds]
+    assert len(set(map(tuple, spellings))) == 4
+    if http_door is open_door("completions"):
+        assert spellings == [one(open_door("grpc"), seed=seed % 2**64, **fields).spelling for seed in seeds]
 
 
 def test_without_a_seed_two_runs_differ(door):
@@ -296,6 +312,7 @@ def test_choice_i_is_drawn_with_seed_plus_i(door):
 @pytest.mark.parametrize("probabilities, fields, kept", [
     ([0.25, 0.35, 0.40], {}, {0, 1, 2}),
     ([0.25, 0.35, 0.40], {"top_k": 0}, {0, 1, 2}),
+    ([0.25, 0.35, 0.40], {"top_k": 2**31 - 1}, {0, 1, 2}),
     ([0.25, 0.35, 0.40], {"top_k": 1}, {2}),
     ([0.25, 0.35, 0.40], {"top_k": 2}, {1, 2}),
     ([0.50, 0.30, 0.20], {"top_p": 0.01}, {0}),
@@ -359,7 +376,8 @@ def test_logit_bias_forces_and_bans(door):
 @pytest.mark.parametrize("excess, winner", [(-0.05, 0), (0.05, 5)])
 def test_logit_bias_counts_in_logits(door, excess, winner):
     gap = door.head[0].logprob - door.head[5].logprob
-    assert one(door, max_tokens=1, logit_bias={door.head[5].token_id: gap + excess}).spelling == [door.head[winner].token]
+    got = one(door, max_tokens=1, logit_bias={door.head[5].token_id: gap + excess})
+    assert got.spelling == [door.head[winner].token]
 
 
 def wins(door, word, other, lead, repeats=0, **penalties):
@@ -523,23 +541,58 @@ def narrow_server(binary, model):
 
 
 def test_urgent_requests_overtake_waiting_ones(door, narrow_server):
-    narrow = type(door)(narrow_server, door.oracle)
+    narrow, pb = type(door)(narrow_server, door.oracle), door.oracle.pb
     finished = []
 
-    def run(name, priority, tokens):
-        narrow.complete(temperature=0, max_tokens=tokens, ignore_eos=True, priority=priority)
-        finished.append(name)
+    def run(priority):
+        narrow.complete(temperature=0, max_tokens=24, ignore_eos=True, priority=priority)
+        finished.append(priority)
 
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(run, "running", 0, 120)]
-        for waiting, (name, priority) in enumerate([("calm", -5), ("usual", 0), ("urgent", 5)]):
-            while narrow_server.metric("trireme_requests_waiting") < waiting or not narrow_server.metric(
-                    "trireme_requests_running"):
-                time.sleep(0.005)
-            jobs.append(pool.submit(run, name, priority, 4))
+    first = door.oracle.stub_to(narrow_server).Generate(
+        pb.GenerateRequest(prompt=TEXT, max_tokens=8000, ignore_eos=True, priority=1000), timeout=120)
+    next(first)
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        jobs = []
+        for priority in (-5, 0, 5):
+            jobs.append(pool.submit(run, priority))
+            deadline = time.monotonic() + 60
+            while narrow_server.metric("trireme_requests_waiting") < len(jobs):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        first.cancel()
         for job in jobs:
             job.result()
-    assert [name for name in finished if name != "running"] == ["urgent", "usual", "calm"]
+    assert finished == [5, 0, -5]
+
+
+# ---- Doors among themselves.
+
+
+EVERYTHING = {"temperature": 1.4, "top_p": 0.95, "top_k": 60, "min_p": 0.001, "typical_p": 0.97, "seed": 12,
+              "repetition_penalty": 1.1, "presence_penalty": 0.3, "frequency_penalty": 0.2, "logprobs": 3, "n": 3,
+              "max_tokens": 20, "min_tokens": 5, "stop": ["."], "include_stop_in_output": True, "ignore_eos": True,
+              "echo": True, "keep_special_tokens": True}
+
+
+def test_all_parameters_together_mean_the_same_through_both_doors(open_door):
+    over_http, over_grpc = (open_door(name).complete(**EVERYTHING) for name in ("completions", "grpc"))
+    assert over_http.completion_tokens == over_grpc.completion_tokens
+    for a, b in zip(over_http.choices, over_grpc.choices, strict=True):
+        assert (a.text, a.finish, a.spelling) == (b.text, b.finish, b.spelling)
+        assert [t.logprob for t in a.tokens] == pytest.approx([t.logprob for t in b.tokens], abs=1e-6)
+
+
+def test_over_http_null_is_absent_and_top_k_minus_one_is_off(http_door):
+    plain = one(http_door, temperature=1, seed=3)
+    absent = dict.fromkeys(["top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "presence_penalty",
+                            "frequency_penalty", "logit_bias", "n", "stop", "stop_token_ids", "min_tokens"])
+    assert one(http_door, temperature=1, seed=3, **absent).spelling == plain.spelling
+    assert one(http_door, temperature=1, seed=3, top_k=-1).spelling == plain.spelling
+
+
+def test_over_http_one_stop_string_needs_no_array(http_door):
+    stop = one(http_door).text[4:7]
+    assert one(http_door, stop=stop).text == one(http_door, stop=[stop]).text != one(http_door).text
 
 
 # ---- Refusals.
@@ -562,6 +615,12 @@ def test_values_out_of_range_are_refused_by_name(door, field, value):
     with pytest.raises(Refused) as refused:
         door.complete(**{"max_tokens": 16, field: value})
     assert refused.value.param == ("top_logprobs" if isinstance(door, Chat) and field == "logprobs" else field)
+
+
+def test_best_of_other_than_n_cannot_be_streamed_over_http(open_door):
+    with pytest.raises(Refused) as refused:
+        open_door("completions").complete(max_tokens=1, best_of=2, stream=True)
+    assert refused.value.param == "best_of"
 
 
 @pytest.mark.parametrize("fields", [{"best_of": 0}, {"best_of": 21}, {"best_of": 2, "n": 3}], ids=str)
