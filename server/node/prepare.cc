@@ -93,6 +93,7 @@ GenerateRequest FirstCandidate(const TextRequest& request, std::vector<TokenId> 
   GenerateRequest first = request.base;
   first.prompt = std::move(prompt);
   SamplingParams& sampling = first.sampling;
+  if (sampling.top_k == -1) sampling.top_k = 0;  // how vLLM's clients say "off"
   sampling.prompt_logprobs |= request.echo && sampling.logprobs.has_value();
   // Choosing the best needs the logprobs of the tokens, whether the client wants them or not.
   if (NumCandidates(request) > request.n && !sampling.logprobs) sampling.logprobs = 0;
