@@ -146,8 +146,10 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
 asio::awaitable<void> Generate(Exchange& exchange, bool chat) {
   absl::StatusOr<Prepared> prepared;
   const auto work = [&exchange, &prepared, chat] { prepared = ParseAndPrepare(exchange, chat); };
-  const bool ran = co_await exchange.RunOnWorkers(work);
-  if (!ran) prepared = absl::UnavailableError("The server is overloaded.");
+  const Exchange::Work ran = co_await exchange.RunOnWorkers(work);
+  if (ran == Exchange::Work::kPeerGone) co_return;
+  if (ran == Exchange::Work::kQueueFull)
+    prepared = absl::UnavailableError("The server is overloaded.");
   if (!prepared.ok()) {
     co_await exchange.RespondError(prepared.status());
     co_return;
