@@ -1,5 +1,6 @@
 #include "runtime/engine/request.h"
 
+#include <algorithm>
 #include <limits>
 #include <string_view>
 
@@ -71,6 +72,32 @@ absl::Status CheckSampling(const SamplingParams& s, int vocab_size) {
   return absl::OkStatus();
 }
 
+// One bias per token, and some token left that may be generated.
+absl::Status CheckBiases(const GenerateRequest& request, const RequestLimits& limits) {
+  std::vector<TokenId> ids, banned;
+  for (const auto& [id, bias] : request.sampling.logit_bias) {
+    ids.push_back(id);
+    if (bias <= kBanBias) banned.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  if (std::adjacent_find(ids.begin(), ids.end()) != ids.end()) {
+    return InvalidParam("logit_bias", "logit_bias names the same token id twice",
+                        "duplicate_token_id");
+  }
+  if (banned.empty()) return absl::OkStatus();
+  if (request.min_tokens > 0) {  // what would end the output is masked until then
+    banned.insert(banned.end(), request.stop_token_ids.begin(), request.stop_token_ids.end());
+    if (!request.ignore_eos) {
+      banned.insert(banned.end(), limits.eos_ids.begin(), limits.eos_ids.end());
+    }
+    std::sort(banned.begin(), banned.end());
+    banned.erase(std::unique(banned.begin(), banned.end()), banned.end());
+  }
+  if (banned.size() < static_cast<size_t>(limits.vocab_size)) return absl::OkStatus();
+  return InvalidParam("logit_bias",
+                      "logit_bias and min_tokens leave no token that may be generated");
+}
+
 // The prompt, and what may follow it, against the context: refused before any KV block is touched.
 absl::Status CheckLengths(const GenerateRequest& request, int max_context) {
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
@@ -118,6 +145,7 @@ absl::Status ValidateRequest(const GenerateRequest& request, const RequestLimits
   for (TokenId id : request.stop_token_ids) {
     TRIREME_RETURN_IF_ERROR(CheckToken("stop_token_ids", id, limits.vocab_size));
   }
+  TRIREME_RETURN_IF_ERROR(CheckBiases(request, limits));
   TRIREME_RETURN_IF_ERROR(CheckInteger("priority", request.priority, -kMaxPriority, kMaxPriority));
   TRIREME_RETURN_IF_ERROR(CheckLength("tenant", request.tenant.size(), kMaxNameBytes));
   return CheckLength("request_id", request.external_id.size(), kMaxNameBytes);

@@ -20,6 +20,7 @@ inline constexpr float kMaxRepetitionPenalty = 10.0f;
 // A logit divided by less could leave the range of float.
 inline constexpr float kMinRepetitionPenalty = 0.01f;
 inline constexpr int kMaxLogprobs = 20;
+inline constexpr float kBanBias = -100.0f;  // a logit_bias of it bans the token outright
 inline constexpr size_t kMaxLogitBias = 1024;
 inline constexpr size_t kMaxStopTokenIds = 128;
 inline constexpr int kMaxPriority = 1000;     // and down to the negative of it
@@ -34,7 +35,7 @@ struct SamplingParams {
   float repetition_penalty = 1.0f;                    // [0.01, 10]; over prompt and output
   float presence_penalty = 0.0f;                      // [-2, 2]; over output
   float frequency_penalty = 0.0f;                     // [-2, 2]; over output
-  std::vector<std::pair<TokenId, float>> logit_bias;  // bias in [-100, 100]
+  std::vector<std::pair<TokenId, float>> logit_bias;  // bias in [-100, 100]; each id once
   std::optional<uint64_t> seed;  // same seed, same request: same tokens, whatever else runs
   std::optional<int> logprobs;   // top alternatives to report, 0..20; nullopt: no logprobs
   bool prompt_logprobs = false;  // also for every prompt token but the first

@@ -13,7 +13,6 @@ namespace trireme {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kBanBias = -100.0f;
 constexpr size_t kBlock = 1024;  // floats summed in float before they go into a double
 // KeepHead's bins: exponent and three mantissa bits of keys in [0, 1].
 constexpr int kBinShift = 20;

@@ -89,6 +89,7 @@ void BpeModel::AddSymbols(const TokenizerSpec& spec, const TextIndex& ids) {
       const auto it = ids.find(TokenOfBytes(std::string_view(&raw, 1)));
       if (it != ids.end()) byte_symbols_[byte] = it->second;
     }
+    has_all_bytes_ = std::count(byte_symbols_.begin(), byte_symbols_.end(), kNoToken) == 0;
     return;
   }
   for (const auto& [text, id] : ids) {

@@ -30,6 +30,9 @@ class BpeModel {
   // for spaces else.
   void Encode(std::string_view piece, std::vector<TokenId>* out) const;
 
+  // Every byte has a token (SentencePiece-style: as its fallback): nothing is unknown.
+  bool has_all_bytes() const { return has_all_bytes_; }
+
   // SentencePiece-style: no token has U+2581 behind another character, so text may be cut before
   // runs of it.
   bool cuts_before_spaces() const { return cuts_before_spaces_; }
@@ -51,7 +54,7 @@ class BpeModel {
   const TokenId unk_;
   const bool fuse_unk_;
   bool cuts_before_spaces_ = true;
-  bool has_all_bytes_ = false;                      // byte fallback is possible
+  bool has_all_bytes_ = false;
   std::array<TokenId, 256> byte_symbols_;           // of a byte; SentencePiece-style: <0xNN>
   std::array<TokenId, 128> ascii_symbols_;          // SentencePiece-style: one-character tokens
   absl::flat_hash_map<char32_t, TokenId> symbols_;  // the same for other characters

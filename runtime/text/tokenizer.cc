@@ -24,6 +24,8 @@ namespace {
 constexpr size_t kMaxVocabSize = 1 << 22;
 constexpr size_t kMaxTokenBytes = 4096;
 constexpr size_t kMaxVocabBytes = 1 << 30;
+// The most that NFC takes away: "ΐ" of 2 bytes may have been 7 (U+1FBE, U+0308, U+0301).
+constexpr size_t kMaxNfcShrinkage = 4;
 
 using Kind = TokenizerSpec::Kind;
 using SpacePrefix = TokenizerSpec::SpacePrefix;
@@ -115,6 +117,7 @@ class BpeTokenizer final : public Tokenizer {
         byte_level_(spec_.kind == Kind::kByteLevelBpe) {
     BuildTokenBytes();
     BuildAddedTokens();
+    BoundTokenBytes();
     for (size_t id = 0; id < spec_.tokens.size(); ++id) {
       if (!spec_.tokens[id].empty()) ids_.emplace(spec_.tokens[id], static_cast<TokenId>(id));
     }
@@ -138,6 +141,8 @@ class BpeTokenizer final : public Tokenizer {
     }
     return EncodeGuarded({text, protection}, true, add_special);
   }
+
+  std::optional<size_t> max_bytes_per_token() const override { return max_bytes_per_token_; }
 
   std::string_view TokenBytes(TokenId id) const override {
     if (id < 0 || id >= vocab_size()) return {};
@@ -168,6 +173,7 @@ class BpeTokenizer final : public Tokenizer {
  private:
   void BuildTokenBytes();
   void BuildAddedTokens();
+  void BoundTokenBytes();
   std::vector<TokenId> EncodeGuarded(const GuardedText& text, bool parse_special,
                                      bool add_special) const;
   void EncodeStretch(const GuardedText& text, bool parse_special, bool at_start,
@@ -190,6 +196,7 @@ class BpeTokenizer final : public Tokenizer {
   std::string bytes_;            // of all tokens, one behind the other
   std::vector<uint32_t> begin_;  // [vocab_size + 1] offsets into bytes_
   std::vector<bool> special_;    // [vocab_size]
+  std::optional<size_t> max_bytes_per_token_;
   absl::flat_hash_map<absl::string_view, TokenId> ids_;
   AddedTokenMatcher raw_tokens_;         // looked for in the text as it came
   AddedTokenMatcher normalized_tokens_;  // looked for in normalized text
@@ -232,6 +239,18 @@ void BpeTokenizer::BuildAddedTokens() {
       normalized_tokens_.Add(token.content, token.id, flags);
     }
   }
+}
+
+void BpeTokenizer::BoundTokenBytes() {
+  if (!model_.has_all_bytes()) return;
+  for (const TokenizerSpec::AddedToken& token : spec_.added_tokens) {
+    if (token.lstrip || token.rstrip) return;
+  }
+  size_t longest = 0;
+  for (TokenId id = 0; id < vocab_size(); ++id) longest = std::max(longest, TokenBytes(id).size());
+  if (!byte_level_) longest *= kSpaceMark.size();  // a text may spell the mark instead of the space
+  if (spec_.normalize_nfc) longest *= kMaxNfcShrinkage;
+  max_bytes_per_token_ = longest;
 }
 
 std::vector<TokenId> BpeTokenizer::EncodeGuarded(const GuardedText& given, bool parse_special,

@@ -92,6 +92,11 @@ class Tokenizer {
                                               absl::Span<const ByteSpan> user_spans,
                                               bool add_special) const = 0;
 
+  // No token stands for more bytes of text than this, so a text of more than n times as many has
+  // more than n ids. nullopt: there is no such bound (characters that vanish or become one unknown
+  // token, added tokens that take white space with them).
+  virtual std::optional<size_t> max_bytes_per_token() const = 0;
+
   // The bytes of one token as they appear inside running text (may be part of a code point).
   // Special tokens give their content. Empty for ids outside the vocabulary.
   virtual std::string_view TokenBytes(TokenId id) const = 0;

@@ -4,6 +4,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
+#include "server/node/client_input.h"
 
 namespace trireme::rpc {
 namespace {
@@ -32,9 +33,12 @@ v1::FinishReason ToProto(FinishReason reason) {
       return v1::FINISH_REASON_STOP;
     case FinishReason::kLength:
       return v1::FINISH_REASON_LENGTH;
-    default:
-      return v1::FINISH_REASON_CANCELLED;
+    case FinishReason::kCancelled:
+    case FinishReason::kDeadline:
+    case FinishReason::kError:
+      break;  // these end the call with a status of their own
   }
+  return v1::FINISH_REASON_CANCELLED;
 }
 
 void FillLogprob(const TokenText& token, v1::TokenLogprob* out) {
@@ -54,24 +58,26 @@ void FillLogprob(const TokenText& token, v1::TokenLogprob* out) {
 absl::StatusOr<ChatPrompt> ToChatPrompt(const v1::Chat& proto) {
   ChatPrompt chat;
   if (proto.messages().empty())
-    return InvalidParam("chat.messages", "chat.messages must not be empty");
-  for (const v1::ChatMessage& message : proto.messages()) {
-    if (message.role().empty()) return InvalidParam("chat.messages.role", "a message needs a role");
-    boost::json::object object = {{"role", message.role()}, {"content", message.content()}};
+    return InvalidParam("chat.messages", "chat.messages must not be empty", "empty_array");
+  for (int i = 0; i < proto.messages_size(); ++i) {
+    const v1::ChatMessage& message = proto.messages(i);
+    TRIREME_ASSIGN_OR_RETURN(std::string role,
+                             TemplateRole(message.role(), StrCat("chat.messages[", i, "].role")));
+    boost::json::object object = {{"role", std::move(role)}, {"content", message.content()}};
     if (!message.name().empty()) object["name"] = message.name();
     chat.messages.push_back(std::move(object));
   }
   if (!proto.template_kwargs_json().empty()) {
-    boost::system::error_code error;
-    boost::json::value kwargs = boost::json::parse(proto.template_kwargs_json(), error);
-    if (error || !kwargs.is_object()) {
-      return InvalidParam("chat.template_kwargs_json",
-                          "chat.template_kwargs_json must be a JSON object");
+    absl::StatusOr<boost::json::object> kwargs = ParseJsonObject(proto.template_kwargs_json());
+    if (!kwargs.ok()) {
+      return InvalidParam(
+          "chat.template_kwargs_json",
+          StrCat("chat.template_kwargs_json could not be parsed: ", kwargs.status().message()));
     }
-    chat.template_kwargs = std::move(kwargs.get_object());
+    chat.template_kwargs = *std::move(kwargs);
   }
-  chat.add_generation_prompt = !proto.no_generation_prompt();
   chat.continue_final_message = proto.continue_final_message();
+  chat.add_generation_prompt = !proto.no_generation_prompt() && !chat.continue_final_message;
   return chat;
 }
 

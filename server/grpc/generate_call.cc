@@ -6,40 +6,73 @@
 #include "runtime/base/status.h"
 
 namespace trireme::rpc {
+namespace {
 
-GenerateCall::GenerateCall(Node* node, WorkerPool* pump, grpc::CallbackServerContext* context,
-                           std::string request_id)
-    : node_(node),
-      pump_(pump),
-      context_(context),
-      request_id_(std::move(request_id)),
-      handle_(std::make_shared<Handle>(this)) {
-  context_->AddInitialMetadata("x-request-id", request_id_);
+using SteadyClock = std::chrono::steady_clock;
+
+absl::Time ToEngineTime(const Clock& clock, std::chrono::system_clock::time_point deadline) {
+  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
+  return clock.Now() + absl::FromChrono(deadline - std::chrono::system_clock::now());
 }
 
-void GenerateCall::Begin(TextRequest request) {
-  auto shared = std::make_shared<TextRequest>(std::move(request));
-  const bool queued = node_->workers->TrySubmit([handle = handle_, node = node_, shared] {
-    auto prepared = Prepare(*node, *shared);
-    absl::MutexLock lock(&handle->mu_);
-    if (handle->call_ != nullptr) handle->call_->Prepared(*shared, std::move(prepared));
-  });
+gpr_timespec After(SteadyClock::duration delay) {
+  const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(delay).count();
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(ns, GPR_TIMESPAN));
+}
+
+absl::StatusOr<std::vector<GenerateRequest>> ConvertAndPrepare(const Node& node,
+                                                               const v1::GenerateRequest& wire,
+                                                               const GenerateRequest& base,
+                                                               TextRequest* request) {
+  TRIREME_ASSIGN_OR_RETURN(*request, ToTextRequest(wire, node));
+  request->base.external_id = base.external_id;
+  request->base.tenant = base.tenant;
+  request->base.deadline = base.deadline;
+  return Prepare(node, *request);
+}
+
+}  // namespace
+
+GenerateCall::GenerateCall(const ServiceContext* context, WorkerPool* pump,
+                           grpc::CallbackServerContext* call, std::string request_id)
+    : context_(context),
+      pump_(pump),
+      call_(call),
+      request_id_(std::move(request_id)),
+      handle_(std::make_shared<Handle>(this)),
+      record_(context, "Generate") {
+  call_->AddInitialMetadata("x-request-id", request_id_);
+}
+
+void GenerateCall::Begin(v1::GenerateRequest wire, std::string tenant) {
+  GenerateRequest base;
+  base.external_id = request_id_;
+  base.tenant = std::move(tenant);
+  base.deadline = ToEngineTime(*context_->node->clock, call_->deadline());
+  const bool queued = context_->node->workers->TrySubmit(
+      [handle = handle_, &node = *context_->node, wire = std::move(wire), base = std::move(base)] {
+        if (!handle->running()) return;  // the client went away in the queue
+        TextRequest request;
+        auto prepared = ConvertAndPrepare(node, wire, base, &request);
+        std::lock_guard lock(handle->mu_);
+        if (handle->call_ != nullptr) handle->call_->Prepared(request, std::move(prepared));
+      });
   if (!queued)
     Fail(WithCode(absl::ResourceExhaustedError("too many requests are being prepared"),
                   "overloaded"));
 }
 
 void GenerateCall::Fail(const absl::Status& status) {
-  absl::MutexLock lock(&mu_);
+  std::lock_guard lock(mu_);
   Close(status);
 }
 
 void GenerateCall::Prepared(const TextRequest& request,
                             absl::StatusOr<std::vector<GenerateRequest>> prepared) {
-  absl::MutexLock lock(&mu_);
+  std::lock_guard lock(mu_);
   if (finished_) return;  // cancelled meanwhile
   if (!prepared.ok()) return Close(prepared.status());
-  auto generation = Generation::Start(*node_, request, *std::move(prepared));
+  auto generation = Generation::Start(*context_->node, request, *std::move(prepared));
   if (!generation.ok()) return Close(generation.status());
   generation_ = *std::move(generation);
   Pump();
@@ -67,6 +100,7 @@ void GenerateCall::Pump() {
     response_.mutable_usage()->set_cached_tokens(usage.cached_tokens);
   }
   writing_ = true;
+  ExpectProgress();
   StartWrite(&response_);
 }
 
@@ -80,52 +114,87 @@ void GenerateCall::Close(const absl::Status& status) {
   if (finished_) return;
   finished_ = true;
   generation_.reset();  // cancels what still runs
-  if (const std::string param = ErrorParam(status); !param.empty()) {
-    context_->AddTrailingMetadata("trireme-param", param);
-  }
-  if (const std::string code = ErrorCode(status); !code.empty()) {
-    context_->AddTrailingMetadata("trireme-code", code);
-  }
-  Finish(ToGrpcStatus(status));
+  ExpectProgress();
+  Finish(record_.End(status, call_));
+}
+
+void GenerateCall::ExpectProgress() {
+  progress_ = SteadyClock::now();
+  // One alarm per timeout and not per write: it looks at what has happened since.
+  if (!alarm_set_) SetAlarm(absl::ToChronoNanoseconds(context_->write_timeout));
+}
+
+void GenerateCall::SetAlarm(SteadyClock::duration delay) {
+  alarm_set_ = true;
+  alarm_.emplace();  // gRPC's cannot be set twice
+  alarm_->Set(After(delay), [handle = handle_](bool) { handle->CheckProgress(); });
+}
+
+// A client that does not read first loses its generation. The status still waits behind what was
+// written before, for a client that reads on; one that never does loses the call, too.
+void GenerateCall::CheckProgress() {
+  alarm_set_ = false;
+  if (!writing_ && !finished_) return;
+  const SteadyClock::duration patience = absl::ToChronoNanoseconds(context_->write_timeout);
+  const SteadyClock::duration waited = SteadyClock::now() - progress_;
+  if (waited < patience) return SetAlarm(patience - waited);
+  if (finished_) return call_->TryCancel();
+  Close(WithCode(absl::ResourceExhaustedError("the client does not read what was generated"),
+                 "slow_reader"));
 }
 
 void GenerateCall::OnWriteDone(bool ok) {
-  absl::MutexLock lock(&mu_);
+  std::lock_guard lock(mu_);
   writing_ = false;
   if (!ok) return Close(absl::CancelledError("the client went away"));
   Pump();
 }
 
 void GenerateCall::OnCancel() {
-  absl::MutexLock lock(&mu_);
+  std::lock_guard lock(mu_);
   // gRPC cancels a call both when its client does and when its deadline has passed.
-  const bool expired = context_->deadline() <= std::chrono::system_clock::now();
+  const bool expired = call_->deadline() <= std::chrono::system_clock::now();
   Close(expired ? absl::DeadlineExceededError("the deadline has passed")
                 : absl::CancelledError("cancelled"));
 }
 
 void GenerateCall::OnDone() {
   {
-    absl::MutexLock lock(&handle_->mu_);
+    std::lock_guard lock(handle_->mu_);
     handle_->call_ = nullptr;
   }
+  record_.Count();
   delete this;
 }
 
+bool GenerateCall::Handle::running() {
+  std::lock_guard lock(mu_);
+  if (call_ == nullptr) return false;
+  std::lock_guard call_lock(call_->mu_);
+  return !call_->finished_;
+}
+
 void GenerateCall::Handle::Pump() {
-  absl::MutexLock lock(&mu_);
+  std::lock_guard lock(mu_);
   if (call_ == nullptr) return;
-  absl::MutexLock call_lock(&call_->mu_);
+  std::lock_guard call_lock(call_->mu_);
   call_->Pump();
 }
 
 bool GenerateCall::Handle::Cancel() {
-  absl::MutexLock lock(&mu_);
+  std::lock_guard lock(mu_);
   if (call_ == nullptr) return false;
-  absl::MutexLock call_lock(&call_->mu_);
+  std::lock_guard call_lock(call_->mu_);
   const bool running = !call_->finished_;
   call_->Close(absl::CancelledError("aborted"));
   return running;
+}
+
+void GenerateCall::Handle::CheckProgress() {
+  std::lock_guard lock(mu_);
+  if (call_ == nullptr) return;
+  std::lock_guard call_lock(call_->mu_);
+  call_->CheckProgress();
 }
 
 }  // namespace trireme::rpc

@@ -3,30 +3,35 @@
 //
 // Threads: gRPC's own call the reactor's methods; the engine thread only posts to `pump` when
 // something is ready. The mutex orders them. Nothing is taken from the generation while a write is
-// pending: back pressure reaches the engine's bounded stream.
+// pending: back pressure reaches the engine's bounded stream. A client that takes nothing for
+// longer than the write timeout loses the call.
 #pragma once
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <deque>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "runtime/base/worker_pool.h"
+#include "server/grpc/call_record.h"
 #include "server/grpc/convert.h"
 
 namespace trireme::rpc {
 
 class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
-  // Deletes itself after gRPC's OnDone. `pump` runs the continuation; both outlive the call.
-  GenerateCall(Node* node, WorkerPool* pump, grpc::CallbackServerContext* context,
+  // Deletes itself after gRPC's OnDone. `pump` runs the continuation; all outlive the call.
+  GenerateCall(const ServiceContext* context, WorkerPool* pump, grpc::CallbackServerContext* call,
                std::string request_id);
 
   // Exactly one of these, once, right after construction.
-  void Begin(TextRequest request);  // template and tokenization go to node->workers
+  // Conversion, template and tokenization go to the node's workers.
+  void Begin(v1::GenerateRequest request, std::string tenant);
   void Fail(const absl::Status& status);
 
   // Thread-safe handle for Abort; outlives the call.
@@ -39,22 +44,31 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
 
  private:
   void Prepared(const TextRequest& request, absl::StatusOr<std::vector<GenerateRequest>> prepared);
-  void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Close(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Wait() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The lock is held in all of these.
+  void Pump();
+  void Wait();
+  void Close(const absl::Status& status);
+  void ExpectProgress();
+  void SetAlarm(std::chrono::steady_clock::duration delay);
+  void CheckProgress();
 
-  Node* const node_;
+  const ServiceContext* const context_;
   WorkerPool* const pump_;
-  grpc::CallbackServerContext* const context_;
+  grpc::CallbackServerContext* const call_;
   const std::string request_id_;
   const std::shared_ptr<Handle> handle_;
 
-  absl::Mutex mu_;
-  std::unique_ptr<Generation> generation_ ABSL_GUARDED_BY(mu_);
-  std::deque<ChoiceDelta> pending_ ABSL_GUARDED_BY(mu_);
-  v1::GenerateResponse response_ ABSL_GUARDED_BY(mu_);
-  bool writing_ ABSL_GUARDED_BY(mu_) = false;
-  bool finished_ ABSL_GUARDED_BY(mu_) = false;  // Finish was called
+  std::mutex mu_;
+  // Guarded by mu_.
+  CallRecord record_;
+  std::unique_ptr<Generation> generation_;
+  std::deque<ChoiceDelta> pending_;
+  v1::GenerateResponse response_;
+  bool writing_ = false;
+  bool finished_ = false;                           // Finish was called
+  std::chrono::steady_clock::time_point progress_;  // the last write or Finish began
+  std::optional<grpc::Alarm> alarm_;
+  bool alarm_set_ = false;  // its callback is still to come
 };
 
 // Lets other threads reach a call that may be gone: every use holds the handle's mutex, OnDone
@@ -62,13 +76,15 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
 class GenerateCall::Handle {
  public:
   explicit Handle(GenerateCall* call) : call_(call) {}
+  bool running();  // false when the call is over
   void Pump();
   bool Cancel();  // false when the call is over
+  void CheckProgress();
 
  private:
   friend class GenerateCall;
-  absl::Mutex mu_;
-  GenerateCall* call_ ABSL_GUARDED_BY(mu_);
+  std::mutex mu_;       // taken before the call's
+  GenerateCall* call_;  // guarded by mu_
 };
 
 }  // namespace trireme::rpc

@@ -38,11 +38,13 @@ std::shared_ptr<grpc::ServerCredentials> Credentials(const GrpcServerOptions& op
 }  // namespace
 
 struct GrpcServer::Impl {
-  Impl(Node* node, const KeyStore* keys, const std::vector<std::string>& services)
-      : inference(node, keys),
-        reflection_v1(rpc::MakeReflectionV1(services)),
-        reflection_v1alpha(rpc::MakeReflectionV1Alpha(services)) {}
+  Impl(const rpc::ServiceContext& shared, const std::vector<std::string>& services)
+      : context(shared),
+        inference(&context),
+        reflection_v1(rpc::MakeReflectionV1(&context, services)),
+        reflection_v1alpha(rpc::MakeReflectionV1Alpha(&context, services)) {}
 
+  const rpc::ServiceContext context;
   rpc::InferenceService inference;
   std::unique_ptr<grpc::Service> reflection_v1, reflection_v1alpha;
   std::unique_ptr<grpc::Server> server;
@@ -50,14 +52,15 @@ struct GrpcServer::Impl {
 };
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
-                                                              Node* node, const KeyStore* keys) {
+                                                              Node* node, const KeyStore* keys,
+                                                              Metrics* metrics) {
   // Links the health messages into the descriptor pool, so that reflection can describe the
   // service.
   grpc::health::v1::HealthCheckRequest::descriptor();
   grpc::EnableDefaultHealthCheckService(true);
 
   auto impl =
-      std::make_unique<Impl>(node, keys,
+      std::make_unique<Impl>(rpc::ServiceContext{node, keys, metrics, options.write_timeout},
                              std::vector<std::string>{kInference, "grpc.health.v1.Health",
                                                       "grpc.reflection.v1.ServerReflection",
                                                       "grpc.reflection.v1alpha.ServerReflection"});

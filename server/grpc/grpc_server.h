@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "server/admission/keys.h"
 #include "server/node/node.h"
+#include "server/observe/metrics.h"
 
 namespace trireme {
 
@@ -18,14 +19,19 @@ struct GrpcServerOptions {
   int max_message_bytes = 32 << 20;  // a larger request is RESOURCE_EXHAUSTED before it is parsed
   int max_streams_per_connection = 1024;
   std::string tls_cert_pem, tls_key_pem;  // both or none
+  // A Generate whose client takes nothing for so long ends with RESOURCE_EXHAUSTED; after as long
+  // again without reading that status, the call is dropped.
+  absl::Duration write_timeout = absl::Seconds(30);
 };
 
-// Thread-safe. `node` and `keys` must outlive the server.
+// Thread-safe. `node`, `keys` and `metrics` (null: calls are not counted) must outlive the server.
+// With keys, everything but grpc.health.v1 needs one.
 class GrpcServer {
  public:
   // UNAVAILABLE when the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options,
-                                                           Node* node, const KeyStore* keys);
+                                                           Node* node, const KeyStore* keys,
+                                                           Metrics* metrics = nullptr);
   ~GrpcServer();
 
   int port() const;

@@ -12,11 +12,6 @@ namespace {
 
 constexpr size_t kMaxRequestIdBytes = 128;
 
-absl::Time ToEngineTime(const Clock& clock, std::chrono::system_clock::time_point deadline) {
-  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
-  return clock.Now() + absl::FromChrono(deadline - std::chrono::system_clock::now());
-}
-
 absl::Status CheckRequestId(std::string_view id) {
   if (id.size() > kMaxRequestIdBytes)
     return InvalidParam("request_id", "request_id is longer than 128 bytes");
@@ -26,53 +21,42 @@ absl::Status CheckRequestId(std::string_view id) {
   return absl::OkStatus();
 }
 
-void FinishUnary(grpc::CallbackServerContext* context, grpc::ServerUnaryReactor* reactor,
-                 const absl::Status& status) {
-  if (const std::string param = ErrorParam(status); !param.empty()) {
-    context->AddTrailingMetadata("trireme-param", param);
+class UnaryCall final : public grpc::ServerUnaryReactor {
+ public:
+  // Deletes itself after gRPC's OnDone.
+  UnaryCall(const ServiceContext* context, const char* method, grpc::CallbackServerContext* call)
+      : call_(call), record_(context, method) {}
+
+  void End(const absl::Status& status) { Finish(record_.End(status, call_)); }
+  void OnDone() override {
+    record_.Count();
+    delete this;
   }
-  if (const std::string code = ErrorCode(status); !code.empty()) {
-    context->AddTrailingMetadata("trireme-code", code);
-  }
-  reactor->Finish(ToGrpcStatus(status));
-}
+
+ private:
+  grpc::CallbackServerContext* const call_;
+  CallRecord record_;
+};
 
 }  // namespace
 
-InferenceService::InferenceService(Node* node, const KeyStore* keys)
-    : node_(node),
-      keys_(keys),
-      started_(node->clock->Now()),
+InferenceService::InferenceService(const ServiceContext* context)
+    : context_(context),
+      node_(context->node),
+      started_(node_->clock->Now()),
       pump_(1, std::numeric_limits<size_t>::max()) {}
 
-absl::StatusOr<std::string> InferenceService::Authenticate(
-    const grpc::CallbackServerContext& context) const {
-  std::string_view presented;
-  const auto& metadata = context.client_metadata();
-  if (const auto found = metadata.find("authorization"); found != metadata.end()) {
-    presented = {found->second.data(), found->second.size()};
-    if (presented.starts_with("Bearer ") || presented.starts_with("bearer "))
-      presented.remove_prefix(7);
-  }
-  const auto tenant = keys_->Authenticate(presented);
-  if (!tenant)
-    return WithCode(absl::UnauthenticatedError("a valid API key is needed"), "invalid_api_key");
-  return tenant->id;
-}
-
 template <typename Work>
-grpc::ServerUnaryReactor* InferenceService::Unary(grpc::CallbackServerContext* context, Work work) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (auto tenant = Authenticate(*context); !tenant.ok()) {
-    FinishUnary(context, reactor, tenant.status());
-  } else if (!node_->workers->TrySubmit([context, reactor, work = std::move(work)] {
-               FinishUnary(context, reactor, work());
-             })) {
-    FinishUnary(
-        context, reactor,
+grpc::ServerUnaryReactor* InferenceService::Unary(const char* method,
+                                                  grpc::CallbackServerContext* context, Work work) {
+  auto* call = new UnaryCall(context_, method, context);
+  if (auto tenant = Authenticate(*context_->keys, *context); !tenant.ok()) {
+    call->End(tenant.status());
+  } else if (!node_->workers->TrySubmit([call, work = std::move(work)] { call->End(work()); })) {
+    call->End(
         WithCode(absl::ResourceExhaustedError("too many requests are waiting"), "overloaded"));
   }
-  return reactor;
+  return call;
 }
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
@@ -80,31 +64,25 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
   std::string request_id = request->request_id();
   absl::Status id_status = CheckRequestId(request_id);
   if (request_id.empty() || !id_status.ok()) {
-    absl::MutexLock lock(&mu_);
+    std::lock_guard lock(mu_);
     request_id = StrCat("grpc-", next_id_++);
   }
-  auto* call = new GenerateCall(node_, &pump_, context, request_id);
-  auto tenant = Authenticate(*context);
-  absl::StatusOr<TextRequest> text = absl::UnknownError("");
+  auto* call = new GenerateCall(context_, &pump_, context, request_id);
+  auto tenant = Authenticate(*context_->keys, *context);
   if (!tenant.ok()) {
     call->Fail(tenant.status());
   } else if (!id_status.ok()) {
     call->Fail(id_status);
-  } else if (text = ToTextRequest(*request, *node_); !text.ok()) {
-    call->Fail(text.status());
   } else {
-    text->base.external_id = request_id;
-    text->base.tenant = *tenant;
-    text->base.deadline = ToEngineTime(*node_->clock, context->deadline());
     {
-      absl::MutexLock lock(&mu_);
+      std::lock_guard lock(mu_);
       if (calls_.size() >= sweep_at_) {
         absl::erase_if(calls_, [](const auto& entry) { return entry.second.expired(); });
         sweep_at_ = std::max<size_t>(1024, calls_.size() * 2);
       }
       calls_[StrCat(*tenant, "/", request_id)] = call->handle();
     }
-    call->Begin(*std::move(text));
+    call->Begin(*request, *std::move(tenant));
   }
   return call;
 }
@@ -137,13 +115,14 @@ absl::Status InferenceService::DoTokenize(const v1::TokenizeRequest& request,
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
                                                      const v1::TokenizeRequest* request,
                                                      v1::TokenizeResponse* response) {
-  return Unary(context, [this, request, response] { return DoTokenize(*request, response); });
+  return Unary("Tokenize", context,
+               [this, request, response] { return DoTokenize(*request, response); });
 }
 
 grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
                                                        const v1::DetokenizeRequest* request,
                                                        v1::DetokenizeResponse* response) {
-  return Unary(context, [this, request, response]() -> absl::Status {
+  return Unary("Detokenize", context, [this, request, response]() -> absl::Status {
     TRIREME_RETURN_IF_ERROR(
         CheckModel(*node_, request->model().empty() ? node_->info.id : request->model()));
     const auto& ids = request->token_ids();
@@ -162,23 +141,23 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* context,
                                                   const v1::AbortRequest* request,
                                                   v1::AbortResponse* response) {
-  auto tenant = Authenticate(*context);
+  auto tenant = Authenticate(*context_->keys, *context);
   std::shared_ptr<GenerateCall::Handle> handle;
   if (tenant.ok()) {
-    absl::MutexLock lock(&mu_);
+    std::lock_guard lock(mu_);
     const auto found = calls_.find(StrCat(*tenant, "/", request->request_id()));
     if (found != calls_.end()) handle = found->second.lock();
   }
   response->set_found(handle != nullptr && handle->Cancel());
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  FinishUnary(context, reactor, tenant.status());
-  return reactor;
+  auto* call = new UnaryCall(context_, "Abort", context);
+  call->End(tenant.status());
+  return call;
 }
 
 grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerContext* context,
                                                          const v1::GetModelInfoRequest*,
                                                          v1::GetModelInfoResponse* response) {
-  return Unary(context, [this, response] {
+  return Unary("GetModelInfo", context, [this, response] {
     const ModelInfo& info = node_->info;
     response->set_id(info.id);
     for (const std::string& alias : info.aliases) response->add_aliases(alias);
@@ -196,7 +175,7 @@ grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* InferenceService::GetServerInfo(grpc::CallbackServerContext* context,
                                                           const v1::GetServerInfoRequest*,
                                                           v1::GetServerInfoResponse* response) {
-  return Unary(context, [this, response] {
+  return Unary("GetServerInfo", context, [this, response] {
     const SchedulerOptions& scheduler = node_->engine->options().scheduler;
     response->set_version(kVersion);
     response->set_device(node_->info.device);
@@ -212,7 +191,7 @@ grpc::ServerUnaryReactor* InferenceService::GetServerInfo(grpc::CallbackServerCo
 grpc::ServerUnaryReactor* InferenceService::GetLoad(grpc::CallbackServerContext* context,
                                                     const v1::GetLoadRequest*,
                                                     v1::GetLoadResponse* response) {
-  return Unary(context, [this, response] {
+  return Unary("GetLoad", context, [this, response] {
     const EngineStats stats = node_->engine->stats();
     const SchedulerStats& scheduler = stats.scheduler;
     response->set_running(scheduler.running);

@@ -2,13 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
 #include "runtime/base/worker_pool.h"
-#include "server/admission/keys.h"
 #include "server/grpc/generate_call.h"
 #include "trireme/v1/inference.grpc.pb.h"
 
@@ -16,8 +14,8 @@ namespace trireme::rpc {
 
 class InferenceService final : public v1::Inference::CallbackService {
  public:
-  // Both must outlive the service.
-  InferenceService(Node* node, const KeyStore* keys);
+  // `context` outlives the service.
+  explicit InferenceService(const ServiceContext* context);
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
@@ -41,24 +39,23 @@ class InferenceService final : public v1::Inference::CallbackService {
                                     v1::GetLoadResponse* response) override;
 
  private:
-  // The tenant of the call's key. UNAUTHENTICATED without saying why.
-  absl::StatusOr<std::string> Authenticate(const grpc::CallbackServerContext& context) const;
   absl::Status DoTokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) const;
 
   // Runs `work` on the node's workers and finishes the call with its status.
   template <typename Work>
-  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, Work work);
+  grpc::ServerUnaryReactor* Unary(const char* method, grpc::CallbackServerContext* context,
+                                  Work work);
 
+  const ServiceContext* const context_;
   Node* const node_;
-  const KeyStore* const keys_;
   const absl::Time started_;
 
-  // Calls by (tenant, request id), for Abort. Entries of finished calls are dropped when the table
-  // has doubled.
-  absl::Mutex mu_;
-  absl::flat_hash_map<std::string, std::weak_ptr<GenerateCall::Handle>> calls_ ABSL_GUARDED_BY(mu_);
-  size_t sweep_at_ ABSL_GUARDED_BY(mu_) = 1024;
-  uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
+  std::mutex mu_;
+  // Guarded by mu_. Calls by (tenant, request id), for Abort. Entries of finished calls are dropped
+  // when the table has doubled.
+  absl::flat_hash_map<std::string, std::weak_ptr<GenerateCall::Handle>> calls_;
+  size_t sweep_at_ = 1024;
+  uint64_t next_id_ = 1;
 
   WorkerPool pump_;  // last: its thread uses the members above
 };

@@ -9,6 +9,7 @@
 
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
+#include "server/grpc/call_record.h"
 
 namespace trireme::rpc {
 namespace {
@@ -80,23 +81,36 @@ void Answer(const Request& request, const std::vector<std::string>& services, Re
 template <typename Request, typename Response>
 class Reactor final : public grpc::ServerBidiReactor<Request, Response> {
  public:
-  explicit Reactor(const std::vector<std::string>* services) : services_(services) {
-    this->StartRead(&request_);
+  Reactor(const ServiceContext* context, grpc::CallbackServerContext* call,
+          const std::vector<std::string>* services)
+      : services_(services), call_(call), record_(context, "ServerReflectionInfo") {
+    if (auto tenant = Authenticate(*context->keys, *call); !tenant.ok()) {
+      End(tenant.status());
+    } else {
+      this->StartRead(&request_);
+    }
   }
   void OnReadDone(bool ok) override {
-    if (!ok) return this->Finish(grpc::Status::OK);
+    if (!ok) return End(absl::OkStatus());
     response_.Clear();
     Answer(request_, *services_, &response_);
     this->StartWrite(&response_);
   }
   void OnWriteDone(bool ok) override {
-    if (!ok) return this->Finish(grpc::Status::CANCELLED);
+    if (!ok) return End(absl::CancelledError("the client went away"));
     this->StartRead(&request_);
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    record_.Count();
+    delete this;
+  }
 
  private:
+  void End(const absl::Status& status) { this->Finish(record_.End(status, call_)); }
+
   const std::vector<std::string>* const services_;
+  grpc::CallbackServerContext* const call_;
+  CallRecord record_;
   Request request_;
   Response response_;
 };
@@ -104,30 +118,34 @@ class Reactor final : public grpc::ServerBidiReactor<Request, Response> {
 template <typename CallbackService, typename Request, typename Response>
 class ReflectionService final : public CallbackService {
  public:
-  explicit ReflectionService(std::vector<std::string> services) : services_(std::move(services)) {}
+  ReflectionService(const ServiceContext* context, std::vector<std::string> services)
+      : context_(context), services_(std::move(services)) {}
   grpc::ServerBidiReactor<Request, Response>* ServerReflectionInfo(
-      grpc::CallbackServerContext*) override {
-    return new Reactor<Request, Response>(&services_);
+      grpc::CallbackServerContext* call) override {
+    return new Reactor<Request, Response>(context_, call, &services_);
   }
 
  private:
+  const ServiceContext* const context_;
   const std::vector<std::string> services_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeReflectionV1(std::vector<std::string> services) {
+std::unique_ptr<grpc::Service> MakeReflectionV1(const ServiceContext* context,
+                                                std::vector<std::string> services) {
   namespace r = grpc::reflection::v1;
   return std::make_unique<
       ReflectionService<r::ServerReflection::CallbackService, r::ServerReflectionRequest,
-                        r::ServerReflectionResponse>>(std::move(services));
+                        r::ServerReflectionResponse>>(context, std::move(services));
 }
 
-std::unique_ptr<grpc::Service> MakeReflectionV1Alpha(std::vector<std::string> services) {
+std::unique_ptr<grpc::Service> MakeReflectionV1Alpha(const ServiceContext* context,
+                                                     std::vector<std::string> services) {
   namespace r = grpc::reflection::v1alpha;
   return std::make_unique<
       ReflectionService<r::ServerReflection::CallbackService, r::ServerReflectionRequest,
-                        r::ServerReflectionResponse>>(std::move(services));
+                        r::ServerReflectionResponse>>(context, std::move(services));
 }
 
 }  // namespace trireme::rpc

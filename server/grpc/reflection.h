@@ -9,10 +9,15 @@
 #include <string>
 #include <vector>
 
+#include "server/grpc/service_context.h"
+
 namespace trireme::rpc {
 
-// `services`: full names that list_services reports.
-std::unique_ptr<grpc::Service> MakeReflectionV1(std::vector<std::string> services);
-std::unique_ptr<grpc::Service> MakeReflectionV1Alpha(std::vector<std::string> services);
+// `services`: full names that list_services reports. `context` outlives the service; with keys, its
+// calls need one as all others do.
+std::unique_ptr<grpc::Service> MakeReflectionV1(const ServiceContext* context,
+                                                std::vector<std::string> services);
+std::unique_ptr<grpc::Service> MakeReflectionV1Alpha(const ServiceContext* context,
+                                                     std::vector<std::string> services);
 
 }  // namespace trireme::rpc

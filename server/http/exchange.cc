@@ -3,6 +3,7 @@
 #include <openssl/rand.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <memory>
 #include <utility>
@@ -181,21 +182,25 @@ asio::awaitable<bool> Exchange::WriteEvents(std::string_view events, bool last) 
   co_return co_await connection_->Write(out);
 }
 
-asio::awaitable<bool> Exchange::RunOnWorkers(absl::FunctionRef<void()> work) {
+asio::awaitable<Exchange::Work> Exchange::RunOnWorkers(absl::FunctionRef<void()> work) {
   // `done` is set on the connection's thread, and this frame outlives the work: it always waits for
   // its end.
   bool done = false;
-  auto job = [work, &done, executor = connection_->executor(),
+  std::atomic<bool> peer_gone = false;
+  auto job = [work, &done, &peer_gone, executor = connection_->executor(),
               connection = connection_->shared_from_this()]() mutable {
-    work();
+    if (!peer_gone.load()) work();
     asio::post(executor, [&done, connection = std::move(connection)] {
       done = true;
       connection->Wake();
     });
   };
-  if (!node().workers->TrySubmit(std::move(job))) co_return false;
-  while (!done) co_await connection_->WaitForEvent(TimePoint::max(), Probe());
-  co_return true;
+  if (!node().workers->TrySubmit(std::move(job))) co_return Work::kQueueFull;
+  while (!done) {
+    co_await connection_->WaitForEvent(TimePoint::max(), Probe());
+    peer_gone.store(connection_->peer_gone());
+  }
+  co_return connection_->peer_gone() ? Work::kPeerGone : Work::kDone;
 }
 
 asio::awaitable<Exchange::News> Exchange::WaitForNews(Generation* generation, TimePoint deadline) {

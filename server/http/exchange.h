@@ -41,8 +41,10 @@ class Exchange {
   boost::asio::awaitable<bool> WriteEvents(std::string_view events, bool last);
   bool started() const { return status_ != 0; }
 
-  // Runs `work` on node().workers and waits for its end. False when their queue is full.
-  boost::asio::awaitable<bool> RunOnWorkers(absl::FunctionRef<void()> work);
+  // Runs `work` on node().workers and waits for its end. kPeerGone: nobody waits for its result any
+  // more; if that was known before a worker came to it, it has not run.
+  enum class Work { kDone, kQueueFull, kPeerGone };
+  boost::asio::awaitable<Work> RunOnWorkers(absl::FunctionRef<void()> work);
 
   enum class News { kReady, kTimeout, kPeerGone, kAborted };
   // Waits until TryNext should be called.

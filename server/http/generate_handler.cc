@@ -54,26 +54,13 @@ openai::AnswerHeader MakeHeader(const Exchange& exchange, const OpenAiRequest& r
           .system_fingerprint = exchange.context().system_fingerprint};
 }
 
-// TryNext, with a choice that was cancelled behind our back (a paused stream that nobody read) as
-// the error it is.
-Deltas TakeNews(Generation& generation) {
-  Deltas deltas = generation.TryNext();
-  if (!deltas.ok()) return deltas;
-  for (const ChoiceDelta& delta : *deltas) {
-    if (delta.finish == FinishReason::kCancelled) {
-      return absl::CancelledError("The request was cancelled.");
-    }
-  }
-  return deltas;
-}
-
 // The whole answer at the end.
 asio::awaitable<void> Collect(Exchange& exchange, const OpenAiRequest& request,
                               Generation& generation) {
   openai::AnswerBuilder answer(MakeHeader(exchange, request), generation.num_choices(),
                                request.text.base.sampling.logprobs.has_value());
   for (;;) {
-    Deltas deltas = TakeNews(generation);
+    Deltas deltas = generation.TryNext();
     if (!deltas.ok()) {
       co_await exchange.RespondError(deltas.status());
       co_return;
@@ -113,7 +100,7 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
   const auto heartbeat = absl::ToChronoNanoseconds(exchange.context().options.heartbeat);
   TimePoint next_heartbeat = std::chrono::steady_clock::now() + heartbeat;
   for (;;) {
-    Deltas deltas = TakeNews(generation);
+    Deltas deltas = generation.TryNext();
     if (!deltas.ok()) {
       co_await FailStream(exchange, deltas.status());
       co_return;
@@ -146,8 +133,10 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
 asio::awaitable<void> Generate(Exchange& exchange, bool chat) {
   absl::StatusOr<Prepared> prepared;
   const auto work = [&exchange, &prepared, chat] { prepared = ParseAndPrepare(exchange, chat); };
-  const bool ran = co_await exchange.RunOnWorkers(work);
-  if (!ran) prepared = absl::UnavailableError("The server is overloaded.");
+  const Exchange::Work ran = co_await exchange.RunOnWorkers(work);
+  if (ran == Exchange::Work::kPeerGone) co_return;
+  if (ran == Exchange::Work::kQueueFull)
+    prepared = absl::UnavailableError("The server is overloaded.");
   if (!prepared.ok()) {
     co_await exchange.RespondError(prepared.status());
     co_return;

@@ -56,8 +56,10 @@ asio::awaitable<void> Answer(Exchange& exchange,
   const auto work = [&exchange, &answer, compute] {
     answer = compute(exchange.node(), exchange.request().body);
   };
-  const bool ran = co_await exchange.RunOnWorkers(work);
-  if (!ran) answer = absl::UnavailableError("The server is overloaded.");
+  const Exchange::Work ran = co_await exchange.RunOnWorkers(work);
+  if (ran == Exchange::Work::kPeerGone) co_return;
+  if (ran == Exchange::Work::kQueueFull)
+    answer = absl::UnavailableError("The server is overloaded.");
   if (answer.ok()) {
     co_await exchange.Respond(200, kJson, *answer);
   } else {

@@ -6,6 +6,7 @@
 #include <boost/beast/http/string_body.hpp>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "runtime/base/strings.h"
 
@@ -25,8 +26,6 @@ ApiError ToApiError(beast_http::error error) {
       return HttpError(431, "The request head is too large.");
     case beast_http::error::body_limit:
       return HttpError(413, "The request body is too large.");
-    case beast_http::error::bad_version:
-      return HttpError(505, "Only HTTP/1.0 and 1.1 are spoken here.");
     case beast_http::error::bad_content_length:
     case beast_http::error::multiple_content_length:
       return HttpError(400, "Content-Length is malformed or contradicted.");
@@ -38,6 +37,17 @@ ApiError ToApiError(beast_http::error error) {
     default:
       return HttpError(400, "The request is no valid HTTP.");
   }
+}
+
+// Whether the request line in `head` asks for a version of HTTP that is not spoken here. Beast says
+// bad_version for a line that merely ends wrongly, too.
+bool AsksForOtherVersion(std::string_view head) {
+  std::string_view line = head.substr(0, head.find('\n'));
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  const std::string_view version = line.substr(line.rfind(' ') + 1);
+  return version.size() == 8 && version.starts_with("HTTP/") && version[6] == '.' &&
+         absl::ascii_isdigit(version[5]) && absl::ascii_isdigit(version[7]) &&
+         version != "HTTP/1.0" && version != "HTTP/1.1";
 }
 
 int Count(const Fields& fields, beast_http::field name) {
@@ -168,6 +178,11 @@ std::optional<ApiError> RequestParser::Feed(std::string* input) {
       if (input->size() - consumed >= impl_->max_header_bytes) {
         refused = HttpError(impl_->head_done ? 400 : 431, "The request head is too large.");
       }
+      break;
+    }
+    if (error == beast_http::error::bad_version &&
+        AsksForOtherVersion(std::string_view(*input).substr(consumed))) {
+      refused = HttpError(505, "Only HTTP/1.0 and 1.1 are spoken here.");
       break;
     }
     if (error) {

@@ -117,6 +117,12 @@ void Generation::Impl::Digest(StreamEvent event, size_t index) {
     End(event.error.ok() ? absl::InternalError("the request failed") : std::move(event.error));
     return;
   }
+  if (event.finish == FinishReason::kCancelled) {
+    // Only destroying the streams cancels on this side, so the engine gave the reader up.
+    End(WithCode(absl::ResourceExhaustedError("the output was not read for too long"),
+                 "slow_reader"));
+    return;
+  }
   if (event.num_cached_prompt_tokens > 0 && index % candidates_per_prompt == 0) {
     usage.cached_tokens += event.num_cached_prompt_tokens - candidate.num_cached_prompt_tokens;
     candidate.num_cached_prompt_tokens = event.num_cached_prompt_tokens;

@@ -99,7 +99,8 @@ class Generation {
 
   // What has arrived, at most one delta per choice; empty when nothing has. With best_of > n the
   // choices of a prompt arrive when all its candidates have finished. An error ends the generation:
-  // the rest is cancelled, and every later call gets the same error.
+  // the rest is cancelled, and every later call gets the same error. A reader that the engine gave
+  // up for being too slow gets RESOURCE_EXHAUSTED with code slow_reader; no delta says kCancelled.
   absl::StatusOr<std::vector<ChoiceDelta>> TryNext();
   // Blocks for at least one delta; DEADLINE_EXCEEDED (by node.clock). Empty once done.
   absl::StatusOr<std::vector<ChoiceDelta>> Next(absl::Time deadline);

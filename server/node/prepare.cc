@@ -49,6 +49,19 @@ absl::Status CheckCounts(const TextRequest& request) {
   return CheckStop(request.stop);
 }
 
+// Text that cannot fit the context however it is tokenized is not tokenized.
+absl::Status CheckTextLength(const Node& node, size_t num_bytes, std::string_view param) {
+  const std::optional<size_t> max_bytes_per_token = node.tokenizer->max_bytes_per_token();
+  if (!max_bytes_per_token || *max_bytes_per_token == 0) return absl::OkStatus();
+  const size_t min_tokens = num_bytes / *max_bytes_per_token;
+  const int max_context = node.engine->options().limits.max_context_tokens;
+  if (min_tokens <= static_cast<size_t>(max_context)) return absl::OkStatus();
+  return InvalidParam(param,
+                      StrCat("the maximum context length is ", max_context,
+                             " tokens, but the prompt alone has more than ", min_tokens),
+                      "context_length_exceeded");
+}
+
 absl::StatusOr<std::vector<TokenId>> ChatTokens(const Node& node, const ChatPrompt& chat) {
   if (node.chat_template == nullptr) {
     return InvalidParam("messages", "this model has no chat template: use the completions endpoint",
@@ -76,16 +89,21 @@ absl::StatusOr<std::vector<TokenId>> ChatTokens(const Node& node, const ChatProm
   inputs.now = node.clock->Now();
   absl::StatusOr<RenderedPrompt> rendered = node.chat_template->Render(inputs);
   if (!rendered.ok()) {
-    return InvalidParam("messages", FromAbsl(rendered.status().message()), "chat_template_error");
+    // What the template could not make of the messages; other fields are named by the error itself.
+    const std::string param = ErrorParam(rendered.status());
+    return InvalidParam(param.empty() ? "messages" : param, FromAbsl(rendered.status().message()),
+                        "chat_template_error");
   }
+  TRIREME_RETURN_IF_ERROR(CheckTextLength(node, rendered->text.size(), "messages"));
   // No bos of our own: a template writes the one its model wants.
   return tokenizer.EncodeTemplate(rendered->text, rendered->user_spans, /*add_special=*/false);
 }
 
-std::vector<TokenId> PromptTokens(const Tokenizer& tokenizer, const TextPrompt& prompt) {
+absl::StatusOr<std::vector<TokenId>> PromptTokens(const Node& node, const TextPrompt& prompt) {
   if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) return *ids;
-  return tokenizer.Encode(std::get<std::string>(prompt), Tokenizer::SpecialTokens::kParse,
-                          /*add_special=*/true);
+  const std::string& text = std::get<std::string>(prompt);
+  TRIREME_RETURN_IF_ERROR(CheckTextLength(node, text.size(), "prompt"));
+  return node.tokenizer->Encode(text, Tokenizer::SpecialTokens::kParse, /*add_special=*/true);
 }
 
 // The engine request of one prompt; candidates differ from it by their seed only.
@@ -93,6 +111,7 @@ GenerateRequest FirstCandidate(const TextRequest& request, std::vector<TokenId> 
   GenerateRequest first = request.base;
   first.prompt = std::move(prompt);
   SamplingParams& sampling = first.sampling;
+  if (sampling.top_k == -1) sampling.top_k = 0;  // how vLLM's clients say "off"
   sampling.prompt_logprobs |= request.echo && sampling.logprobs.has_value();
   // Choosing the best needs the logprobs of the tokens, whether the client wants them or not.
   if (NumCandidates(request) > request.n && !sampling.logprobs) sampling.logprobs = 0;
@@ -166,7 +185,8 @@ absl::StatusOr<std::vector<GenerateRequest>> Prepare(const Node& node, const Tex
                           "array_above_max_length");
     }
     for (const TextPrompt& prompt : prompts) {
-      TRIREME_RETURN_IF_ERROR(add(PromptTokens(*node.tokenizer, prompt)));
+      TRIREME_ASSIGN_OR_RETURN(std::vector<TokenId> tokens, PromptTokens(node, prompt));
+      TRIREME_RETURN_IF_ERROR(add(std::move(tokens)));
     }
   }
   TRIREME_RETURN_IF_ERROR(CheckTotal(node, request, firsts));

@@ -6,6 +6,8 @@ import grpc
 import pytest
 
 PROMPT = "The capital of France is"
+LIST_SERVICES = b"\x3a\x00"  # a reflection request: field 7 (list_services) is one empty string
+SERVING = b"\x08\x01"  # a health response: field 1 (status) is 1
 
 
 def generate(stub, pb, **fields):
@@ -106,6 +108,19 @@ def test_model_and_server_info(stub, stubs):
     ({"prompt": "x", "max_tokens": 1 << 30}, "INVALID_ARGUMENT", "max_tokens"),
     ({"prompt": "x", "stop_token_ids": [1 << 30]}, "INVALID_ARGUMENT", "stop_token_ids"),
     ({"prompt": "x", "model": "gpt-5"}, "NOT_FOUND", "model"),
+    ({"prompt": "x", "sampling": {"top_k": -2}}, "INVALID_ARGUMENT", "top_k"),
+    ({"prompt": "x", "sampling": {"logit_bias": [{"token_id": 5, "bias": 1}, {"token_id": 5, "bias": 2}]}},
+     "INVALID_ARGUMENT", "logit_bias"),
+    ({"chat": {"messages": []}}, "INVALID_ARGUMENT", "chat.messages"),
+    ({"chat": {"messages": [{"role": "user"}, {"role": "boss"}]}}, "INVALID_ARGUMENT", "chat.messages[1].role"),
+    ({"chat": {"messages": [{"content": "x"}]}}, "INVALID_ARGUMENT", "chat.messages[0].role"),
+    ({"chat": {"messages": [{"role": "tool", "content": "x"}]}}, "INVALID_ARGUMENT", "chat.messages[0].role"),
+    ({"chat": {"messages": [{"role": "function", "content": "x"}]}}, "INVALID_ARGUMENT", "chat.messages[0].role"),
+    *[({"chat": {"messages": [{"role": "user", "content": "x"}], "template_kwargs_json": kwargs}}, "INVALID_ARGUMENT",
+       "chat.template_kwargs_json")
+      for kwargs in ("[]", "{", '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": ' + "[" * 100 + "]" * 100 + "}")],
+    ({"chat": {"messages": [{"role": "user", "content": "x"}], "template_kwargs_json": '{"messages": []}'}},
+     "INVALID_ARGUMENT", "chat_template_kwargs"),
     ({}, "INVALID_ARGUMENT", "input"),
 ])
 def test_bad_requests_are_refused_with_the_field(stub, stubs, server, fields, code, param):
@@ -114,6 +129,38 @@ def test_bad_requests_are_refused_with_the_field(stub, stubs, server, fields, co
     assert got_code == getattr(grpc.StatusCode, code), details
     assert trailers["trireme-param"] == param
     server.wait_idle()
+
+
+def test_developer_is_system_as_in_http(stub, stubs, client):
+    pb = stubs[0]
+    chats = [pb.Chat(messages=[pb.ChatMessage(role=role, content="Be brief."), pb.ChatMessage(role="user", content="Hi")])
+             for role in ("system", "developer")]
+    tokens = [list(stub.Tokenize(pb.TokenizeRequest(chat=chat), timeout=30).token_ids) for chat in chats]
+    assert tokens[0] == tokens[1]
+
+
+def test_continue_final_message_needs_no_other_field_as_in_http(stub, stubs, client):
+    pb = stubs[0]
+    messages = [{"role": "user", "content": "Count to five."}, {"role": "assistant", "content": "One, two,"}]
+    chat = pb.Chat(messages=[pb.ChatMessage(**message) for message in messages], continue_final_message=True)
+    over_grpc = text_of(generate(stub, pb, chat=chat, max_tokens=8))
+    over_http = client.chat.completions.create(model="demo", max_tokens=8, temperature=0, messages=messages,
+                                               extra_body={"continue_final_message": True})
+    assert over_grpc and over_grpc == over_http.choices[0].message.content
+
+
+def test_top_k_of_minus_one_is_off(stub, stubs):
+    pb = stubs[0]
+    texts = [text_of(generate(stub, pb, prompt=PROMPT, max_tokens=8, sampling={"seed": 5, "top_k": top_k}))
+             for top_k in (0, -1)]
+    assert texts[0] == texts[1]
+
+
+def test_text_beyond_any_context_is_refused_by_its_length(stub, stubs):
+    pb = stubs[0]
+    code, _, trailers = failure(generate(stub, pb, prompt="x" * (30 << 20)))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert trailers["trireme-code"] == "context_length_exceeded" and trailers["trireme-param"] == "prompt"
 
 
 def test_token_ids_outside_the_vocabulary_are_refused(stub, stubs):
@@ -185,10 +232,10 @@ def test_generate_by_reflection_alone(server):
 
 
 def test_reflection_v1_lists_services(server, stubs):
-    """The newer protocol, by its method name: field 7 (list_services) of the request is one empty string."""
+    """The newer protocol, by its method name."""
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         call = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
-        answer = next(call(iter([b"\x3a\x00"]), timeout=10))
+        answer = next(call(iter([LIST_SERVICES]), timeout=10))
         assert b"trireme.v1.Inference" in answer
 
 
@@ -208,7 +255,30 @@ def test_keys_guard_every_method(start_server, stubs, tmp_path):
             assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
         metadata = (("authorization", "Bearer grpc-key"),)
         assert list(stub.Generate(pb.GenerateRequest(prompt="x", max_tokens=1), metadata=metadata, timeout=60))
+        for version in ("v1", "v1alpha"):
+            reflect = channel.stream_stream(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo")
+            assert failure(reflect(iter([LIST_SERVICES]), timeout=10))[0] == grpc.StatusCode.UNAUTHENTICATED
+            assert b"trireme.v1.Inference" in next(reflect(iter([LIST_SERVICES]), metadata=metadata, timeout=10))
+        health = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert health(b"", timeout=10) == SERVING, "health is open"
     server.stop()
+
+
+def test_compressed_requests_are_refused(server, stubs):
+    """The size limit holds for the wire, and a compressed message could expand to anything."""
+    pb, pb_grpc = stubs
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", compression=grpc.Compression.Gzip) as channel:
+        stub = pb_grpc.InferenceStub(channel)
+        assert failure(generate(stub, pb, prompt="x" * 10000))[0] == grpc.StatusCode.UNIMPLEMENTED
+    server.wait_idle()
+
+
+def test_an_open_health_watch_does_not_hold_the_drain_up(start_server):
+    server = start_server("--drain-timeout", "600")
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+        assert next(watch) == SERVING
+        server.stop()  # waits for a minute at most
 
 
 def test_oversized_message_is_refused(stub, stubs, server):

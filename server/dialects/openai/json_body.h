@@ -1,5 +1,4 @@
-// Untrusted JSON to a value, within fixed budgets, and typed reading of its fields with errors in
-// OpenAI's words.
+// Typed reading of a JSON body's fields, with errors in OpenAI's words.
 #pragma once
 
 #include <boost/json.hpp>
@@ -10,18 +9,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/node/client_input.h"
 
 namespace trireme::openai {
 
-constexpr size_t kMaxJsonDepth = 64;
-constexpr size_t kMaxJsonKeys =
-    100'000;  // of the whole document: keeps a hostile one in milliseconds
-constexpr size_t kMaxJsonValues =
-    4'000'000;  // of the whole document: 64 MiB as values; long token-id prompts fit
-
-// The document's root, which must be an object. INVALID_ARGUMENT: no JSON by RFC 8259 (NaN,
-// trailing bytes, invalid UTF-8, lone surrogates ...), a key twice in one object, over a budget.
-// Time and memory are linear in body.size().
+// ParseJsonObject (server/node/client_input.h), its errors in OpenAI's words.
 absl::StatusOr<boost::json::object> ParseJsonBody(std::string_view body);
 
 // Reads the members of one object. A member that is null counts as absent, as OpenAI has it. The
@@ -68,10 +60,5 @@ class FieldReader {
   std::vector<std::string_view> read_;
   absl::Status error_;
 };
-
-// A client's word as it may appear in a message: at most 64 bytes, cut between code points.
-std::string_view Shorten(std::string_view word);
-// "a string", "an integer" ...: what an error calls the value.
-std::string_view KindName(const boost::json::value& value);
 
 }  // namespace trireme::openai

@@ -1,6 +1,5 @@
 #include "server/dialects/openai/messages.h"
 
-#include <array>
 #include <utility>
 
 #include "runtime/base/status.h"
@@ -11,7 +10,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::string_view kNoTools = "Tool use is not supported by this server yet.";
 constexpr std::string_view kTextOnly = "This model takes and gives text only.";
 
 // Appends one content part to `text`.
@@ -67,26 +65,20 @@ json::object ReadMessage(FieldReader& message) {
   std::string role, content, name;
   message.Require("role");
   message.String("role", &role);
-  constexpr std::array<std::string_view, 6> kRoles = {"system",    "developer", "user",
-                                                      "assistant", "tool",      "function"};
-  if (message.ok() && std::find(kRoles.begin(), kRoles.end(), role) == kRoles.end()) {
-    const std::string path = message.Path("role");
-    message.Fail(InvalidParam(path,
-                              StrCat("Invalid value: '", Shorten(role),
-                                     "'. Supported values are: 'system', 'developer', 'user' and "
-                                     "'assistant'."),
-                              "invalid_value"));
+  if (message.ok()) {
+    absl::StatusOr<std::string> known = TemplateRole(role, message.Path("role"));
+    message.Fail(known.status());
+    role = known.value_or("");
   }
-  if (role == "tool" || role == "function") message.Refuse("role", kNoTools);
-  RefuseUnlessEmpty(message, "tool_calls", kNoTools);
+  RefuseUnlessEmpty(message, "tool_calls", kToolsNotSupported);
   RefuseUnlessEmpty(message, "annotations", kTextOnly);
-  message.Refuse("tool_call_id", kNoTools);
-  message.Refuse("function_call", kNoTools);
+  message.Refuse("tool_call_id", kToolsNotSupported);
+  message.Refuse("function_call", kToolsNotSupported);
   message.Refuse("audio", kTextOnly);
   message.Refuse("refusal", "Refusals cannot be replayed to this model.");
   if (!ReadContent(message, &content)) message.Require("content");
   json::object out;
-  out["role"] = role == "developer" ? "system" : role;
+  out["role"] = role;
   out["content"] = content;
   if (message.String("name", &name)) out["name"] = name;
   message.Fail(message.Finish());

@@ -15,7 +15,6 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::string_view kNotYet = "This server does not support it.";
-constexpr std::string_view kNoTools = "Tool use is not supported by this server yet.";
 constexpr std::string_view kTextOnly = "This model takes and gives text only.";
 
 // Ids beyond the vocabulary are the validator's business; here they only have to fit.
@@ -108,7 +107,6 @@ void ReadSampling(FieldReader& fields, SamplingParams* out) {
   fields.Number("temperature", &out->temperature);
   fields.Number("top_p", &out->top_p);
   fields.Integer("top_k", &out->top_k);
-  if (out->top_k == -1) out->top_k = 0;  // how vLLM's clients say "off"
   fields.Number("min_p", &out->min_p);
   fields.Number("typical_p", &out->typical_p);
   fields.Number("repetition_penalty", &out->repetition_penalty);
@@ -182,11 +180,11 @@ void ReadChatLogprobs(FieldReader& fields, SamplingParams* out) {
 
 void RefuseChatFields(FieldReader& fields) {
   if (const json::array* tools = fields.Array("tools"); tools != nullptr && !tools->empty()) {
-    fields.Refuse("tools", kNoTools);
+    fields.Refuse("tools", kToolsNotSupported);
   }
-  fields.RefuseUnless("tool_choice", "none", kNoTools);
+  fields.RefuseUnless("tool_choice", "none", kToolsNotSupported);
   for (const char* name : {"parallel_tool_calls", "functions", "function_call"}) {
-    fields.Refuse(name, kNoTools);
+    fields.Refuse(name, kToolsNotSupported);
   }
   if (const json::array* kinds = fields.Array("modalities");
       kinds != nullptr && *kinds != json::array{"text"}) {

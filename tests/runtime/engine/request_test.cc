@@ -44,6 +44,12 @@ TEST_P(ValidateRequestTest, NamesTheParameterAndTheReason) {
   }
 }
 
+std::vector<std::pair<TokenId, float>> Bans(int count) {
+  std::vector<std::pair<TokenId, float>> bans;
+  for (TokenId id = 0; id < count; ++id) bans.emplace_back(id, kBanBias);
+  return bans;
+}
+
 const float kNan = std::numeric_limits<float>::quiet_NaN();
 const float kInf = std::numeric_limits<float>::infinity();
 constexpr char kLow[] = "decimal_below_min_value", kHigh[] = "decimal_above_max_value";
@@ -135,6 +141,26 @@ INSTANTIATE_TEST_SUITE_P(
            r.sampling.logit_bias.assign(kMaxLogitBias + 1, {1, 1.0f});
          },
          "logit_bias", "array_above_max_length"},
+        {"OneBiasTwice",
+         [](R& r) {
+           r.sampling.logit_bias = {{7, 1.0f}, {5, 1.0f}, {7, 1.0f}};
+         },
+         "logit_bias", "duplicate_token_id"},
+        {"AllButOneBanned", [](R& r) { r.sampling.logit_bias = Bans(kVocab - 1); }, ""},
+        {"EveryTokenBanned", [](R& r) { r.sampling.logit_bias = Bans(kVocab); }, "logit_bias"},
+        {"AllButTheEndBannedBeforeMinTokens",
+         [](R& r) {
+           r.sampling.logit_bias = Bans(kVocab);
+           r.sampling.logit_bias.erase(r.sampling.logit_bias.begin() + 2);
+           r.min_tokens = 1;
+         },
+         "logit_bias"},
+        {"AllButTheEndBanned",
+         [](R& r) {
+           r.sampling.logit_bias = Bans(kVocab);
+           r.sampling.logit_bias.erase(r.sampling.logit_bias.begin() + 2);
+         },
+         ""},
         {"LogprobsMax", [](R& r) { r.sampling.logprobs = kMaxLogprobs; }, ""},
         {"LogprobsHigh", [](R& r) { r.sampling.logprobs = kMaxLogprobs + 1; }, "logprobs",
          kIntHigh},

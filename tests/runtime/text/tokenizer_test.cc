@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "runtime/base/strings.h"
+#include "runtime/text/byte_alphabet.h"
 #include "tests/runtime/text/golden_texts.h"
 
 namespace trireme {
@@ -50,6 +51,39 @@ TEST(Tokenizer, MergesByRankThenFromTheLeft) {
   EXPECT_THAT(tokenizer->Encode("abc", Special::kAsText, false), ElementsAre(5));
   EXPECT_THAT(tokenizer->Encode("abab", Special::kAsText, false), ElementsAre(3, 3));
   EXPECT_THAT(tokenizer->Encode("abbc", Special::kAsText, false), ElementsAre(3, 4));
+}
+
+// All bytes and "<x>" of three.
+TokenizerSpec ByteSpec() {
+  TokenizerSpec spec;
+  for (int byte = 0; byte < 256; ++byte) {
+    spec.tokens.push_back(TokenOfBytes(std::string(1, static_cast<char>(byte))));
+  }
+  spec.tokens.push_back("<x>");
+  spec.added_tokens = {{.id = 256, .content = "<x>", .special = true}};
+  return spec;
+}
+
+TEST(Tokenizer, TellsHowManyBytesAToken) { EXPECT_EQ(Make(ByteSpec())->max_bytes_per_token(), 3u); }
+
+TEST(Tokenizer, NfcMayTakeThreeQuartersOfABytesPerTokenBound) {
+  TokenizerSpec spec = ByteSpec();
+  spec.normalize_nfc = true;
+  const auto tokenizer = Make(spec);
+  EXPECT_EQ(tokenizer->max_bytes_per_token(), 4 * 3u);
+  // The character that shrinks most.
+  const std::string text = "\u1FBE\u0308\u0301";
+  EXPECT_EQ(text.size(), 7u);
+  EXPECT_EQ(tokenizer->Encode(text, Special::kAsText, false).size(), 2u);
+}
+
+TEST(Tokenizer, TellsNoBytesPerTokenWhereTextMayVanish) {
+  EXPECT_EQ(Make(TinySpec())->max_bytes_per_token(), std::nullopt);
+  for (const bool left : {true, false}) {
+    TokenizerSpec spec = ByteSpec();
+    (left ? spec.added_tokens[0].lstrip : spec.added_tokens[0].rstrip) = true;
+    EXPECT_EQ(Make(spec)->max_bytes_per_token(), std::nullopt);
+  }
 }
 
 TEST(Tokenizer, TextOutsideTheVocabularyVanishesWithoutUnk) {

@@ -80,7 +80,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadRequest{"SpaceBeforeColon", "GET /health HTTP/1.1\r\nHost : x\r\n\r\n", 400},
         BadRequest{"NulInHeader",
                    std::string("GET /health HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n", 41), 400},
-        BadRequest{"BareLineFeeds", "GET /health HTTP/1.1\nHost: x\n\n", 505},
+        BadRequest{"BareLineFeeds", "GET /health HTTP/1.1\nHost: x\n\n", 400},
         BadRequest{"Garbage", "\x16\x03\x01\x02\x01\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400},
         BadRequest{"Http2Preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
         BadRequest{

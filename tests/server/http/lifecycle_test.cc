@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <deque>
+#include <future>
 #include <thread>
 
 #include "runtime/base/strings.h"
@@ -104,6 +106,42 @@ TEST_P(DisconnectTest, WhileQueuedNeverRuns) {
 INSTANTIATE_TEST_SUITE_P(Ways, DisconnectTest,
                          testing::Combine(testing::Values(Leave::kClose, Leave::kReset),
                                           testing::Bool()));
+
+// Counts what it renders: nothing of any chat.
+class CountingTemplate final : public ChatTemplate {
+ public:
+  explicit CountingTemplate(std::atomic<int>* count) : count_(count) {}
+  absl::StatusOr<RenderedPrompt> Render(const ChatTemplateInputs&) const override {
+    ++*count_;
+    return RenderedPrompt{.text = "x"};
+  }
+  const std::string& source() const override { return source_; }
+
+ private:
+  std::atomic<int>* const count_;
+  const std::string source_;
+};
+
+TEST(AbandonedTest, ARequestWhoseClientHasGoneIsNotPrepared) {
+  TestServer server({.worker_threads = 1});
+  std::atomic<int> rendered = 0;
+  server.node.chat_template = std::make_unique<CountingTemplate>(&rendered);
+  std::promise<void> release;
+  ASSERT_TRUE(server.node.workers->TrySubmit([&] { release.get_future().wait(); }));
+  HttpClient client(server.port());
+  client.Send(HttpClient::Request("POST", "/v1/chat/completions", ChatBody()));
+  // The one io thread has seen what happened before an answer to somebody else.
+  EXPECT_EQ(HttpClient(server.port()).Get("/health").status, 200);
+  client.Reset();
+  EXPECT_EQ(HttpClient(server.port()).Get("/health").status, 200);
+  release.set_value();
+  server.WaitUntilQuiet();
+  EXPECT_EQ(rendered, 0);
+  EXPECT_EQ(server.num_submitted(), 0u);
+  EXPECT_THAT(server.metrics.Render(),
+              HasSubstr("trireme_http_requests_total{code=\"499\",method=\"POST\","
+                        "route=\"/v1/chat/completions\"} 1"));
+}
 
 class HalfCloseTest : public testing::TestWithParam<bool> {};
 TEST_P(HalfCloseTest, IsServedToTheEnd) {

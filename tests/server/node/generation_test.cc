@@ -271,6 +271,18 @@ TEST_F(GenerationTest, RefusedSubmissionLeavesNothingBehind) {
   EXPECT_EQ(node_.engine->stats().finished_length, 3u);
 }
 
+TEST_F(GenerationTest, AReaderThatIsTooSlowIsToldSo) {
+  options_.max_unread_tokens = 4;
+  options_.slow_reader_timeout = absl::ZeroDuration();
+  StartEngine(Letters());
+  auto generation = Start(Completion("x", 300));
+  node_.engine->WaitIdleAndCheck();  // nothing was read
+  const absl::Status status = generation->TryNext().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_EQ(ErrorCode(status), "slow_reader");
+  EXPECT_TRUE(generation->done());
+}
+
 TEST_F(GenerationTest, DestructionCancelsEveryChoice) {
   StartEngine(Letters());
   executor_->CloseGate();

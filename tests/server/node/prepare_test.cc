@@ -155,6 +155,72 @@ TEST_F(PrepareTest, PromptLogprobsAreBoundedOverAllPromptsAndChoices) {
   EXPECT_EQ(ErrorParam(Prepare(node_, request).status()), "logprobs");
 }
 
+TEST_F(PrepareTest, TopKOfMinusOneIsOff) {
+  TextRequest request = Completion("x");
+  request.base.sampling.top_k = -1;
+  EXPECT_EQ(Prepared(request)[0].sampling.top_k, 0);
+  request.base.sampling.top_k = -2;
+  EXPECT_EQ(ErrorParam(Prepare(node_, request).status()), "top_k");
+}
+
+TEST_F(PrepareTest, TemplateErrorsNameMessagesUnlessTheyNameAnotherField) {
+  auto chat_template = ChatTemplate::Compile("{{ raise_exception('no such role') }}");
+  ASSERT_TRUE(chat_template.ok());
+  node_.chat_template = *std::move(chat_template);
+  TextRequest request = Chat("x");
+  EXPECT_EQ(ErrorParam(Prepare(node_, request).status()), "messages");
+  ChatOf(request).template_kwargs = {{"messages", 1}};
+  const absl::Status kwargs = Prepare(node_, request).status();
+  EXPECT_EQ(ErrorParam(kwargs), "chat_template_kwargs");
+  EXPECT_EQ(ErrorCode(kwargs), "chat_template_error");
+}
+
+// A tokenizer that knows its bound but must not be asked for ids.
+class IdleTokenizer final : public Tokenizer {
+ public:
+  explicit IdleTokenizer(const Tokenizer& real) : Tokenizer(real.spec()), real_(real) {}
+  std::vector<TokenId> Encode(std::string_view, SpecialTokens, bool) const override {
+    ADD_FAILURE() << "tokenized";
+    return {};
+  }
+  std::vector<TokenId> EncodeTemplate(std::string_view, absl::Span<const ByteSpan>,
+                                      bool) const override {
+    ADD_FAILURE() << "tokenized";
+    return {};
+  }
+  std::optional<size_t> max_bytes_per_token() const override { return real_.max_bytes_per_token(); }
+  std::string_view TokenBytes(TokenId id) const override { return real_.TokenBytes(id); }
+  bool IsSpecial(TokenId id) const override { return real_.IsSpecial(id); }
+  std::string Decode(absl::Span<const TokenId> ids, bool skip) const override {
+    return real_.Decode(ids, skip);
+  }
+  std::optional<TokenId> FindToken(std::string_view content) const override {
+    return real_.FindToken(content);
+  }
+
+ private:
+  const Tokenizer& real_;
+};
+
+TEST_F(PrepareTest, TextThatCannotFitTheContextIsRefusedBeforeTokenization) {
+  const std::unique_ptr<const Tokenizer> real = std::move(node_.tokenizer);
+  node_.tokenizer = std::make_unique<IdleTokenizer>(*real);
+  // 400 tokens of at most 12 bytes ("<|im_start|>"), and one byte too many for them.
+  const std::string text(401 * 12, 'x');
+  const absl::Status completion = Prepare(node_, Completion(text)).status();
+  EXPECT_EQ(ErrorCode(completion), "context_length_exceeded");
+  EXPECT_EQ(ErrorParam(completion), "prompt");
+  const absl::Status chat = Prepare(node_, Chat(text)).status();
+  EXPECT_EQ(ErrorCode(chat), "context_length_exceeded");
+  EXPECT_EQ(ErrorParam(chat), "messages");
+}
+
+TEST_F(PrepareTest, ALongTextOfLongTokensIsTokenized) {
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += "<|im_start|>";
+  EXPECT_EQ(Prepared(Completion(text))[0].prompt.size(), 300u);
+}
+
 TEST_F(PrepareTest, ContextErrorKeepsItsCodeForChat) {
   const absl::Status status = Prepare(node_, Chat(std::string(500, 'x'))).status();
   EXPECT_EQ(ErrorCode(status), "context_length_exceeded");

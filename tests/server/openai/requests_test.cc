@@ -82,7 +82,7 @@ TEST(ChatRequestTest, NodeDefaultsHoldUnlessOverridden) {
   SamplingParams defaults;
   defaults.temperature = 0.25f;
   defaults.top_k = 12;
-  auto request = ParseChatRequest(Chat(R"("top_k":-1)"), defaults);
+  auto request = ParseChatRequest(Chat(R"("top_k":0)"), defaults);
   ASSERT_TRUE(request.ok());
   EXPECT_EQ(request->text.base.sampling.temperature, 0.25f);
   EXPECT_EQ(request->text.base.sampling.top_k, 0);
