@@ -244,12 +244,11 @@ void Engine::Impl::CancelSlowReaders() {
     const bool stale = it == live.end() || it->second.pause_number != oldest.number;
     if (!stale) {
       if (now < oldest.until) return;
-      Log(LogLevel::kInfo, "slow_reader_cancelled", {{"request", oldest.id}});
+      Log(LogLevel::kInfo, "slow_reader", {{"request", oldest.id}});
       scheduler.Cancel(
-          oldest.id,
-          {FinishReason::kError,
-           WithCode(absl::DeadlineExceededError("the client did not read its answer in time"),
-                    "slow_reader")});
+          oldest.id, {FinishReason::kError,
+                      WithCode(absl::ResourceExhaustedError("the output was not read for too long"),
+                               "slow_reader")});
     }
     pauses.pop_front();
   }

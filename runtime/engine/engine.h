@@ -56,7 +56,7 @@ struct EngineOptions {
   RequestLimits limits;
   size_t max_inbox = 4096;       // requests handed over but not yet seen by the engine thread
   int max_unread_tokens = 4096;  // a stream with more is paused until its reader takes them
-  // Paused that long: fails with DEADLINE_EXCEEDED (code "slow_reader").
+  // Paused that long: fails with RESOURCE_EXHAUSTED (code "slow_reader").
   absl::Duration slow_reader_timeout = absl::Seconds(30);
   // Of the seeds of requests that bring none; 0: from the operating system.
   uint64_t seed = 0;

@@ -147,8 +147,9 @@ absl::Status Start(const ServeOptions& options, Service* service) {
   if (options.grpc_port >= 0) {
     grpc.host = options.host;
     grpc.port = options.grpc_port;
-    TRIREME_ASSIGN_OR_RETURN(service->grpc,
-                             GrpcServer::Start(grpc, service->node.get(), service->keys.get()));
+    TRIREME_ASSIGN_OR_RETURN(
+        service->grpc,
+        GrpcServer::Start(grpc, service->node.get(), service->keys.get(), service->metrics.get()));
   }
   return absl::OkStatus();
 }

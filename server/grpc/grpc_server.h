@@ -31,7 +31,7 @@ class GrpcServer {
   // UNAVAILABLE when the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options,
                                                            Node* node, const KeyStore* keys,
-                                                           Metrics* metrics = nullptr);
+                                                           Metrics* metrics);
   ~GrpcServer();
 
   int port() const;

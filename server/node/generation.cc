@@ -118,9 +118,8 @@ void Generation::Impl::Digest(StreamEvent event, size_t index) {
     return;
   }
   if (event.finish == FinishReason::kCancelled) {
-    // Only destroying the streams cancels on this side, so the engine gave the reader up.
-    End(WithCode(absl::ResourceExhaustedError("the output was not read for too long"),
-                 "slow_reader"));
+    // Nobody on this side reads on after cancelling: the engine is being destroyed.
+    End(WithCode(absl::UnavailableError("the server is shutting down"), "shutting_down"));
     return;
   }
   if (event.num_cached_prompt_tokens > 0 && index % candidates_per_prompt == 0) {

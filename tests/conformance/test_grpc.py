@@ -264,6 +264,23 @@ def test_keys_guard_every_method(start_server, stubs, tmp_path):
     server.stop()
 
 
+def test_calls_are_counted_by_method_and_code(start_server, stubs):
+    pb, pb_grpc = stubs
+    server = start_server()
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        stub = pb_grpc.InferenceStub(channel)
+        list(generate(stub, pb, prompt="x", max_tokens=1))
+        failure(generate(stub, pb, prompt="x", n=-1))
+        stub.Tokenize(pb.TokenizeRequest(text="x"), timeout=30)
+    expected = {f'trireme_grpc_requests_total{{code="{code}",method="{method}"}} 1'
+                for code, method in (("OK", "Generate"), ("INVALID_ARGUMENT", "Generate"), ("OK", "Tokenize"))}
+    deadline = time.monotonic() + 30  # counted when gRPC has let the call go
+    while not expected <= set(server.get("/metrics")[2].decode().splitlines()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    server.stop()
+
+
 def test_compressed_requests_are_refused(server, stubs):
     """The size limit holds for the wire, and a compressed message could expand to anything."""
     pb, pb_grpc = stubs
