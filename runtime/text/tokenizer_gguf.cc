@@ -79,7 +79,7 @@ absl::Status ReadByteLevel(GgufTokenizerFields& fields, TokenizerSpec* spec) {
       std::begin(kPreTokenizers), std::end(kPreTokenizers),
       [&](const NamedPreTokenizer& candidate) { return candidate.name == fields.pre; });
   if (named == std::end(kPreTokenizers)) {
-    return Error("pre", StrCat("'", fields.pre.substr(0, 64), "' is not supported"));
+    return Error("pre", StrCat("'", Printable(fields.pre), "' is not supported"));
   }
   spec->pre_tokenizer = named->kind;
   spec->ignore_merges = named->ignore_merges;
@@ -160,7 +160,7 @@ absl::StatusOr<TokenizerSpec> TokenizerSpecFromGguf(GgufTokenizerFields fields) 
   } else if (fields.model == "llama") {
     TRIREME_RETURN_IF_ERROR(ReadSentencePiece(fields, &spec));
   } else {
-    return Error("model", StrCat("'", fields.model.substr(0, 64), "' is not supported"));
+    return Error("model", StrCat("'", Printable(fields.model), "' is not supported"));
   }
   TRIREME_RETURN_IF_ERROR(ReadAddedTokens(fields, &spec));
   TRIREME_RETURN_IF_ERROR(ReadId("bos_token_id", fields.bos, size, &spec.bos));
