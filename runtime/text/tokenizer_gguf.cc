@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/strings/str_replace.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/text/bpe_model.h"
@@ -119,12 +120,8 @@ absl::Status ReadSentencePiece(GgufTokenizerFields& fields, TokenizerSpec* spec)
 
 // The text that a user-defined token matches: SentencePiece stores its spaces as U+2581.
 std::string TextOf(std::string_view token, TokenizerSpec::Kind kind) {
-  std::string text(token);
-  if (kind == TokenizerSpec::Kind::kByteLevelBpe) return text;
-  for (size_t pos = 0; (pos = text.find(kSpaceMark, pos)) != std::string::npos; ++pos) {
-    text.replace(pos, kSpaceMark.size(), " ");
-  }
-  return text;
+  if (kind == TokenizerSpec::Kind::kByteLevelBpe) return std::string(token);
+  return absl::StrReplaceAll(ToAbsl(token), {{ToAbsl(kSpaceMark), " "}});
 }
 
 absl::Status ReadAddedTokens(const GgufTokenizerFields& fields, TokenizerSpec* spec) {

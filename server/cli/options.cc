@@ -118,6 +118,7 @@ absl::StatusOr<bool> SetFromFlagOrEnvironment(const Argument& argument) {
     return true;
   }
   const std::string variable = EnvironmentName(setting.name);
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): no thread runs yet
   const char* value = std::getenv(variable.c_str());
   if (value == nullptr || *value == '\0') return false;
   std::vector<std::string> texts = {value};
