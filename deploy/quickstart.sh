@@ -8,6 +8,7 @@
 #   --no-serve     stop before serving
 #   --model PATH   serve this .gguf file or Hugging Face directory instead of fetching the demo model
 set -euo pipefail
+started_in=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 serve=1
@@ -16,14 +17,21 @@ arguments=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --no-serve) serve=0 ;;
-    --model) model=${2:?--model needs a path}; shift ;;
-    --model=*) model=${1#--model=} ;;
+    --model | --model=*)
+      if [ "$1" = --model ]; then shift; model=${1:-}; else model=${1#--model=}; fi
+      [ -n "$model" ] || { echo "--model needs a path" >&2; exit 2; }
+      ;;
     --cuda) echo "This version has no CUDA backend: it serves on the CPU, whether a GPU is present or not." >&2; exit 2 ;;
     -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) arguments+=("$1") ;;
   esac
   shift
 done
+
+if [ -n "$model" ]; then
+  [[ $model = /* ]] || model=$started_in/$model  # relative to where the user is, not to this tree
+  [ -e "$model" ] || { echo "--model: there is no $model" >&2; exit 2; }
+fi
 
 step() {
   if [ -t 2 ]; then printf '\033[1m==> %s\033[0m\n' "$*" >&2; else printf '==> %s\n' "$*" >&2; fi

@@ -56,8 +56,6 @@ struct Kernels {
                  float* y, int64_t y_stride);
 
   // ---- Rows. One token each.
-  void (*dequantize_row)(DType type, const void* row, int64_t n,
-                         float* out);  // embedding gather from file layout
   void (*rms_norm)(const float* x, const float* gain, float eps, int64_t n, float* y);
   void (*add_rms_norm)(float* x, const float* delta, const float* gain, float eps, int64_t n,
                        float* y);

@@ -6,24 +6,9 @@
 
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/simd.h"
-#include "runtime/base/quant_formats.h"
 
 namespace trireme::cpu {
 namespace {
-
-// Copies with widening or rounding.
-template <class From, class To>
-inline void Convert(const From* from, int64_t n, To* to) {
-  ForEachVector(n, [=](auto load, auto store) { store(to, load(from)); });
-}
-
-// The quantised types take the scalar decoder: one row per token is a thousandth of the token's
-// work.
-void DequantizeRowKernel(DType type, const void* row, int64_t n, float* out) {
-  if (type == DType::kF16) return Convert(static_cast<const F16*>(row), n, out);
-  if (type == DType::kBF16) return Convert(static_cast<const BF16*>(row), n, out);
-  DequantizeRow(type, row, n, out);
-}
 
 // Adds up square(i, load) over the vectors of [0, n), in LaneSum's order.
 template <class Square>
@@ -160,7 +145,6 @@ void Rope(const RopeTable& table, int64_t position, int num_heads, int head_dim,
 }
 
 void FillRows(Kernels* table) {
-  table->dequantize_row = DequantizeRowKernel;
   table->rms_norm = RmsNorm;
   table->add_rms_norm = AddRmsNorm;
   table->add = Add;

@@ -42,6 +42,11 @@ absl::Status Annotate(const absl::Status& status, std::string_view context) {
   return annotated;
 }
 
+absl::Status WithFile(const absl::Status& status, std::string_view path) {
+  const bool named = FromAbsl(status.message()).find(path) != std::string_view::npos;
+  return named ? status : Annotate(status, path);
+}
+
 std::string ErrorParam(const absl::Status& status) { return Payload(status, kParamUrl); }
 std::string ErrorCode(const absl::Status& status) { return Payload(status, kCodeUrl); }
 

@@ -27,6 +27,9 @@ absl::Status WithCode(absl::Status status, std::string_view code);
 // Prepends "context: " to the message; keeps code and payloads. No-op on OK.
 absl::Status Annotate(const absl::Status& status, std::string_view context);
 
+// Annotate with the file that a load error is about, unless the message names it already.
+absl::Status WithFile(const absl::Status& status, std::string_view path);
+
 // Empty when absent.
 std::string ErrorParam(const absl::Status& status);
 std::string ErrorCode(const absl::Status& status);

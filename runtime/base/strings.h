@@ -36,4 +36,10 @@ void StrAppend(std::string* out, const Args&... args) {
   absl::StrAppend(out, internal::StrCatArgument(args)...);
 }
 
+// What a file or a peer called something, made fit for a message: one line of valid UTF-8, at most
+// `max_bytes` of `text` (whole characters, then "..."). Control characters, those that change the
+// direction of text, bytes that are no UTF-8, and the backslash come out escaped ("\n", "\xff"), so
+// that a hostile name can neither forge a log line nor steer a terminal.
+std::string Printable(std::string_view text, size_t max_bytes = 64);
+
 }  // namespace trireme

@@ -40,14 +40,17 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec,
                                                        const LoadProgress& progress) {
   TRIREME_CHECK(limits.max_step_tokens > 0 && limits.max_logit_tokens > 0);
   std::unique_ptr<Decoder> decoder(new Decoder(spec, limits));
-  TRIREME_RETURN_IF_ERROR(decoder->LoadWeights(checkpoint, backend, progress));
+  TRIREME_RETURN_IF_ERROR(decoder->LoadWeights(WeightLoader(checkpoint, &backend, progress)));
   TRIREME_RETURN_IF_ERROR(decoder->AllocateWorkspace(backend));
   return decoder;
 }
 
-absl::Status Decoder::LoadWeights(const Checkpoint& checkpoint, Backend& backend,
-                                  const LoadProgress& progress) {
-  WeightLoader loader(checkpoint, backend, progress);
+absl::Status Decoder::CheckTensors(const DecoderSpec& spec, const Checkpoint& checkpoint) {
+  const LoadProgress no_progress;
+  return Decoder(spec, DecoderLimits{}).LoadWeights(WeightLoader(checkpoint, nullptr, no_progress));
+}
+
+absl::Status Decoder::LoadWeights(WeightLoader loader) {
   const DecoderSpec::Names& names = spec_.names;
   TRIREME_ASSIGN_OR_RETURN(embedding_,
                            loader.Embedding(names.embedding, spec_.vocab_size, spec_.hidden_size));

@@ -40,6 +40,9 @@ class Decoder {
                                                        const DecoderLimits& limits,
                                                        const LoadProgress& progress);
 
+  // What Load checks of the tensors, without reading a weight.
+  static absl::Status CheckTensors(const DecoderSpec& spec, const Checkpoint& checkpoint);
+
   // Computes the batch, writing K and V of its tokens to `kv`. logits: F32 [logit_tokens,
   // vocab_size], row i of token batch.logit_tokens[i]. The batch is within the limits, has at least
   // one token, and its ids are below vocab_size. Enqueued on the backend; the result is there after
@@ -64,8 +67,7 @@ class Decoder {
   };
 
   Decoder(const DecoderSpec& spec, const DecoderLimits& limits);
-  absl::Status LoadWeights(const Checkpoint& checkpoint, Backend& backend,
-                           const LoadProgress& progress);
+  absl::Status LoadWeights(WeightLoader loader);
   absl::StatusOr<Layer> LoadLayer(int layer, WeightLoader& loader) const;
   absl::Status AllocateWorkspace(Backend& backend);
   // Lays the matrices out from `memory` on (null: nowhere, to learn the size); returns the bytes

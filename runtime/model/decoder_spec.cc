@@ -2,7 +2,6 @@
 
 #include <boost/json.hpp>
 
-#include "absl/strings/escaping.h"
 #include "runtime/base/strings.h"
 #include "runtime/model/family.h"
 #include "runtime/weights/strict_json.h"
@@ -36,8 +35,7 @@ absl::StatusOr<DecoderSpec> Checked(absl::StatusOr<DecoderSpec> spec) {
 }
 
 absl::Status UnknownArchitecture(std::string_view field, std::string_view name) {
-  return absl::InvalidArgumentError(
-      StrCat(field, ": ", absl::Utf8SafeCEscape(ToAbsl(name)), " is not supported"));
+  return absl::InvalidArgumentError(StrCat(field, ": ", Printable(name), " is not supported"));
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ Activation ReadActivation(std::string_view key, FieldReader* fields) {
   if (name == "silu" || name == "swish") return Activation::kSilu;
   if (name == "gelu_pytorch_tanh" || name == "gelu_new") return Activation::kGeluTanh;
   if (name == "gelu") return Activation::kGelu;
-  fields->Fail(key, StrCat(name, " is not supported"));
+  fields->Fail(key, StrCat(Printable(name), " is not supported"));
   return Activation::kSilu;
 }
 

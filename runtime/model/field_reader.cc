@@ -86,7 +86,7 @@ void FieldReader::Unsupported(std::string_view key, std::optional<double> neutra
 }
 
 void FieldReader::Fail(std::string_view key, std::string_view message) {
-  Fail(absl::InvalidArgumentError(StrCat(prefix_, key, ": ", message)));
+  Fail(absl::InvalidArgumentError(StrCat(prefix_, Printable(key), ": ", message)));
 }
 
 void FieldReader::Fail(const absl::Status& status) { status_.Update(status); }

@@ -39,7 +39,9 @@ absl::StatusOr<ModelFiles> OpenHuggingFace(const std::string& directory) {
 
 absl::StatusOr<ModelFiles> OpenModelFiles(const std::string& path) {
   std::error_code error;
-  return std::filesystem::is_directory(path, error) ? OpenHuggingFace(path) : OpenGguf(path);
+  auto files = std::filesystem::is_directory(path, error) ? OpenHuggingFace(path) : OpenGguf(path);
+  if (files.ok()) files->path = path;
+  return files;
 }
 
 }  // namespace trireme

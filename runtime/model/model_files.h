@@ -12,6 +12,7 @@
 namespace trireme {
 
 struct ModelFiles {
+  std::string path;  // as it was asked for
   DecoderSpec spec;
   std::unique_ptr<Checkpoint> checkpoint;
   const GgufFile* gguf = nullptr;  // `checkpoint` when it is one: its metadata hold the tokenizer

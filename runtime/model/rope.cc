@@ -24,7 +24,8 @@ void RefuseUnknownFields(const boost::json::object& object, std::string_view typ
   }
   for (const auto& [key, value] : object) {
     const std::string_view name(key.data(), key.size());
-    if (!known.contains(name)) fields->Fail(name, StrCat("not supported with type ", type));
+    if (!known.contains(name))
+      fields->Fail(name, StrCat("not supported with type ", Printable(type)));
   }
 }
 
@@ -47,7 +48,8 @@ RopeSpec ReadRopeObject(const boost::json::object& object, double theta, FieldRe
       fields->Fail("high_freq_factor", "must be above low_freq_factor");
     }
   } else if (type != "default") {
-    fields->Fail("rope_type", StrCat(type, " is not supported (default, linear, llama3 are)"));
+    fields->Fail("rope_type",
+                 StrCat(Printable(type), " is not supported (default, linear, llama3 are)"));
   }
   RefuseUnknownFields(object, type, fields);
   return rope;
@@ -86,7 +88,8 @@ RopeSpec ReadRopeFromGguf(const GgufFile& file, int head_dim, FieldReader* field
     rope.scaling = RopeSpec::Scaling::kLinear;
     rope.factor = fields->Positive("rope.scaling.factor");
   } else if (type != "none") {
-    fields->Fail("rope.scaling.type", StrCat(type, " is not supported (none, linear are)"));
+    fields->Fail("rope.scaling.type",
+                 StrCat(Printable(type), " is not supported (none, linear are)"));
   }
   fields->Unsupported("rope.scale_linear", 1.0);  // of files older than rope.scaling.*
   const absl::StatusOr<TensorView> divisors = file.Find("rope_freqs.weight");

@@ -40,6 +40,7 @@ absl::StatusOr<TensorView> WeightLoader::Find(const std::string& name,
 
 absl::StatusOr<std::vector<float>> WeightLoader::FindVector(const std::string& name, int64_t size) {
   TRIREME_ASSIGN_OR_RETURN(const TensorView tensor, Find(name, {size}));
+  if (backend_ == nullptr) return std::vector<float>();
   std::vector<float> values(static_cast<size_t>(size));
   DequantizeRow(tensor.dtype, tensor.data, size, values.data());
   return values;
@@ -60,8 +61,9 @@ absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Matrix(const std::vector<P
     TRIREME_ASSIGN_OR_RETURN(auto values, FindVector(BiasName(part.name), part.rows));
     biases.push_back(std::move(values));
   }
+  if (backend_ == nullptr) return nullptr;
   for (const std::vector<float>& values : biases) bias_views.push_back(ViewOf(values));
-  auto weight = backend_.PrepareMatrix(views, bias_views);
+  auto weight = backend_->PrepareMatrix(views, bias_views);
   if (!weight.ok()) return Annotate(weight.status(), StrCat("tensor ", parts.front().name));
   for (const TensorView& view : views) checkpoint_.Release(view);
   Report();
@@ -71,7 +73,8 @@ absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Matrix(const std::vector<P
 absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Embedding(const std::string& name,
                                                                 int64_t rows, int64_t cols) {
   TRIREME_ASSIGN_OR_RETURN(const TensorView view, Find(name, {rows, cols}));
-  auto weight = backend_.PrepareEmbedding(view);
+  if (backend_ == nullptr) return nullptr;
+  auto weight = backend_->PrepareEmbedding(view);
   if (!weight.ok()) return Annotate(weight.status(), StrCat("tensor ", name));
   checkpoint_.Release(view);
   Report();
@@ -81,8 +84,9 @@ absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Embedding(const std::strin
 absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Vector(const std::string& name, int64_t size,
                                                              float scale) {
   TRIREME_ASSIGN_OR_RETURN(std::vector<float> values, FindVector(name, size));
+  if (backend_ == nullptr) return nullptr;
   for (float& value : values) value *= scale;
-  auto weight = backend_.PrepareVector(ViewOf(values));
+  auto weight = backend_->PrepareVector(ViewOf(values));
   if (!weight.ok()) return Annotate(weight.status(), StrCat("tensor ", name));
   Report();
   return weight;
@@ -94,7 +98,8 @@ absl::Status WeightLoader::Finish(const std::vector<std::string>& unused_suffixe
                           std::any_of(unused_suffixes.begin(), unused_suffixes.end(),
                                       [&](const std::string& s) { return name.ends_with(s); });
     if (!expected) {
-      return absl::InvalidArgumentError(StrCat("tensor ", name, " has no place in this model"));
+      return absl::InvalidArgumentError(
+          StrCat("tensor ", Printable(name), " has no place in this model"));
     }
   }
   return checkpoint_.Health();

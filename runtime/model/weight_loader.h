@@ -21,8 +21,9 @@ using LoadProgress = std::function<void(int64_t done_bytes, int64_t total_bytes)
 // Used by one thread. Errors name the tensor and the shapes found and wanted.
 class WeightLoader {
  public:
-  // All are kept by the caller; `progress` may be empty.
-  WeightLoader(const Checkpoint& checkpoint, Backend& backend, const LoadProgress& progress)
+  // All are kept by the caller; `progress` may be empty. Without a backend everything is looked up
+  // and checked, no weight is read or prepared, and the weights returned are null.
+  WeightLoader(const Checkpoint& checkpoint, Backend* backend, const LoadProgress& progress)
       : checkpoint_(checkpoint), backend_(backend), progress_(progress) {}
 
   struct Part {
@@ -50,7 +51,7 @@ class WeightLoader {
   void Report() const;
 
   const Checkpoint& checkpoint_;
-  Backend& backend_;
+  Backend* const backend_;
   const LoadProgress& progress_;
   std::set<std::string> used_;
   int64_t used_bytes_ = 0;  // of the tensors in used_

@@ -32,8 +32,7 @@ std::vector<bool> UnformableTokens(const TokenizerSpec& spec) {
 }
 
 absl::Status MergeError(size_t index, std::string_view part, std::string_view what) {
-  return absl::InvalidArgumentError(
-      StrCat("merges[", index, "]: '", part.substr(0, 64), "' ", what));
+  return absl::InvalidArgumentError(StrCat("merges[", index, "]: '", Printable(part), "' ", what));
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ absl::Status JsonNode::Error(std::string_view what) const {
 }
 
 JsonNode JsonNode::Member(std::string_view key) const {
-  std::string path = path_.empty() ? std::string(key) : StrCat(path_, ".", key);
+  std::string path = StrCat(path_, path_.empty() ? "" : ".", Printable(key));
   const boost::json::value* member = is_object() ? value_->as_object().if_contains(key) : nullptr;
   return JsonNode(member, std::move(path));
 }

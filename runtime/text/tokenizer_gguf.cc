@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/strings/str_replace.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/text/bpe_model.h"
@@ -79,7 +80,7 @@ absl::Status ReadByteLevel(GgufTokenizerFields& fields, TokenizerSpec* spec) {
       std::begin(kPreTokenizers), std::end(kPreTokenizers),
       [&](const NamedPreTokenizer& candidate) { return candidate.name == fields.pre; });
   if (named == std::end(kPreTokenizers)) {
-    return Error("pre", StrCat("'", fields.pre.substr(0, 64), "' is not supported"));
+    return Error("pre", StrCat("'", Printable(fields.pre), "' is not supported"));
   }
   spec->pre_tokenizer = named->kind;
   spec->ignore_merges = named->ignore_merges;
@@ -119,12 +120,8 @@ absl::Status ReadSentencePiece(GgufTokenizerFields& fields, TokenizerSpec* spec)
 
 // The text that a user-defined token matches: SentencePiece stores its spaces as U+2581.
 std::string TextOf(std::string_view token, TokenizerSpec::Kind kind) {
-  std::string text(token);
-  if (kind == TokenizerSpec::Kind::kByteLevelBpe) return text;
-  for (size_t pos = 0; (pos = text.find(kSpaceMark, pos)) != std::string::npos; ++pos) {
-    text.replace(pos, kSpaceMark.size(), " ");
-  }
-  return text;
+  if (kind == TokenizerSpec::Kind::kByteLevelBpe) return std::string(token);
+  return absl::StrReplaceAll(ToAbsl(token), {{ToAbsl(kSpaceMark), " "}});
 }
 
 absl::Status ReadAddedTokens(const GgufTokenizerFields& fields, TokenizerSpec* spec) {
@@ -160,7 +157,7 @@ absl::StatusOr<TokenizerSpec> TokenizerSpecFromGguf(GgufTokenizerFields fields) 
   } else if (fields.model == "llama") {
     TRIREME_RETURN_IF_ERROR(ReadSentencePiece(fields, &spec));
   } else {
-    return Error("model", StrCat("'", fields.model.substr(0, 64), "' is not supported"));
+    return Error("model", StrCat("'", Printable(fields.model), "' is not supported"));
   }
   TRIREME_RETURN_IF_ERROR(ReadAddedTokens(fields, &spec));
   TRIREME_RETURN_IF_ERROR(ReadId("bos_token_id", fields.bos, size, &spec.bos));

@@ -5,7 +5,6 @@
 #include <charconv>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -19,7 +18,7 @@ constexpr uint32_t kMagic = 0x46554747;  // "GGUF"
 constexpr uint32_t kMaxDims = 4;
 constexpr size_t kMaxTensorNameBytes = 64;  // the specification's limit
 constexpr uint32_t kDefaultAlignment = 32;
-constexpr size_t kDescribedBytes = 80;  // of a string value
+constexpr size_t kDescribedBytes = 80;  // of a key or a string value
 constexpr uint64_t kDescribedElements = 5;
 
 // ggml's numbers of tensor types. Those without a DType are named for the error message.
@@ -139,7 +138,7 @@ absl::StatusOr<std::vector<TensorInfo>> ReadTensorInfos(ByteReader* reader, uint
           StrCat("tensor ", i, " has a name of ", info.name.size(), " bytes"));
     }
     if (absl::Status status = ReadTensorInfo(reader, &info); !status.ok()) {
-      return Annotate(status, StrCat("tensor ", absl::Utf8SafeCEscape(ToAbsl(info.name))));
+      return Annotate(status, StrCat("tensor ", Printable(info.name)));
     }
     infos.push_back(std::move(info));
   }
@@ -161,8 +160,8 @@ class MappedGgufFile : public GgufFile {
         bytes_.subspan(std::min<uint64_t>(data_begin, bytes_.size()));
     for (const TensorInfo& info : infos) {
       if (info.offset % alignment != 0) {
-        return absl::InvalidArgumentError(StrCat("tensor ", info.name, ": offset ", info.offset,
-                                                 " is not a multiple of ", alignment));
+        return absl::InvalidArgumentError(StrCat("tensor ", Printable(info.name), ": offset ",
+                                                 info.offset, " is not a multiple of ", alignment));
       }
       TRIREME_RETURN_IF_ERROR(tensors_.Add(info.name, info.dtype, info.shape, data, info.offset));
     }
@@ -219,7 +218,7 @@ class MappedGgufFile : public GgufFile {
             entry.count > kDescribedElements ? StrCat(", ... ", entry.count, " in all") : "";
         value = StrCat("[", value, more, "]");
       }
-      lines.emplace_back(absl::Utf8SafeCEscape(key), std::move(value));
+      lines.emplace_back(Printable(key, kDescribedBytes), std::move(value));
     }
     return lines;
   }
@@ -265,11 +264,7 @@ class MappedGgufFile : public GgufFile {
   static std::string DescribeElement(GgufType type, ByteReader* reader) {
     if (type == GgufType::kString) {
       const std::string text = ReadGgufString(type, reader).value_or("");
-      size_t shown = std::min(text.size(), kDescribedBytes);
-      while (shown > 0 && shown < text.size() && (text[shown] & 0xc0) == 0x80)
-        --shown;  // whole characters
-      return StrCat("\"", absl::Utf8SafeCEscape(text.substr(0, shown)),
-                    shown < text.size() ? "..." : "", "\"");
+      return StrCat("\"", Printable(text, kDescribedBytes), "\"");
     }
     if (type == GgufType::kBool)
       return ReadGgufBool(type, reader).value_or(false) ? "true" : "false";

@@ -3,7 +3,6 @@
 #include <limits>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 
@@ -91,7 +90,7 @@ absl::StatusOr<GgufMetadata> ReadGgufMetadata(ByteReader* reader, uint64_t count
           StrCat("metadata entry ", i, " has a key of ", key.size(), " bytes"));
     }
     auto entry = ReadEntry(reader);
-    const std::string name = StrCat("metadata key ", absl::Utf8SafeCEscape(ToAbsl(key)));
+    const std::string name = StrCat("metadata key ", Printable(key));
     if (!entry.ok()) return Annotate(entry.status(), name);
     if (!metadata.try_emplace(std::string(key), *entry).second) {
       return absl::InvalidArgumentError(StrCat(name, " appears twice"));

@@ -26,6 +26,7 @@ namespace json = boost::json;
 constexpr uint64_t kMaxHeaderBytes = 32 << 20;
 constexpr size_t kMaxIndexBytes = 64 << 20;
 constexpr size_t kMaxDims = 8;
+constexpr size_t kMaxFileNameBytes = 255;  // of Linux file systems
 constexpr std::string_view kSingleFile = "model.safetensors";
 constexpr std::string_view kIndexFile = "model.safetensors.index.json";
 
@@ -61,7 +62,17 @@ absl::StatusOr<DType> ReadDType(const json::object& tensor) {
     if (name == DTypeName(dtype)) return dtype;
   }
   return absl::InvalidArgumentError(
-      StrCat("dtype ", name, " is not supported (F32, F16, BF16 are)"));
+      StrCat("dtype ", Printable(name), " is not supported (F32, F16, BF16 are)"));
+}
+
+// The format's one special entry: free text about the file. Nothing in it is used.
+absl::Status CheckMetadata(const json::value& value) {
+  const json::object* object = value.if_object();
+  const auto is_text = [](const auto& entry) { return entry.value().is_string(); };
+  if (object == nullptr || !std::all_of(object->begin(), object->end(), is_text)) {
+    return absl::InvalidArgumentError("__metadata__: an object of strings is wanted");
+  }
+  return absl::OkStatus();
 }
 
 struct Extent {
@@ -96,7 +107,7 @@ absl::Status CheckCovers(std::vector<std::pair<Extent, std::string>> extents, si
   for (const auto& [extent, name] : extents) {
     if (extent.begin != position) {
       return absl::InvalidArgumentError(
-          StrCat("tensor ", name, " begins at offset ", extent.begin,
+          StrCat("tensor ", Printable(name), " begins at offset ", extent.begin,
                  extent.begin < position ? ", inside another tensor" : ", behind a hole"));
     }
     position = extent.end;
@@ -127,9 +138,12 @@ absl::StatusOr<std::set<std::string>> ReadShard(const std::string& path, TensorT
   std::set<std::string> names;
   for (const auto& [key, description] : *header) {
     const std::string name(View(key));
-    if (name == "__metadata__") continue;
+    if (name == "__metadata__") {
+      TRIREME_RETURN_IF_ERROR(CheckMetadata(description));
+      continue;
+    }
     const auto extent = AddTensor(name, description, data, table);
-    if (!extent.ok()) return Annotate(extent.status(), StrCat("tensor ", name));
+    if (!extent.ok()) return Annotate(extent.status(), StrCat("tensor ", Printable(name)));
     extents.emplace_back(*extent, name);
     names.insert(name);
   }
@@ -137,10 +151,11 @@ absl::StatusOr<std::set<std::string>> ReadShard(const std::string& path, TensorT
   return names;
 }
 
-// A plain file name: an index must not lead out of its folder.
+// A plain file name: an index must not lead out of its folder, and what it names is shown in
+// messages as it is.
 bool IsPlainFileName(std::string_view name) {
-  return !name.empty() && name != "." && name != ".." &&
-         name.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
+  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string_view::npos &&
+         name == Printable(name, kMaxFileNameBytes);
 }
 
 // The index's weight_map: shard file -> its tensors.
@@ -154,8 +169,8 @@ absl::StatusOr<std::map<std::string, std::vector<std::string>>> ReadIndex(const 
   std::map<std::string, std::vector<std::string>> shards;
   for (const auto& [tensor, shard] : map->get_object()) {
     if (!shard.is_string() || !IsPlainFileName(View(shard.get_string()))) {
-      return absl::InvalidArgumentError(
-          StrCat("weight_map: the file of tensor ", View(tensor), " is not a plain file name"));
+      return absl::InvalidArgumentError(StrCat(
+          "weight_map: the file of tensor ", Printable(View(tensor)), " is not a plain file name"));
     }
     shards[std::string(View(shard.get_string()))].emplace_back(View(tensor));
   }
@@ -165,21 +180,22 @@ absl::StatusOr<std::map<std::string, std::vector<std::string>>> ReadIndex(const 
 class SafetensorsCheckpoint : public Checkpoint {
  public:
   absl::Status ReadFile(const std::string& path) {
-    TRIREME_RETURN_IF_ERROR(Annotate(ReadShard(path, &tensors_).status(), path));
+    TRIREME_RETURN_IF_ERROR(WithFile(ReadShard(path, &tensors_).status(), path));
     return Health();
   }
 
   absl::Status ReadShards(const std::filesystem::path& directory) {
     const std::string index_path = directory / kIndexFile;
     const auto shards = ReadIndex(index_path);
-    if (!shards.ok()) return Annotate(shards.status(), index_path);
+    if (!shards.ok()) return WithFile(shards.status(), index_path);
     for (const auto& [shard, tensors] : *shards) {
-      const auto names = ReadShard(directory / shard, &tensors_);
-      if (!names.ok()) return Annotate(names.status(), shard);
+      const std::string path = directory / shard;
+      const auto names = ReadShard(path, &tensors_);
+      if (!names.ok()) return WithFile(names.status(), path);
       for (const std::string& tensor : tensors) {
         if (!names->contains(tensor)) {
           return absl::InvalidArgumentError(
-              StrCat(shard, ": no tensor ", tensor, ", which the index places there"));
+              StrCat(path, ": no tensor ", Printable(tensor), ", which the index places there"));
         }
       }
     }

@@ -78,7 +78,7 @@ absl::StatusOr<boost::json::object> ParseStrictJson(std::string_view text) {
   boost::json::basic_parser<DuplicateKeyFinder> finder(boost::json::parse_options{});
   finder.write_some(false, text.data(), text.size(), error);
   if (const auto& key = finder.handler().duplicate(); key.has_value()) {
-    return absl::InvalidArgumentError(StrCat("key ", *key, " appears twice"));
+    return absl::InvalidArgumentError(StrCat("key ", Printable(*key), " appears twice"));
   }
   boost::json::value value = boost::json::parse({text.data(), text.size()}, error);
   if (error) return absl::InvalidArgumentError(StrCat("not JSON: ", error.message()));

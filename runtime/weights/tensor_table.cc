@@ -31,7 +31,7 @@ const MappedFile& TensorTable::AddFile(std::unique_ptr<MappedFile> file) {
 absl::Status TensorTable::Add(std::string_view name, DType dtype, absl::Span<const int64_t> shape,
                               absl::Span<const uint8_t> data, uint64_t offset) {
   const auto error = [name](const auto&... why) {
-    return absl::InvalidArgumentError(StrCat("tensor ", name, ": ", why...));
+    return absl::InvalidArgumentError(StrCat("tensor ", Printable(name), ": ", why...));
   };
   int64_t num_elements = 0;
   if (!CountElements(shape, &num_elements)) return error("the product of its sizes is too large");
@@ -62,8 +62,8 @@ absl::Status TensorTable::CheckNoOverlap() const {
   for (size_t i = 1; i < order.size(); ++i) {
     const auto& [begin, previous] = order[i - 1];
     if (begin + previous->second.size_bytes() > order[i].first) {
-      return absl::InvalidArgumentError(
-          StrCat("tensors ", previous->first, " and ", order[i].second->first, " overlap"));
+      return absl::InvalidArgumentError(StrCat("tensors ", Printable(previous->first), " and ",
+                                               Printable(order[i].second->first), " overlap"));
     }
   }
   return absl::OkStatus();
@@ -71,7 +71,7 @@ absl::Status TensorTable::CheckNoOverlap() const {
 
 absl::StatusOr<TensorView> TensorTable::Find(std::string_view name) const {
   const auto found = tensors_.find(name);
-  if (found == tensors_.end()) return absl::NotFoundError(StrCat("no tensor ", name));
+  if (found == tensors_.end()) return absl::NotFoundError(StrCat("no tensor ", Printable(name)));
   return found->second;
 }
 

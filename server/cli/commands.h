@@ -1,17 +1,17 @@
 // The subcommands. Each returns the process's exit code and prints its own errors.
 #pragma once
 
-#include "runtime/base/version.h"
-#include "server/cli/options.h"
+#include "server/cli/schema.h"
+#include "server/node/load.h"
 
 namespace trireme {
 
 // Exit codes: 0 done (or drained), 1 could not start or run, 2 usage, 3 aborted by a second signal.
 inline constexpr int kExitOk = 0, kExitFailure = 1, kExitUsage = 2, kExitAborted = 3;
 
-int RunServe(const ServeOptions& options);
-int RunGenerate(const GenerateOptions& options);
-int RunInspect(const InspectOptions& options);
+int RunServe(const Options& options);
+int RunGenerate(const Options& options);
+int RunInspect(const Options& options);
 
 // A progress line on stderr that redraws itself on a terminal and logs milestones elsewhere.
 LoadProgress MakeProgressPrinter();

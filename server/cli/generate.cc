@@ -1,10 +1,12 @@
 // trireme generate: one prompt through the same engine that serves.
-#include <charconv>
-#include <cstdio>
-#include <iostream>
-#include <iterator>
-#include <string>
+#include <unistd.h>
 
+#include <boost/json.hpp>
+#include <iostream>
+#include <string>
+#include <utility>
+
+#include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "server/cli/commands.h"
@@ -13,16 +15,36 @@
 namespace trireme {
 namespace {
 
+constexpr size_t kMaxPromptBytes = 32 << 20;  // as the HTTP door's largest body
+
 int Fail(const absl::Status& status) {
   std::cerr << "trireme generate: " << std::string(status.message()) << "\n";
   return kExitFailure;
 }
 
-absl::StatusOr<TextRequest> ToRequest(const GenerateOptions& options, const Node& node) {
+// The prompt of the command line, or standard input when that is a pipe or a file, or is asked for.
+absl::StatusOr<std::string> ReadPrompt(const GenerateOptions& options) {
+  if (options.prompt.has_value() && *options.prompt != "-") return *options.prompt;
+  if (!options.prompt.has_value() && isatty(STDIN_FILENO) != 0) {
+    return absl::InvalidArgumentError("no prompt: give -p TEXT, or pipe it in");
+  }
+  std::string prompt;
+  char buffer[1 << 16];
+  while (std::cin.read(buffer, sizeof buffer) || std::cin.gcount() > 0) {
+    prompt.append(buffer, static_cast<size_t>(std::cin.gcount()));
+    if (prompt.size() > kMaxPromptBytes) {
+      return absl::InvalidArgumentError(
+          StrCat("the prompt on standard input is longer than ", kMaxPromptBytes, " bytes"));
+    }
+  }
+  if (prompt.ends_with('\n')) prompt.pop_back();  // what echo and editors put there
+  if (prompt.empty()) return absl::InvalidArgumentError("no prompt: standard input is empty");
+  return prompt;
+}
+
+TextRequest ToRequest(const GenerateOptions& options, std::string prompt, const Node& node) {
   TextRequest request;
   request.model = node.info.id;
-  std::string prompt = options.prompt;
-  if (prompt.empty()) prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   if (options.raw) {
     request.input = std::vector<TextPrompt>{prompt};
   } else {
@@ -34,27 +56,22 @@ absl::StatusOr<TextRequest> ToRequest(const GenerateOptions& options, const Node
   }
   SamplingParams& sampling = request.base.sampling;
   sampling = node.default_sampling;
-  if (options.temperature >= 0) sampling.temperature = options.temperature;
-  if (options.top_p >= 0) sampling.top_p = options.top_p;
-  if (options.top_k >= 0) sampling.top_k = options.top_k;
-  if (!options.seed.empty()) {
-    uint64_t seed = 0;
-    const char* end = options.seed.data() + options.seed.size();
-    if (std::from_chars(options.seed.data(), end, seed).ptr != end) {
-      return absl::InvalidArgumentError("--seed must be a whole number");
-    }
-    sampling.seed = seed;
-  }
+  sampling.temperature = options.temperature.value_or(sampling.temperature);
+  sampling.top_p = options.top_p.value_or(sampling.top_p);
+  sampling.top_k = options.top_k.value_or(sampling.top_k);
+  sampling.seed = options.seed;
   request.base.max_tokens = options.max_tokens;
   request.stop = options.stop;
   return request;
 }
 
-absl::Status Run(const GenerateOptions& options) {
+absl::Status Run(const Options& options) {
   const Clock& clock = Clock::Monotonic();
+  // Before the model is loaded: a mistake here should not take as long to show.
+  TRIREME_ASSIGN_OR_RETURN(std::string prompt, ReadPrompt(options.generate));
   TRIREME_ASSIGN_OR_RETURN(auto node,
                            LoadNode(options.load, &clock, nullptr, MakeProgressPrinter()));
-  TRIREME_ASSIGN_OR_RETURN(TextRequest request, ToRequest(options, *node));
+  const TextRequest request = ToRequest(options.generate, std::move(prompt), *node);
   TRIREME_ASSIGN_OR_RETURN(auto prepared, Prepare(*node, request));
   const absl::Time start = clock.Now();
   absl::Time first_token = start;
@@ -90,7 +107,7 @@ absl::Status Run(const GenerateOptions& options) {
 
 }  // namespace
 
-int RunGenerate(const GenerateOptions& options) {
+int RunGenerate(const Options& options) {
   ConfigureLog(LogLevel::kWarning, LogFormat::kText);
   const absl::Status status = Run(options);
   return status.ok() ? kExitOk : Fail(status);

@@ -1,106 +1,183 @@
-// trireme inspect: what a model is and what it needs, without loading it.
+// trireme inspect: whether a model is sound, what it needs, and how fast it can be at most, without
+// loading it.
+#include <unistd.h>
+
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cstdio>
 #include <iostream>
+#include <string>
+#include <thread>
 
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
+#include "runtime/model/decoder.h"
 #include "runtime/model/model_files.h"
 #include "runtime/model/plan.h"
+#include "server/cli/bandwidth.h"
 #include "server/cli/commands.h"
 #include "server/node/model_text.h"
 
 namespace trireme {
 namespace {
 
+namespace json = boost::json;
+
+constexpr absl::Duration kMeasuringTime = absl::Seconds(1);
+
 // "1.5 GiB"
 std::string Size(int64_t bytes) {
+  double size = static_cast<double>(bytes);
+  const char* unit = "B";
+  for (const char* larger : {"KiB", "MiB", "GiB"}) {
+    if (size < 1024) break;
+    size /= 1024;
+    unit = larger;
+  }
   char text[32];
-  const double mib = static_cast<double>(bytes) / (1 << 20);
-  std::snprintf(text, sizeof text, mib < 1024 ? "%.1f MiB" : "%.2f GiB",
-                mib < 1024 ? mib : mib / 1024);
+  std::snprintf(text, sizeof text, "%.4g %s", size, unit);
   return text;
 }
 
-void AddDetails(const ModelFiles& files, boost::json::object* out) {
+void AddModel(const ModelFiles& files, const std::string& type, json::object* facts) {
+  const DecoderSpec& spec = files.spec;
+  (*facts)["architecture"] = spec.architecture;
+  (*facts)["parameters"] = CountParameters(spec);
+  (*facts)["weights"] = type;
+  (*facts)["weight_bytes"] = files.checkpoint->size_bytes();
+  (*facts)["tensors"] = files.checkpoint->Names().size();
+  (*facts)["layers"] = spec.num_layers;
+  (*facts)["hidden_size"] = spec.hidden_size;
+  (*facts)["heads"] = spec.num_heads;
+  (*facts)["kv_heads"] = spec.num_kv_heads;
+  (*facts)["head_dim"] = spec.head_dim;
+  (*facts)["vocab_size"] = spec.vocab_size;
+}
+
+// What `trireme serve` with the same settings would take, were it started now.
+absl::Status AddKvCache(const LoadOptions& load, const ModelFiles& files, const KvShape& kv,
+                        json::object* facts, KvCachePlan* plan) {
+  const DecoderLimits limits = {.max_step_tokens = load.scheduler.max_step_tokens,
+                                .max_logit_tokens = load.scheduler.max_step_tokens};
+  const auto activation_bytes =
+      static_cast<int64_t>(Decoder::WorkspaceBytes(files.spec, limits, DType::kF32));
+  TRIREME_ASSIGN_OR_RETURN(*plan, PlanKvCache(load, kv, files.spec.max_context,
+                                              files.checkpoint->size_bytes() + activation_bytes));
+  const int64_t context_blocks = (plan->max_context + kv.block_size - 1) / kv.block_size;
+  (*facts)["context_tokens"] = plan->max_context;
+  (*facts)["activation_bytes"] = activation_bytes;
+  (*facts)["kv_dtype"] = std::string(DTypeName(kv.dtype));
+  (*facts)["kv_bytes_per_token"] = kv.block_bytes() / kv.block_size;
+  (*facts)["kv_block_bytes"] = kv.block_bytes();
+  (*facts)["kv_block_tokens"] = kv.block_size;
+  (*facts)["kv_cache_bytes"] = plan->num_blocks * kv.block_bytes();
+  (*facts)["kv_cache_from"] = load.kv_cache_bytes > 0 ? "--kv-cache-memory" : "free memory";
+  (*facts)["kv_blocks"] = plan->num_blocks;
+  (*facts)["kv_tokens"] = int64_t{plan->num_blocks} * kv.block_size;
+  (*facts)["full_contexts"] = plan->num_blocks / context_blocks;
+  (*facts)["full_context_bytes"] = context_blocks * kv.block_bytes();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> Bandwidth(const Options& options, json::object* facts) {
+  if (options.inspect.bandwidth_gb_s) {
+    (*facts)["bandwidth_from"] = "--bandwidth";
+    return static_cast<int64_t>(*options.inspect.bandwidth_gb_s * 1e9);
+  }
+  const int asked = options.load.num_threads;
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int threads = asked > 0 ? std::min(asked, cores) : cores;
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  if (terminal) std::cerr << "Measuring memory bandwidth ..." << std::flush;
+  auto measured = MeasureReadBandwidth(threads, kMeasuringTime);
+  if (terminal) std::cerr << "\r\033[K" << std::flush;
+  (*facts)["bandwidth_from"] =
+      StrCat("measured: ", threads, threads == 1 ? " thread" : " threads", " reading");
+  return measured;
+}
+
+// One stream: each token waits for all its bytes. More streams share the reading of the weights.
+absl::Status AddCeilings(const Options& options, const ModelFiles& files, const KvShape& kv,
+                         int context, json::object* facts) {
+  const int64_t weights = DecodeWeightBytes(files.spec, *files.checkpoint);
+  const int64_t full = weights + DecodeKvBytes(files.spec, kv, context);
+  TRIREME_ASSIGN_OR_RETURN(const int64_t bandwidth, Bandwidth(options, facts));
+  (*facts)["bandwidth_bytes_per_s"] = bandwidth;
+  (*facts)["decode_bytes_per_token"] = weights;
+  (*facts)["decode_bytes_per_token_at_full_context"] = full;
+  const auto rate = static_cast<double>(bandwidth);
+  (*facts)["ceiling_tokens_per_s"] = rate / static_cast<double>(weights);
+  (*facts)["ceiling_tokens_per_s_at_full_context"] = rate / static_cast<double>(full);
+  return absl::OkStatus();
+}
+
+void AddDetails(const ModelFiles& files, json::object* out) {
   if (files.gguf != nullptr) {
-    boost::json::object metadata;
+    json::object metadata;
     for (const auto& [key, value] : files.gguf->Describe()) metadata[key] = value;
     (*out)["metadata"] = std::move(metadata);
   }
-  boost::json::array tensors;
+  json::array tensors;
   for (const std::string& name : files.checkpoint->Names()) {
     auto tensor = files.checkpoint->Find(name);
     if (!tensor.ok()) continue;
-    boost::json::array shape(tensor->shape.begin(), tensor->shape.end());
-    tensors.push_back({{"name", name},
+    json::array shape(tensor->shape.begin(), tensor->shape.end());
+    tensors.push_back({{"name", Printable(name)},
                        {"type", std::string(DTypeName(tensor->dtype))},
                        {"shape", std::move(shape)}});
   }
-  (*out)["tensors"] = std::move(tensors);
+  (*out)["tensor_list"] = std::move(tensors);
 }
 
-void Print(const boost::json::object& facts) {
+void PrintValue(std::string_view key, const json::value& value) {
+  if (const auto* object = value.if_object()) {
+    for (const auto& [k, v] : *object)
+      std::cout << "\n  " << std::string(k) << " = " << std::string(v.as_string());
+  } else if (const auto* list = value.if_array()) {
+    for (const auto& item : *list) std::cout << "\n  " << json::serialize(item);
+  } else if (value.is_string()) {
+    std::cout << " " << std::string(value.get_string());
+  } else if (value.is_double()) {
+    char text[32];
+    std::snprintf(text, sizeof text, " %.4g", value.get_double());
+    std::cout << text;
+  } else {
+    std::cout << " " << json::serialize(value);
+  }
+  if (value.is_int64() && key.find("bytes") != key.npos) {
+    std::cout << "  (" << Size(value.get_int64()) << (key.ends_with("_per_s") ? "/s)" : ")");
+  }
+  std::cout << "\n";
+}
+
+absl::Status Run(const Options& options) {
+  const LoadOptions& load = options.load;
+  TRIREME_ASSIGN_OR_RETURN(const ModelFiles files, OpenModelFiles(load.model));
+  TRIREME_RETURN_IF_ERROR(
+      Annotate(Decoder::CheckTensors(files.spec, *files.checkpoint), load.model));
+  const std::string type = DominantType(*files.checkpoint);
+  const KvShape kv =
+      KvShape::Of(files.spec, load.scheduler.block_size, KvDType(load.kv_cache_dtype, type));
+  json::object facts;
+  KvCachePlan plan;
+  AddModel(files, type, &facts);
+  TRIREME_RETURN_IF_ERROR(AddKvCache(load, files, kv, &facts, &plan));
+  TRIREME_RETURN_IF_ERROR(AddCeilings(options, files, kv, plan.max_context, &facts));
+  if (options.inspect.metadata) AddDetails(files, &facts);
+  if (options.json) {
+    std::cout << json::serialize(facts) << "\n";
+    return absl::OkStatus();
+  }
   for (const auto& [key, value] : facts) {
     std::cout << std::string(key) << ":";
-    if (const auto* object = value.if_object()) {
-      for (const auto& [k, v] : *object)
-        std::cout << "\n  " << std::string(k) << " = " << std::string(v.as_string());
-    } else if (const auto* list = value.if_array()) {
-      for (const auto& item : *list) std::cout << "\n  " << boost::json::serialize(item);
-    } else if (value.is_string()) {
-      std::cout << " " << std::string(value.get_string());
-    } else {
-      std::cout << " " << boost::json::serialize(value);
-    }
-    if (key.ends_with("_bytes") && value.is_int64())
-      std::cout << "  (" << Size(value.get_int64()) << ")";
-    std::cout << "\n";
-  }
-}
-
-absl::Status Run(const InspectOptions& options) {
-  TRIREME_ASSIGN_OR_RETURN(const ModelFiles files, OpenModelFiles(options.load.model));
-  const DecoderSpec& spec = files.spec;
-  const std::string type = DominantType(*files.checkpoint);
-  const int block_size = options.load.scheduler.block_size;
-  const int context = options.load.max_context_tokens > 0
-                          ? std::min(options.load.max_context_tokens, spec.max_context)
-                          : spec.max_context;
-  const KvShape kv = KvShape::Of(spec, block_size, KvDType(options.load.kv_cache_dtype, type));
-  const int64_t context_bytes = (context + block_size - 1) / block_size * kv.block_bytes();
-  boost::json::object facts = {{"architecture", spec.architecture},
-                               {"parameters", CountParameters(spec)},
-                               {"weights", type},
-                               {"weight_bytes", files.checkpoint->size_bytes()},
-                               {"layers", spec.num_layers},
-                               {"hidden_size", spec.hidden_size},
-                               {"heads", spec.num_heads},
-                               {"kv_heads", spec.num_kv_heads},
-                               {"head_dim", spec.head_dim},
-                               {"vocab_size", spec.vocab_size},
-                               {"context_tokens", context},
-                               {"kv_dtype", std::string(DTypeName(kv.dtype))},
-                               {"kv_bytes_per_token", kv.block_bytes() / block_size},
-                               {"kv_block_bytes", kv.block_bytes()},
-                               {"full_context_bytes", context_bytes}};
-  if (const int64_t budget = options.load.kv_cache_bytes; budget > 0) {
-    facts["kv_blocks"] = budget / kv.block_bytes();
-    facts["kv_tokens"] = budget / kv.block_bytes() * block_size;
-    facts["full_contexts"] = budget / context_bytes;
-  }
-  if (options.metadata) AddDetails(files, &facts);
-  if (options.json) {
-    std::cout << boost::json::serialize(facts) << "\n";
-  } else {
-    Print(facts);
+    PrintValue({key.data(), key.size()}, value);
   }
   return absl::OkStatus();
 }
 
 }  // namespace
 
-int RunInspect(const InspectOptions& options) {
+int RunInspect(const Options& options) {
   const absl::Status status = Run(options);
   if (status.ok()) return kExitOk;
   std::cerr << "trireme inspect: " << std::string(status.message()) << "\n";

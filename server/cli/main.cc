@@ -5,11 +5,11 @@ int main(int argc, char** argv) {
   const trireme::ParsedCommandLine parsed = trireme::ParseCommandLine(argc, argv);
   switch (parsed.command) {
     case trireme::Command::kServe:
-      return trireme::RunServe(parsed.serve);
+      return trireme::RunServe(parsed.options);
     case trireme::Command::kGenerate:
-      return trireme::RunGenerate(parsed.generate);
+      return trireme::RunGenerate(parsed.options);
     case trireme::Command::kInspect:
-      return trireme::RunInspect(parsed.inspect);
+      return trireme::RunInspect(parsed.options);
     case trireme::Command::kExit:
       break;
   }

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "runtime/base/log.h"
 #include "server/cli/commands.h"
 
 namespace trireme {

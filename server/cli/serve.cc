@@ -14,6 +14,7 @@
 #include <string>
 #include <thread>
 
+#include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "server/admission/keys.h"
@@ -108,7 +109,7 @@ LoadProgress InterruptibleProgress() {
   };
 }
 
-absl::Status Start(const ServeOptions& options, Service* service) {
+absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service* service) {
   if (!IsLoopback(options.host) && options.api_keys_file.empty()) {
     return absl::InvalidArgumentError(
         StrCat("--host ", options.host,
@@ -127,12 +128,12 @@ absl::Status Start(const ServeOptions& options, Service* service) {
   } else {
     TRIREME_ASSIGN_OR_RETURN(service->keys, KeyStore::Open(options.api_keys_file));
   }
-  const std::string name = options.load.served_names.empty() ? DefaultModelName(options.load.model)
-                                                             : options.load.served_names.front();
+  const std::string name =
+      load.served_names.empty() ? DefaultModelName(load.model) : load.served_names.front();
   service->metrics = std::make_unique<Metrics>(name);
   TRIREME_ASSIGN_OR_RETURN(
       service->node,
-      LoadNode(options.load, &Clock::Monotonic(), service->metrics.get(), InterruptibleProgress()));
+      LoadNode(load, &Clock::Monotonic(), service->metrics.get(), InterruptibleProgress()));
   service->metrics->Attach(service->node->engine.get());
 
   http.host = options.host;
@@ -169,12 +170,13 @@ void Drain(Service* service, absl::Duration timeout) {
 
 }  // namespace
 
-int RunServe(const ServeOptions& options) {
+int RunServe(const Options& all) {
+  const ServeOptions& options = all.serve;
   ConfigureLog(ToLogLevel(options.log_level),
                options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   const sigset_t signals = BlockSignals();
   Service service;
-  if (absl::Status status = Start(options, &service); !status.ok()) return Fail(status);
+  if (absl::Status status = Start(options, all.load, &service); !status.ok()) return Fail(status);
 
   const int http_port = service.http->port();
   const int grpc_port = service.grpc ? service.grpc->port() : -1;

@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 // The KV cache when no size is given: room for this many full contexts, but at most half of what is
 // free.
 constexpr int64_t kDefaultKvContexts = 32;
+constexpr int64_t kMaxKvBlocks = int64_t{1} << 24;
 // Rows of logits computed at once; a step that wants more is computed in pieces.
 constexpr int kMaxLogitRows = 64;
 // Work that may wait for a template or tokenizer thread.
@@ -42,38 +43,9 @@ absl::StatusOr<int64_t> AvailableMemory() {
   return absl::UnavailableError("/proc/meminfo does not tell MemAvailable");
 }
 
-// Fills in num_blocks and max_context_tokens.
-absl::Status SizeKvCache(const LoadOptions& options, const KvShape& shape, int trained_context,
-                         SchedulerOptions* scheduler) {
-  const int context = options.max_context_tokens > 0
-                          ? std::min(options.max_context_tokens, trained_context)
-                          : trained_context;
-  const int64_t context_bytes =
-      (context + shape.block_size - 1) / shape.block_size * shape.block_bytes();
-  int64_t bytes = options.kv_cache_bytes;
-  if (bytes == 0) {
-    TRIREME_ASSIGN_OR_RETURN(const int64_t available, AvailableMemory());
-    bytes = std::min(kDefaultKvContexts * context_bytes, available / 2);
-  }
-  const int64_t blocks = std::min<int64_t>(bytes / shape.block_bytes(), int64_t{1} << 24);
-  if (blocks < 2) {
-    return absl::InvalidArgumentError(StrCat("--kv-cache-memory: one block of the KV cache takes ",
-                                             shape.block_bytes(), " bytes; one full context takes ",
-                                             context_bytes));
-  }
-  scheduler->num_blocks = static_cast<int>(blocks);
-  scheduler->max_context_tokens =
-      static_cast<int>(std::min<int64_t>(context, blocks * shape.block_size));
-  if (scheduler->max_context_tokens < context) {
-    Log(LogLevel::kWarning, "context cut to what the KV cache holds; raise --kv-cache-memory",
-        {{"wanted_tokens", context}, {"tokens", scheduler->max_context_tokens}});
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::unique_ptr<const ChatTemplate>> LoadTemplate(const LoadOptions& options,
                                                                  const ModelText& text) {
-  std::string source = text.chat_template;
+  std::string source = text.chat_template, path = text.chat_template_file;
   if (!options.chat_template_file.empty()) {
     std::ifstream file(options.chat_template_file, std::ios::binary);
     std::ostringstream content;
@@ -82,11 +54,13 @@ absl::StatusOr<std::unique_ptr<const ChatTemplate>> LoadTemplate(const LoadOptio
           StrCat("--chat-template: cannot read ", options.chat_template_file));
     }
     source = content.str();
+    path = options.chat_template_file;
   }
   if (source.empty()) return std::unique_ptr<const ChatTemplate>();
   auto compiled = ChatTemplate::Compile(std::move(source));
   if (!compiled.ok()) {
-    return Annotate(compiled.status(), "chat template (replace it with --chat-template FILE)");
+    return Annotate(compiled.status(),
+                    StrCat(path, " (replace its chat template with --chat-template FILE)"));
   }
   return compiled;
 }
@@ -125,6 +99,32 @@ std::string DefaultModelName(const std::string& path) {
   return name.filename().string();
 }
 
+absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShape& shape,
+                                        int trained_context, int64_t reserved_bytes) {
+  KvCachePlan plan;
+  plan.wanted_context = options.max_context_tokens > 0
+                            ? std::min(options.max_context_tokens, trained_context)
+                            : trained_context;
+  const int64_t context_bytes =
+      (plan.wanted_context + shape.block_size - 1) / shape.block_size * shape.block_bytes();
+  plan.bytes = options.kv_cache_bytes;
+  if (plan.bytes == 0) {
+    TRIREME_ASSIGN_OR_RETURN(const int64_t available, AvailableMemory());
+    plan.bytes = std::min(kDefaultKvContexts * context_bytes,
+                          std::max<int64_t>(0, available - reserved_bytes) / 2);
+  }
+  const int64_t blocks = std::min<int64_t>(plan.bytes / shape.block_bytes(), kMaxKvBlocks);
+  if (blocks < 2) {
+    return absl::InvalidArgumentError(StrCat("--kv-cache-memory: one block of the KV cache takes ",
+                                             shape.block_bytes(), " bytes; one full context takes ",
+                                             context_bytes));
+  }
+  plan.num_blocks = static_cast<int>(blocks);
+  plan.max_context =
+      static_cast<int>(std::min<int64_t>(plan.wanted_context, blocks * shape.block_size));
+  return plan;
+}
+
 absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const Clock* clock,
                                                EngineObserver* observer,
                                                const LoadProgress& progress) {
@@ -153,20 +153,27 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
   DecoderLimits limits;
   limits.max_step_tokens = scheduler.max_step_tokens;
   limits.max_logit_tokens = std::min(scheduler.max_running, kMaxLogitRows);
-  TRIREME_ASSIGN_OR_RETURN(
-      auto decoder, Decoder::Load(files.spec, *files.checkpoint, *node->backend, limits, progress));
+  auto decoder = Decoder::Load(files.spec, *files.checkpoint, *node->backend, limits, progress);
+  if (!decoder.ok()) return Annotate(decoder.status(), options.model);
 
   const KvShape shape = KvShape::Of(files.spec, scheduler.block_size,
                                     KvDType(options.kv_cache_dtype, node->info.quantization));
-  TRIREME_RETURN_IF_ERROR(SizeKvCache(options, shape, files.spec.max_context, &scheduler));
+  TRIREME_ASSIGN_OR_RETURN(const KvCachePlan plan,
+                           PlanKvCache(options, shape, files.spec.max_context, 0));
+  scheduler.num_blocks = plan.num_blocks;
+  scheduler.max_context_tokens = plan.max_context;
+  if (plan.max_context < plan.wanted_context) {
+    Log(LogLevel::kWarning, "context cut to what the KV cache holds; raise --kv-cache-memory",
+        {{"wanted_tokens", plan.wanted_context}, {"tokens", plan.max_context}});
+  }
   TRIREME_ASSIGN_OR_RETURN(auto kv, KvStorage::Create(shape, scheduler.num_blocks, *node->backend));
   engine.limits.vocab_size = files.spec.vocab_size;
   engine.limits.max_context_tokens = scheduler.max_context_tokens;
   engine.limits.eos_ids = text.eos_ids;
   node->info.max_context_tokens = scheduler.max_context_tokens;
 
-  TRIREME_ASSIGN_OR_RETURN(
-      auto executor, ModelExecutor::Create(std::move(decoder), std::move(kv), node->backend.get()));
+  TRIREME_ASSIGN_OR_RETURN(auto executor, ModelExecutor::Create(*std::move(decoder), std::move(kv),
+                                                                node->backend.get()));
   node->workers = std::make_unique<WorkerPool>(options.worker_threads, kMaxQueuedWork);
   node->engine = std::make_unique<Engine>(engine, std::move(executor), clock, observer);
   return node;

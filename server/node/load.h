@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "runtime/model/kv_storage.h"
 #include "runtime/model/weight_loader.h"
 #include "server/node/node.h"
 
@@ -20,7 +21,7 @@ struct LoadOptions {
   std::string chat_template_file;         // replaces the model's own template
   int num_threads = 0;                    // 0: every core this process may use
   int max_context_tokens = 0;             // 0: what the model was trained for
-  int64_t kv_cache_bytes = 0;             // 0: see DefaultKvBytes in load.cc
+  int64_t kv_cache_bytes = 0;             // 0: see PlanKvCache
   std::string kv_cache_dtype = "auto";    // auto, f32, f16, bf16
   SchedulerOptions scheduler;             // num_blocks and max_context_tokens are filled in
   int worker_threads = 2;                 // templates and tokenization
@@ -32,6 +33,19 @@ std::string DefaultModelName(const std::string& path);
 
 // What --kv-cache-dtype means for weights of this type; "auto" is F32 for F32 weights, else F16.
 DType KvDType(const std::string& option, const std::string& weights);
+
+// How large the KV cache becomes.
+struct KvCachePlan {
+  int64_t bytes = 0;       // asked for or chosen; the blocks take at most that
+  int num_blocks = 0;      // 2 or more
+  int wanted_context = 0;  // what the model was trained for, or the smaller --max-context
+  int max_context = 0;     // of these, what the blocks hold
+};
+
+// Without --kv-cache-memory: room for 32 full contexts, but at most half of the memory that is free
+// once `reserved_bytes` more are taken. INVALID_ARGUMENT when not even two blocks fit.
+absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShape& shape,
+                                        int trained_context, int64_t reserved_bytes);
 
 // Errors name the file and the field. `observer` and `clock` must outlive the node.
 absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const Clock* clock,

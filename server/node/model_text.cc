@@ -57,41 +57,64 @@ void AddUnique(std::vector<TokenId>* ids, int64_t id, int vocab_size) {
   }
 }
 
-// eos_token_id is a number or a list of numbers.
-void AddEosIds(const json::object& config, int vocab_size, std::vector<TokenId>* ids) {
-  const json::value* eos = config.if_contains("eos_token_id");
-  if (eos == nullptr) return;
-  if (eos->is_int64()) AddUnique(ids, eos->get_int64(), vocab_size);
-  if (const json::array* list = eos->if_array()) {
-    for (const json::value& id : *list) {
-      if (id.is_int64()) AddUnique(ids, id.get_int64(), vocab_size);
-    }
-  }
+// Null counts as absent.
+const json::value* Get(const json::object& config, const char* key) {
+  const json::value* value = config.if_contains(key);
+  return value == nullptr || value->is_null() ? nullptr : value;
 }
 
-// Only the fields that describe sampling; null and absent leave the wire's default.
-void FillDefaultSampling(const json::object& config, SamplingParams* out) {
-  const auto number = [&](const char* key, float* target) {
-    const json::value* value = config.if_contains(key);
-    if (value != nullptr && value->is_number())
-      *target = static_cast<float>(value->to_number<double>());
-  };
-  number("temperature", &out->temperature);
-  number("top_p", &out->top_p);
-  number("min_p", &out->min_p);
-  number("typical_p", &out->typical_p);
-  number("repetition_penalty", &out->repetition_penalty);
-  const json::value* top_k = config.if_contains("top_k");
-  if (top_k != nullptr && top_k->is_int64())
-    out->top_k = static_cast<int>(std::max<int64_t>(0, top_k->get_int64()));
+// eos_token_id is a number or a list of numbers.
+absl::Status AddEosIds(const json::object& config, int vocab_size, std::vector<TokenId>* ids) {
+  const json::value* eos = Get(config, "eos_token_id");
+  if (eos == nullptr) return absl::OkStatus();
+  const json::array* list = eos->if_array();
+  for (const json::value& id : list != nullptr ? *list : json::array{*eos}) {
+    if (!id.is_int64()) {
+      return absl::InvalidArgumentError("eos_token_id: a token id or a list of them is wanted");
+    }
+    AddUnique(ids, id.get_int64(), vocab_size);
+  }
+  return absl::OkStatus();
+}
+
+// Only the fields that describe sampling; null and absent leave the wire's default. These values
+// stand in every request that does not give its own: what the validator would refuse there is
+// refused here, once, and not as an error of every client.
+absl::Status FillDefaultSampling(const json::object& config, SamplingParams* out) {
+  const std::pair<const char*, float*> numbers[] = {
+      {"temperature", &out->temperature},
+      {"top_p", &out->top_p},
+      {"min_p", &out->min_p},
+      {"typical_p", &out->typical_p},
+      {"repetition_penalty", &out->repetition_penalty}};
+  for (const auto& [key, target] : numbers) {
+    const json::value* value = Get(config, key);
+    if (value == nullptr) continue;
+    if (!value->is_number()) return absl::InvalidArgumentError(StrCat(key, ": not a number"));
+    *target = static_cast<float>(value->to_number<double>());
+  }
+  if (const json::value* top_k = Get(config, "top_k")) {
+    if (!top_k->is_int64() || !std::in_range<int>(top_k->get_int64())) {
+      return absl::InvalidArgumentError("top_k: not an integer of 32 bits");
+    }
+    // -1 is a common way to say that it is off.
+    out->top_k = top_k->get_int64() == -1 ? 0 : static_cast<int>(top_k->get_int64());
+  }
+  GenerateRequest request;
+  request.prompt = {0};
+  request.sampling = *out;
+  return ValidateRequest(request, {.vocab_size = 1, .max_context_tokens = 2});
 }
 
 // tokenizer_config.json holds one template or a list of named ones; chat_template.jinja wins over
 // both.
 absl::StatusOr<std::string> FindChatTemplate(const fs::path& directory,
-                                             const json::object& tokenizer_config) {
-  TRIREME_ASSIGN_OR_RETURN(std::string file, ReadOptionalText(directory / "chat_template.jinja"));
+                                             const json::object& tokenizer_config,
+                                             std::string* path) {
+  *path = directory / "chat_template.jinja";
+  TRIREME_ASSIGN_OR_RETURN(std::string file, ReadOptionalText(*path));
   if (!file.empty()) return file;
+  *path = directory / "tokenizer_config.json";
   const json::value* value = tokenizer_config.if_contains("chat_template");
   if (value == nullptr) return std::string();
   if (const json::string* text = value->if_string()) return std::string(*text);
@@ -116,19 +139,28 @@ absl::StatusOr<ModelText> FromHuggingFace(const fs::path& directory, int vocab_s
   TRIREME_ASSIGN_OR_RETURN(const std::string tokenizer_config_json,
                            ReadOptionalText(tokenizer_config_path));
   auto spec = ParseTokenizerJson(tokenizer_json, tokenizer_config_json);
-  if (!spec.ok()) return Annotate(spec.status(), (directory / "tokenizer.json").string());
-  TRIREME_ASSIGN_OR_RETURN(text.tokenizer, Tokenizer::Create(*std::move(spec)));
+  const std::string tokenizer_path = directory / "tokenizer.json";
+  if (!spec.ok()) {  // says which of the two files by its plain name
+    return absl::Status(spec.status().code(),
+                        (directory / std::string(spec.status().message())).string());
+  }
+  auto tokenizer = Tokenizer::Create(*std::move(spec));
+  if (!tokenizer.ok()) return Annotate(tokenizer.status(), tokenizer_path);
+  text.tokenizer = *std::move(tokenizer);
   TRIREME_ASSIGN_OR_RETURN(const json::object tokenizer_config,
                            ParseObject(tokenizer_config_json, tokenizer_config_path));
-  TRIREME_ASSIGN_OR_RETURN(text.chat_template, FindChatTemplate(directory, tokenizer_config));
+  TRIREME_ASSIGN_OR_RETURN(text.chat_template,
+                           FindChatTemplate(directory, tokenizer_config, &text.chat_template_file));
 
   for (const char* name : {"config.json", "generation_config.json"}) {
     const fs::path path = directory / name;
     TRIREME_ASSIGN_OR_RETURN(const std::string config_json, ReadOptionalText(path));
     TRIREME_ASSIGN_OR_RETURN(const json::object config, ParseObject(config_json, path));
-    AddEosIds(config, vocab_size, &text.eos_ids);
-    if (std::string_view(name) == "generation_config.json")
-      FillDefaultSampling(config, &text.default_sampling);
+    absl::Status status = AddEosIds(config, vocab_size, &text.eos_ids);
+    if (status.ok() && std::string_view(name) == "generation_config.json") {
+      status = FillDefaultSampling(config, &text.default_sampling);
+    }
+    if (!status.ok()) return Annotate(status, path.string());
   }
   return text;
 }
@@ -152,11 +184,12 @@ GgufTokenizerFields TokenizerFields(const GgufFile& gguf) {
   return fields;
 }
 
-absl::StatusOr<ModelText> FromGguf(const GgufFile& gguf) {
+absl::StatusOr<ModelText> FromGguf(const GgufFile& gguf, const std::string& path) {
   ModelText text;
   TRIREME_ASSIGN_OR_RETURN(TokenizerSpec spec, TokenizerSpecFromGguf(TokenizerFields(gguf)));
   TRIREME_ASSIGN_OR_RETURN(text.tokenizer, Tokenizer::Create(std::move(spec)));
   text.chat_template = gguf.String("tokenizer.chat_template").value_or("");
+  text.chat_template_file = path;
   return text;
 }
 
@@ -176,11 +209,12 @@ std::string DominantType(const Checkpoint& checkpoint) {
 
 absl::StatusOr<ModelText> OpenModelText(const ModelFiles& files) {
   const int vocab_size = files.spec.vocab_size;
-  auto text =
-      files.gguf != nullptr ? FromGguf(*files.gguf) : FromHuggingFace(files.directory, vocab_size);
-  if (!text.ok()) return text;
+  auto text = files.gguf != nullptr ? FromGguf(*files.gguf, files.path)
+                                    : FromHuggingFace(files.directory, vocab_size);
+  if (!text.ok()) return WithFile(text.status(), files.path);
   if (text->tokenizer->vocab_size() > vocab_size) {
-    return absl::InvalidArgumentError(StrCat("the tokenizer has ", text->tokenizer->vocab_size(),
+    return absl::InvalidArgumentError(StrCat(files.path, ": the tokenizer has ",
+                                             text->tokenizer->vocab_size(),
                                              " tokens, the model only ", vocab_size));
   }
   for (const TokenId id : text->tokenizer->spec().eos_ids)

@@ -16,6 +16,7 @@ namespace trireme {
 struct ModelText {
   std::unique_ptr<const Tokenizer> tokenizer;
   std::string chat_template;        // Jinja source; empty: the model has none
+  std::string chat_template_file;   // where it was found, for messages
   SamplingParams default_sampling;  // generation_config.json over the wire's defaults
   // Of tokenizer, config.json and generation_config.json together.
   std::vector<TokenId> eos_ids;

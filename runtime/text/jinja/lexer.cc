@@ -373,8 +373,8 @@ class Lexer {
 std::vector<Token> Tokenize(std::string_view source) { return Lexer(source).Run(); }
 
 void FailAt(Position position, std::string_view message) {
-  throw TemplateError(
-      absl::InvalidArgumentError(StrCat("chat template, ", ToString(position), ": ", message)));
+  throw TemplateError(absl::InvalidArgumentError(
+      StrCat("chat template, ", ToString(position), ": ", Printable(message, kMaxMessageBytes))));
 }
 
 }  // namespace trireme::jinja

@@ -24,8 +24,8 @@ void Heap::Upstream::do_deallocate(void* p, size_t bytes, size_t alignment) {
 }
 
 void Runtime::Fail(std::string_view message) const {
-  throw TemplateError(
-      absl::InvalidArgumentError(StrCat("chat template, ", ToString(position_), ": ", message)));
+  throw TemplateError(absl::InvalidArgumentError(
+      StrCat("chat template, ", ToString(position_), ": ", Printable(message, kMaxMessageBytes))));
 }
 
 void Runtime::FailAsTemplate(std::string_view message) const {

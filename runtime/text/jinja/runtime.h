@@ -17,6 +17,9 @@
 
 namespace trireme::jinja {
 
+// Of an error message, which may quote the template.
+inline constexpr size_t kMaxMessageBytes = 300;
+
 // 1-based; columns count bytes of the template's line.
 struct Position {
   uint32_t row = 1, column = 1;

@@ -4,7 +4,6 @@
 
 #include "gmock/gmock.h"
 #include "kernels/reference/reference.h"
-#include "runtime/base/quant_formats.h"
 #include "tests/kernels/cpu_rows/tables.h"
 
 namespace trireme::cpu {
@@ -159,40 +158,6 @@ TEST_P(RowsTest, NanInANormalizedRowReachesTheRow) {
   x[5] = kNan;
   kernels().rms_norm(x.data(), gain.data(), 1e-5f, 64, y.data());
   for (float value : y) EXPECT_TRUE(std::isnan(value));
-}
-
-TEST_P(RowsTest, DequantizedRowsEqualTheFormatsDefinition) {
-  std::mt19937_64 random(12);
-  for (int t = 0; t <= static_cast<int>(DType::kQ6_K); ++t) {
-    const DType type = static_cast<DType>(t);
-    for (int64_t blocks : {1, 3, 37}) {
-      const int64_t n = blocks * BlockSize(type);
-      std::vector<uint8_t> bytes(RowBytes(type, n) + 1);
-      for (uint8_t& byte : bytes)
-        byte = static_cast<uint8_t>(random() & 0x3b);  // no NaN, no infinity
-      std::vector<float> out(n), expected(n);
-      kernels().dequantize_row(type, bytes.data() + 1, n, out.data());  // misaligned, as in files
-      DequantizeRow(type, bytes.data() + 1, n, expected.data());
-      EXPECT_EQ(out, expected) << DTypeName(type);
-    }
-  }
-}
-
-TEST_P(RowsTest, EveryHalfWidensExactly) {
-  std::vector<uint16_t> bits(1 << 16);
-  for (size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<uint16_t>(i);
-  std::vector<float> out(bits.size());
-  for (DType type : {DType::kF16, DType::kBF16}) {
-    kernels().dequantize_row(type, bits.data(), bits.size(), out.data());
-    for (size_t i = 0; i < bits.size(); ++i) {
-      const float expected = type == DType::kF16 ? F16ToFloat(bits[i]) : BF16ToFloat(bits[i]);
-      if (std::isnan(expected)) {
-        ASSERT_TRUE(std::isnan(out[i])) << i;
-      } else {
-        ASSERT_EQ(std::bit_cast<uint32_t>(out[i]), std::bit_cast<uint32_t>(expected)) << i;
-      }
-    }
-  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, RowsTest, testing::ValuesIn(TablesUnderTest()),

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "runtime/model/decoder.h"
 #include "runtime/model/model_files.h"
 #include "tests/fakes/files.h"
 #include "tests/fakes/tiny_model.h"
@@ -24,56 +25,64 @@ DecoderSpec Llama8B() {
   return spec;
 }
 
-TEST(Plan, ParametersOfLlama8B) {
-  EXPECT_EQ(CountParameters(Llama8B()), 8'030'261'248);
-  EXPECT_EQ(WeightBytes(Llama8B(), DType::kBF16), 8'030'261'248 * 2 + 2 * 65 * 4096);
-}
+TEST(Plan, ParametersOfLlama8B) { EXPECT_EQ(CountParameters(Llama8B()), 8'030'261'248); }
 
-TEST(Plan, ParametersAndBytesAreThoseOfTheFile) {
+class PlanOfFiles : public testing::Test {
+ protected:
+  ModelFiles Open(const fakes::TinyModel& model) {
+    fakes::WriteTinyHuggingFaceModel(model, directory_.path());
+    auto files = OpenModelFiles(directory_.path());
+    EXPECT_TRUE(files.ok()) << files.status();
+    EXPECT_TRUE(Decoder::CheckTensors(files->spec, *files->checkpoint).ok());
+    return *std::move(files);
+  }
+  fakes::TempDirectory directory_;
+};
+
+TEST_F(PlanOfFiles, ParametersAreThoseOfTheFile) {
   for (const bool flag : {false, true}) {
-    fakes::TinyModel model;
-    model.tied = model.biases = flag;
-    fakes::TempDirectory directory;
-    fakes::WriteTinyHuggingFaceModel(model, directory.path());
-    const auto files = OpenModelFiles(directory.path());
-    ASSERT_TRUE(files.ok()) << files.status();
-    EXPECT_EQ(CountParameters(files->spec) * 4, files->checkpoint->size_bytes());
-    EXPECT_EQ(WeightBytes(files->spec, DType::kF32), files->checkpoint->size_bytes());
+    const ModelFiles files = Open({.tied = flag, .biases = flag});
+    EXPECT_EQ(CountParameters(files.spec) * 4, files.checkpoint->size_bytes());
   }
 }
 
-TEST(Plan, BlocksFillWhatIsLeft) {
-  PlanOptions options;
-  options.limits = {/*max_step_tokens=*/1, /*max_logit_tokens=*/1};
-  options.weight_bytes = int64_t{16} << 30;
-  options.memory_bytes = int64_t{80} << 30;
-  const auto plan = PlanMemory(Llama8B(), options);
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(plan->kv_block_bytes, 2 * 32 * 8 * 128 * 2 * 16);  // 128 KiB a token
-  EXPECT_EQ(plan->logits_bytes, 4 * 128256);
-  // 64 GiB / 2 MiB, less one block for activations and logits.
-  EXPECT_EQ(plan->num_blocks, 32767);
-  EXPECT_EQ(plan->kv_tokens, 32767 * 16);
-  EXPECT_EQ(plan->full_contexts, 3);
-  const int64_t used = plan->weight_bytes + plan->workspace_bytes + plan->logits_bytes +
-                       plan->num_blocks * plan->kv_block_bytes;
-  EXPECT_LE(used, options.memory_bytes);
-  EXPECT_GT(used + plan->kv_block_bytes, options.memory_bytes);
+TEST_F(PlanOfFiles, TokenReadsAllWeightsButTheRestOfTheEmbedding) {
+  const ModelFiles untied = Open({.tied = false});
+  const int64_t row = untied.spec.hidden_size * 4, table = untied.spec.vocab_size * row;
+  EXPECT_EQ(DecodeWeightBytes(untied.spec, *untied.checkpoint),
+            untied.checkpoint->size_bytes() - table + row);
+  const ModelFiles tied = Open({.tied = true});
+  EXPECT_EQ(DecodeWeightBytes(tied.spec, *tied.checkpoint), tied.checkpoint->size_bytes());
 }
 
-TEST(Plan, TooLittleMemoryNamesTheBytes) {
-  PlanOptions options;
-  options.limits = {1, 1};
-  options.weight_bytes = 1000;
-  const DecoderSpec spec = Llama8B();
-  const int64_t needed = 1000 + 2097152 + 4 * 128256 +
-                         static_cast<int64_t>(Decoder::WorkspaceBytes(spec, {1, 1}, DType::kF32));
-  options.memory_bytes = needed;
-  EXPECT_EQ(PlanMemory(spec, options)->num_blocks, 1);
-  options.memory_bytes = needed - 1;
-  const absl::Status status = PlanMemory(spec, options).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(status.message()), testing::HasSubstr(std::to_string(needed)));
+TEST(Plan, TokenReadsTheCacheUpToTheWindow) {
+  DecoderSpec spec = Llama8B();
+  const KvShape kv = KvShape::Of(spec, 16, DType::kF16);
+  EXPECT_EQ(DecodeKvBytes(spec, kv, 0), 0);
+  EXPECT_EQ(DecodeKvBytes(spec, kv, 1000), 1000 * 131072);  // 128 KiB a token
+  spec.sliding_window = 100;
+  EXPECT_EQ(DecodeKvBytes(spec, kv, 1000), 100 * 131072);
+  EXPECT_EQ(DecodeKvBytes(spec, kv, 99), 99 * 131072);
+}
+
+// ---- Checking without loading.
+
+TEST_F(PlanOfFiles, CheckNamesWhatLoadingWouldRefuse) {
+  const auto check = [&](const fakes::TinyModel& weights, const fakes::TinyModel& config) {
+    fakes::WriteTinyHuggingFaceModel(weights, directory_.path());
+    fakes::WriteFile(directory_.File("config.json"), fakes::TinyConfigJson(config));
+    const auto files = OpenModelFiles(directory_.path());
+    EXPECT_TRUE(files.ok()) << files.status();
+    return std::string(Decoder::CheckTensors(files->spec, *files->checkpoint).message());
+  };
+  using testing::HasSubstr;
+  EXPECT_THAT(check({.num_layers = 1}, {.num_layers = 2}),
+              HasSubstr("tensor model.layers.1.input_layernorm.weight is missing"));
+  EXPECT_THAT(check({.num_layers = 2}, {.num_layers = 1}), HasSubstr("has no place in this model"));
+  EXPECT_THAT(check({.mlp_size = 64}, {.mlp_size = 96}),
+              HasSubstr("gate_proj.weight is [64, 64]; the model wants [96, 64]"));
+  EXPECT_THAT(check({.biases = false}, {.biases = true}), HasSubstr("bias is missing"));
+  EXPECT_THAT(check({.tied = true}, {.tied = false}), HasSubstr("lm_head.weight is missing"));
 }
 
 TEST(ModelFiles, GgufAndFolderAreOpenedByKind) {

@@ -84,7 +84,12 @@ TEST_F(Safetensors, BadIndexesAreRefused) {
   expect_refused(R"({"weight_map": []})", "weight_map must be an object");
   expect_refused(R"({})", "weight_map must be an object");
   expect_refused(R"([1])", "a JSON object is wanted");
-  expect_refused(R"({"weight_map": {"a": "gone.safetensors"}})", "gone.safetensors");
+  expect_refused(R"({"weight_map": {"a": "x\u001b[2J.safetensors"}})", "not a plain file name");
+  expect_refused(R"({"weight_map": {"\u001b[2J": 7}})", "the file of tensor \\x1b[2J is not");
+  expect_refused(R"({"weight_map": {"a": "gone.safetensors"}})",
+                 directory_.File("gone.safetensors"));
+  expect_refused(R"({"weight_map": {"a\nb": "one.safetensors"}})",
+                 StrCat(directory_.File("one.safetensors"), ": no tensor a\\nb"));
   expect_refused(R"({"weight_map": {"z": "one.safetensors"}})", "no tensor z");
   expect_refused(R"({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})",
                  "a: the name appears twice");
@@ -105,6 +110,29 @@ TEST_F(Safetensors, HeaderLengthBeyondTheFileIsRefused) {
   }
   Write("bad.safetensors", "1234567");
   ExpectRefused(directory_.File("bad.safetensors"), "beyond the file");
+}
+
+TEST_F(Safetensors, MetadataMustBeStrings) {
+  const auto with = [&](std::string_view metadata) {
+    return SafetensorsFile(StrCat(R"({"__metadata__":)", metadata,
+                                  R"(,"w":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}})"),
+                           "ww");
+  };
+  for (const char* metadata : {"{}", R"({"format":"pt"})"}) {
+    Write("model.safetensors", with(metadata));
+    EXPECT_TRUE(OpenSafetensors(directory_.path()).ok()) << metadata;
+  }
+  for (const char* metadata : {"[]", "null", "\"x\"", R"({"format":1})", R"({"a":{"b":"c"}})"}) {
+    Write("bad.safetensors", with(metadata));
+    ExpectRefused(directory_.File("bad.safetensors"), "__metadata__: an object of strings");
+  }
+}
+
+TEST_F(Safetensors, HostileNamesAreEscapedAndCutInMessages) {
+  ExpectHeaderRefused(R"({"\u001b[2J\n": 5})", "tensor \\x1b[2J\\n: an object is wanted");
+  const std::string longest(1 << 20, 'x');
+  Write("bad.safetensors", SafetensorsFile(StrCat(R"({")", longest, R"(": 5})"), ""));
+  EXPECT_LT(OpenSafetensors(directory_.File("bad.safetensors")).status().message().size(), 300u);
 }
 
 TEST_F(Safetensors, BadHeadersAreRefusedByTensor) {

@@ -1,51 +1,86 @@
 #include "server/cli/options.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <fstream>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "server/cli/commands.h"
 
+extern char** environ;
+
 namespace trireme {
 namespace {
 
+using testing::ElementsAre;
+using testing::HasSubstr;
+
 class OptionsTest : public testing::Test {
  protected:
-  void TearDown() override {
-    for (const char* name :
-         {"TRIREME_HTTP_PORT", "TRIREME_MAX_CONTEXT", "TRIREME_SERVED_MODEL_NAME",
-          "TRIREME_PREFIX_CACHE", "TRIREME_CONFIG", "TRIREME_KV_CACHE_MEMORY"}) {
-      unsetenv(name);
+  void SetUp() override { ClearEnvironment(); }
+  void TearDown() override { ClearEnvironment(); }
+  // Every TRIREME_* variable of the process.
+  static void ClearEnvironment() {
+    std::vector<std::string> names;
+    for (char** entry = environ; *entry != nullptr; ++entry) {
+      const std::string text = *entry;
+      if (text.starts_with("TRIREME_")) names.push_back(text.substr(0, text.find('=')));
     }
+    for (const std::string& name : names) unsetenv(name.c_str());
   }
-  static ParsedCommandLine Parse(std::vector<const char*> arguments) {
+  ParsedCommandLine Parse(std::vector<const char*> arguments) {
     arguments.insert(arguments.begin(), "trireme");
-    return ParseCommandLine(static_cast<int>(arguments.size()), arguments.data());
+    testing::internal::CaptureStderr();
+    testing::internal::CaptureStdout();
+    ParsedCommandLine parsed =
+        ParseCommandLine(static_cast<int>(arguments.size()), arguments.data());
+    errors_ = testing::internal::GetCapturedStderr();
+    output_ = testing::internal::GetCapturedStdout();
+    return parsed;
+  }
+  Options Accepted(std::vector<const char*> arguments) {
+    ParsedCommandLine parsed = Parse(std::move(arguments));
+    EXPECT_NE(parsed.command, Command::kExit) << errors_;
+    return std::move(parsed.options);
+  }
+  // What is printed about a mistake.
+  std::string Refused(std::vector<const char*> arguments) {
+    const ParsedCommandLine parsed = Parse(std::move(arguments));
+    EXPECT_EQ(parsed.command, Command::kExit);
+    EXPECT_EQ(parsed.exit_code, kExitUsage);
+    return errors_;
+  }
+  std::string RefusedConfig(const std::string& text) {
+    return Refused({"serve", "m", "--config", WriteConfig(text).c_str()});
   }
   static std::string WriteConfig(const std::string& text) {
     const std::string path = testing::TempDir() + "trireme_options_test.yaml";
     std::ofstream(path) << text;
     return path;
   }
+
+  std::string errors_, output_;
 };
 
 TEST_F(OptionsTest, DefaultsServeOnLoopback) {
-  const ParsedCommandLine parsed = Parse({"serve", "model.gguf"});
-  ASSERT_EQ(parsed.command, Command::kServe);
-  EXPECT_EQ(parsed.serve.load.model, "model.gguf");
-  EXPECT_EQ(parsed.serve.host, "127.0.0.1");
-  EXPECT_EQ(parsed.serve.http_port, 8000);
-  EXPECT_EQ(parsed.serve.grpc_port, 8001);
-  EXPECT_TRUE(parsed.serve.load.scheduler.prefix_cache);
+  const Options options = Accepted({"serve", "model.gguf"});
+  EXPECT_EQ(options.load.model, "model.gguf");
+  EXPECT_EQ(options.serve.host, "127.0.0.1");
+  EXPECT_EQ(options.serve.http_port, 8000);
+  EXPECT_EQ(options.serve.grpc_port, 8001);
+  EXPECT_TRUE(options.load.scheduler.prefix_cache);
 }
 
 TEST_F(OptionsTest, EnvironmentSetsWhatNoFlagSets) {
   setenv("TRIREME_HTTP_PORT", "9001", 1);
-  EXPECT_EQ(Parse({"serve", "m"}).serve.http_port, 9001);
-  EXPECT_EQ(Parse({"serve", "m", "--http-port", "9002"}).serve.http_port, 9002);
+  setenv("TRIREME_HOST", "", 1);  // empty: as if it were not there
+  EXPECT_EQ(Accepted({"serve", "m"}).serve.http_port, 9001);
+  EXPECT_EQ(Accepted({"serve", "m"}).serve.host, "127.0.0.1");
+  EXPECT_EQ(Accepted({"serve", "m", "--http-port", "9002"}).serve.http_port, 9002);
 }
 
 TEST_F(OptionsTest, ConfigFileSetsWhatNeitherFlagNorEnvironmentSets) {
@@ -53,37 +88,127 @@ TEST_F(OptionsTest, ConfigFileSetsWhatNeitherFlagNorEnvironmentSets) {
       "http-port: 9003\nmax-context: 2048\nserved-model-name: [a, b]\nprefix-cache: "
       "false\nkv-cache-memory: 2GiB\n");
   setenv("TRIREME_MAX_CONTEXT", "1024", 1);
-  const ServeOptions serve = Parse({"serve", "m", "--config", path.c_str()}).serve;
-  EXPECT_EQ(serve.http_port, 9003);
-  EXPECT_EQ(serve.load.max_context_tokens, 1024);
-  EXPECT_EQ(serve.load.served_names, (std::vector<std::string>{"a", "b"}));
-  EXPECT_FALSE(serve.load.scheduler.prefix_cache);
-  EXPECT_EQ(serve.load.kv_cache_bytes, int64_t{2} << 30);
+  const Options options = Accepted({"serve", "m", "--config", path.c_str()});
+  EXPECT_EQ(options.serve.http_port, 9003);
+  EXPECT_EQ(options.load.max_context_tokens, 1024);
+  EXPECT_THAT(options.load.served_names, ElementsAre("a", "b"));
+  EXPECT_FALSE(options.load.scheduler.prefix_cache);
+  EXPECT_EQ(options.load.kv_cache_bytes, int64_t{2} << 30);
+  EXPECT_TRUE(Accepted({"serve", "m", "--config", path.c_str(), "--prefix-cache"})
+                  .load.scheduler.prefix_cache);
+  setenv("TRIREME_CONFIG", path.c_str(), 1);
+  EXPECT_EQ(Accepted({"serve", "m"}).serve.http_port, 9003);
 }
 
-TEST_F(OptionsTest, MistakesInTheConfigFileAreUsageErrors) {
-  for (const char* text : {"no-such-setting: 1\n", "- a\n- b\n", "http-port: {a: 1}\n",
-                           "http-port: 99999\n", "a: [\n"}) {
-    const ParsedCommandLine parsed = Parse({"serve", "m", "--config", WriteConfig(text).c_str()});
-    EXPECT_EQ(parsed.command, Command::kExit) << text;
-    EXPECT_EQ(parsed.exit_code, kExitUsage) << text;
-    TearDown();
+TEST_F(OptionsTest, ModelComesFromAnySource) {
+  const std::string path = WriteConfig("model: from-file\n");
+  for (const char* command : {"serve", "generate", "inspect"}) {
+    ClearEnvironment();
+    EXPECT_EQ(Accepted({command, "--config", path.c_str()}).load.model, "from-file");
+    setenv("TRIREME_MODEL", "from-environment", 1);
+    EXPECT_EQ(Accepted({command, "--config", path.c_str()}).load.model, "from-environment");
+    EXPECT_EQ(Accepted({command, "given", "--config", path.c_str()}).load.model, "given");
   }
-  EXPECT_EQ(Parse({"serve", "m", "--config", "/nonexistent.yaml"}).exit_code, kExitUsage);
+  ClearEnvironment();
+  EXPECT_THAT(Refused({"serve"}), HasSubstr("TRIREME_MODEL"));
+}
+
+TEST_F(OptionsTest, OtherCommandsSettingsComeFromTheSameSources) {
+  const std::string path = WriteConfig(
+      "prompt: hello\nraw: true\nstop: [\"a,b\", \"[c]\"]\ntemperature: 0.5\nseed: "
+      "18446744073709551615\nhttp-port: 9003\n");
+  const Options options = Accepted({"generate", "m", "--config", path.c_str()});
+  EXPECT_EQ(options.generate.prompt, "hello");
+  EXPECT_TRUE(options.generate.raw);
+  EXPECT_THAT(options.generate.stop, ElementsAre("a,b", "[c]"));
+  EXPECT_EQ(options.generate.temperature, 0.5f);
+  EXPECT_EQ(options.generate.seed, UINT64_MAX);
+  EXPECT_EQ(options.generate.top_p, std::nullopt);
+  EXPECT_EQ(options.serve.http_port, 8000) << "not generate's";
+  setenv("TRIREME_MAX_TOKENS", "7", 1);
+  setenv("TRIREME_STOP", "x,y", 1);
+  EXPECT_EQ(Accepted({"generate", "m"}).generate.max_tokens, 7);
+  EXPECT_THAT(Accepted({"generate", "m"}).generate.stop, ElementsAre("x", "y"));
+  setenv("TRIREME_JSON", "yes", 1);
+  EXPECT_TRUE(Accepted({"inspect", "m"}).json);
+  EXPECT_EQ(Accepted({"inspect", "m", "--bandwidth", "100"}).inspect.bandwidth_gb_s, 100.0f);
+}
+
+TEST_F(OptionsTest, TextsAreTakenAsTheyAre) {
+  const Options options =
+      Accepted({"generate", "m", "-p", "-", "--stop", "[x]", "--stop", "a,b", "--system", "{}"});
+  EXPECT_EQ(options.generate.prompt, "-");
+  EXPECT_THAT(options.generate.stop, ElementsAre("[x]", "a,b"));
+  EXPECT_EQ(options.generate.system, "{}");
+  EXPECT_EQ(Accepted({"serve", "m", "--grpc-port", "-1"}).serve.grpc_port, -1);
+}
+
+TEST_F(OptionsTest, MistakesInTheConfigFileNameFileAndKey) {
+  EXPECT_THAT(RefusedConfig("http-prt: 1\n"), HasSubstr("\"http-prt\" is no setting"));
+  EXPECT_THAT(RefusedConfig("http-prt: 1\n"), HasSubstr("did you mean \"http-port\"?"));
+  EXPECT_THAT(RefusedConfig("max_context: 1\n"), HasSubstr("did you mean \"max-context\"?"));
+  EXPECT_THAT(RefusedConfig("\"x\\e[2J\": 1\n"), HasSubstr("x\\x1b[2J"));
+  EXPECT_THAT(RefusedConfig("- a\n- b\n"), HasSubstr("a mapping of settings"));
+  EXPECT_THAT(RefusedConfig("http-port: {a: 1}\n"), HasSubstr("http-port: a value is wanted"));
+  EXPECT_THAT(RefusedConfig("http-port: [1, 2]\n"), HasSubstr("http-port: one value"));
+  EXPECT_THAT(RefusedConfig("http-port:\n"), HasSubstr("http-port: a value is wanted"));
+  EXPECT_THAT(RefusedConfig("http-port: 99999\n"), HasSubstr("from 0 to 65535"));
+  EXPECT_THAT(RefusedConfig("http-port: 1\nhttp-port: 2\n"), HasSubstr("appears twice"));
+  EXPECT_THAT(RefusedConfig("config: other.yaml\n"), HasSubstr("no setting"));
+  EXPECT_THAT(RefusedConfig("a: [\n"), HasSubstr("not YAML"));
+  EXPECT_THAT(RefusedConfig("raw: maybe\nhttp-port: 70000\n"),
+              HasSubstr("trireme_options_test.yaml: http-port: "));
+  EXPECT_THAT(Refused({"serve", "m", "--config", "/nonexistent.yaml"}),
+              HasSubstr("/nonexistent.yaml"));
+}
+
+TEST_F(OptionsTest, MistakesInTheEnvironmentNameTheVariable) {
+  setenv("TRIREME_BLOCK_SIZE", "17", 1);
+  EXPECT_THAT(Refused({"serve", "m"}), HasSubstr("TRIREME_BLOCK_SIZE: \"17\" is not one of 8, 16"));
 }
 
 TEST_F(OptionsTest, MistakesOnTheCommandLineAreUsageErrors) {
-  EXPECT_EQ(Parse({}).exit_code, kExitUsage);
-  EXPECT_EQ(Parse({"serve"}).exit_code, kExitUsage);
-  EXPECT_EQ(Parse({"serve", "m", "--http-port", "x"}).exit_code, kExitUsage);
-  EXPECT_EQ(Parse({"serve", "m", "--tls-cert", "c.pem"}).exit_code, kExitUsage);
-  EXPECT_EQ(Parse({"serve", "m", "--kv-cache-memory", "lots"}).exit_code, kExitUsage);
-  EXPECT_EQ(Parse({"fly"}).exit_code, kExitUsage);
+  Refused({});
+  Refused({"serve"});
+  EXPECT_THAT(Refused({"serve", "m", "--http-port", "x"}), HasSubstr("--http-port: \"x\""));
+  EXPECT_THAT(Refused({"serve", "m", "--tls-cert", "c.pem"}), HasSubstr("--tls-key"));
+  EXPECT_THAT(Refused({"serve", "m", "--kv-cache-memory", "lots"}), HasSubstr("512MiB"));
+  EXPECT_THAT(Refused({"generate", "m", "--temperature", "nan"}), HasSubstr("from 0 to 2"));
+  EXPECT_THAT(Refused({"generate", "m", "--seed", "-1"}), HasSubstr("--seed"));
+  Refused({"inspect", "m", "--http-port", "1"});
+  Refused({"fly"});
 }
 
-TEST_F(OptionsTest, HelpAndVersionExitWithZero) {
+TEST_F(OptionsTest, HelpShowsEverySettingOfTheCommand) {
+  Options options;
+  for (const Setting& setting : Schema(&options)) {
+    for (const auto& [name, bit] :
+         {std::pair("serve", Command::kServe), std::pair("generate", Command::kGenerate),
+          std::pair("inspect", Command::kInspect)}) {
+      const bool is_there = (setting.commands & static_cast<unsigned>(bit)) != 0;
+      EXPECT_EQ(Parse({name, "--help"}).exit_code, kExitOk);
+      const std::string shown = output_.substr(0, output_.find("Every setting"));
+      EXPECT_EQ(shown.find(EnvironmentName(setting.name)) != std::string::npos, is_there)
+          << name << " " << setting.name;
+    }
+  }
+  Parse({"serve", "--help"});
+  EXPECT_THAT(output_, HasSubstr("[8000]"));
+  EXPECT_THAT(output_, HasSubstr("Scheduling:"));
+}
+
+TEST_F(OptionsTest, NamesOfTheSchemaAreUnique) {
+  Options options;
+  std::set<std::string> names;
+  for (const Setting& setting : Schema(&options)) {
+    EXPECT_TRUE(names.insert(setting.name).second) << setting.name;
+    EXPECT_NE(setting.commands, 0u) << setting.name;
+    EXPECT_FALSE(setting.help.empty()) << setting.name;
+  }
+}
+
+TEST_F(OptionsTest, VersionExitsWithZero) {
   EXPECT_EQ(Parse({"--help"}).exit_code, kExitOk);
-  EXPECT_EQ(Parse({"serve", "--help"}).exit_code, kExitOk);
   EXPECT_EQ(Parse({"--version"}).exit_code, kExitOk);
 }
 

@@ -1,0 +1,136 @@
+#include "server/cli/schema.h"
+
+#include <iterator>
+#include <limits>
+#include <utility>
+
+namespace trireme {
+namespace {
+
+constexpr unsigned kServe = static_cast<unsigned>(Command::kServe);
+constexpr unsigned kGenerate = static_cast<unsigned>(Command::kGenerate);
+constexpr unsigned kInspect = static_cast<unsigned>(Command::kInspect);
+constexpr unsigned kRun = kServe | kGenerate;  // those that load the weights
+constexpr unsigned kAll = kRun | kInspect;
+
+void Append(std::vector<Setting> rows, std::vector<Setting>* out) {
+  out->insert(out->end(), std::make_move_iterator(rows.begin()),
+              std::make_move_iterator(rows.end()));
+}
+
+std::vector<Setting> ModelRows(LoadOptions& o) {
+  return {
+      {"model", kAll, "Model", Text(&o.model, "PATH"),
+       "Directory with config.json and *.safetensors (Hugging Face), or a .gguf file",
+       /*shorthand=*/"", /*positional=*/true},
+      {"served-model-name", kServe, "Model", TextList(&o.served_names, "NAME"),
+       "Name clients send as `model`; repeat for aliases (default: from the path)"},
+      {"chat-template", kRun, "Model", Text(&o.chat_template_file, "FILE"),
+       "Jinja file used in place of the model's own chat template"},
+      {"max-context", kAll, "Model", Integer(&o.max_context_tokens, 0, 1 << 24),
+       "Longest prompt plus answer, in tokens (0: what the model was trained for)"},
+      {"threads", kAll, "Model", Integer(&o.num_threads, 0, 1024),
+       "Compute threads (0: every core this process may use)"},
+      {"kv-cache-memory", kAll, "Model", Bytes(&o.kv_cache_bytes),
+       "Memory for the KV cache, e.g. 2GiB (default: room for 32 full contexts, at most half of "
+       "what is free)"},
+      {"kv-cache-dtype", kAll, "Model", OneOf(&o.kv_cache_dtype, {"auto", "f32", "f16", "bf16"}),
+       "Type of the KV cache; auto is f16 (f32 for f32 models)"},
+  };
+}
+
+std::vector<Setting> NetworkRows(ServeOptions& o) {
+  return {
+      {"host", kServe, "Network", Text(&o.host, "ADDRESS"),
+       "Address to listen on; anything but loopback needs --api-keys"},
+      {"http-port", kServe, "Network", Integer(&o.http_port, 0, 65535),
+       "HTTP port (0: any free one)"},
+      {"grpc-port", kServe, "Network", Integer(&o.grpc_port, -1, 65535),
+       "gRPC port (0: any free one, -1: no gRPC)"},
+      {"io-threads", kServe, "Network", Integer(&o.io_threads, 1, 64),
+       "Threads that read and write sockets"},
+      {"max-connections", kServe, "Network", Integer(&o.max_connections, 1, 1 << 20),
+       "Open HTTP connections; further ones wait to be accepted"},
+      {"max-body", kServe, "Network", Bytes(&o.max_body_bytes), "Largest request body"},
+      {"api-keys", kServe, "Security", Text(&o.api_keys_file, "FILE"),
+       "File of API keys, one a line: KEY or sha256:HEX, then optionally a tenant name; reloaded "
+       "on change"},
+      {"tls-cert", kServe, "Security", Text(&o.tls_cert_file, "FILE"),
+       "PEM certificate chain: HTTP and gRPC speak TLS; needs --tls-key"},
+      {"tls-key", kServe, "Security", Text(&o.tls_key_file, "FILE"),
+       "PEM private key of --tls-cert"},
+  };
+}
+
+std::vector<Setting> SchedulingRows(SchedulerOptions& o) {
+  return {
+      {"block-size", kAll, "Scheduling", OneOf(&o.block_size, {8, 16, 32, 64}),
+       "Tokens of one KV block"},
+      {"max-running", kServe, "Scheduling", Integer(&o.max_running, 1, 65536),
+       "Sequences that generate at the same time"},
+      {"max-step-tokens", kServe, "Scheduling", Integer(&o.max_step_tokens, 1, 1 << 20),
+       "Tokens of one engine step, decode and prefill together"},
+      {"max-prefill-chunk", kServe, "Scheduling", Integer(&o.max_prefill_chunk, 1, 1 << 20),
+       "Tokens of one prompt computed in one step: lower keeps running streams smoother"},
+      {"max-waiting", kServe, "Scheduling", Integer(&o.max_waiting_requests, 0, 1 << 20),
+       "Requests that may wait; more are refused with 429"},
+      {"max-waiting-tokens", kServe, "Scheduling",
+       Integer(&o.max_waiting_prompt_tokens, 1, int64_t{1} << 40),
+       "Prompt tokens that may wait; more are refused with 429"},
+      {"prefix-cache", kServe, "Scheduling", Switch(&o.prefix_cache),
+       "Reuse the KV cache of equal prompt beginnings"},
+  };
+}
+
+std::vector<Setting> GenerationRows(GenerateOptions& o) {
+  return {
+      {"prompt", kGenerate, "Generation", Text(&o.prompt, "TEXT"),
+       "The user's message (default, and \"-\": standard input, less a final line break)", "-p"},
+      {"raw", kGenerate, "Generation", Switch(&o.raw),
+       "Continue the prompt as it is, without the chat template"},
+      {"system", kGenerate, "Generation", Text(&o.system, "TEXT"), "System message"},
+      {"max-tokens", kGenerate, "Generation", Integer(&o.max_tokens, 1, 1 << 24),
+       "Longest answer, in tokens"},
+      {"temperature", kGenerate, "Generation", Number(&o.temperature, 0, kMaxTemperature),
+       "0 is greedy (default: the model's)"},
+      {"top-p", kGenerate, "Generation", Number(&o.top_p, 0, 1),
+       "Nucleus sampling (default: the model's)"},
+      {"top-k", kGenerate, "Generation", Integer(&o.top_k, 0, std::numeric_limits<int>::max()),
+       "Sample from the k best; 0: from all (default: the model's)"},
+      {"seed", kGenerate, "Generation", WholeNumber(&o.seed), "Same seed, same answer"},
+      {"stop", kGenerate, "Generation", TextList(&o.stop, "TEXT"),
+       "Stop at this text; repeat for more"},
+  };
+}
+
+std::vector<Setting> OtherRows(Options& o) {
+  return {
+      {"bandwidth", kInspect, "Output", Number(&o.inspect.bandwidth_gb_s, 0.001f, 1e6f, "GB/S"),
+       "Memory bandwidth that ceilings are computed with (default: measured, one second)"},
+      {"metadata", kInspect, "Output", Switch(&o.inspect.metadata),
+       "Every metadata entry and tensor of the file too"},
+      {"json", kGenerate | kInspect, "Output", Switch(&o.json), "One JSON object, for machines"},
+      {"drain-timeout", kServe, "Process", Integer(&o.serve.drain_timeout_s, 0, 86400),
+       "Seconds that running requests get after SIGTERM"},
+      {"log-level", kServe, "Process",
+       OneOf(&o.serve.log_level, {"debug", "info", "warning", "error"}), "What is logged"},
+      {"log-format", kServe, "Process", OneOf(&o.serve.log_format, {"text", "json"}),
+       "text for people, json for machines"},
+      {"config", kAll, "Process", Text(&o.config_file, "FILE"),
+       "YAML file with any of these settings (\"http-port: 9000\")"},
+  };
+}
+
+}  // namespace
+
+std::vector<Setting> Schema(Options* options) {
+  std::vector<Setting> rows;
+  Append(ModelRows(options->load), &rows);
+  Append(NetworkRows(options->serve), &rows);
+  Append(SchedulingRows(options->load.scheduler), &rows);
+  Append(GenerationRows(options->generate), &rows);
+  Append(OtherRows(*options), &rows);
+  return rows;
+}
+
+}  // namespace trireme

