@@ -14,13 +14,15 @@ import urllib.request
 
 import pytest
 
+import tiny_model
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 START_TIMEOUT_S = 180  # sanitizer builds are slow
 
 
 def pytest_addoption(parser):
     parser.addoption("--binary", default=str(ROOT / "build/test/trireme"), help="the trireme program under test")
-    parser.addoption("--model", default=os.environ.get("TRIREME_TEST_MODEL", ""), help="the demo model's GGUF")
+    parser.addoption("--model", default=os.environ.get("TRIREME_TEST_MODEL", ""), help="the demo model's GGUF, or 'tiny': one made up, for builds too slow for it")
 
 
 class Server:
@@ -98,8 +100,10 @@ def binary(pytestconfig):
 
 
 @pytest.fixture(scope="session")
-def model(pytestconfig):
+def model(pytestconfig, tmp_path_factory):
     path = pytestconfig.getoption("--model")
+    if path == "tiny":
+        return str(tiny_model.write_random(tmp_path_factory.mktemp("model") / "tiny"))
     if not path:
         path = subprocess.run([ROOT / "deploy/fetch_demo_model.sh"], check=True, capture_output=True,
                               text=True).stdout.strip()

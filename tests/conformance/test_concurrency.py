@@ -4,6 +4,7 @@ import http.client
 import json
 import random
 
+import grpc
 import pytest
 
 STREAMS = 64
@@ -20,9 +21,35 @@ def make_request(seed):
             "stream_options": {"include_usage": True}}
 
 
-def stream(port, body, stop_after=None):
+def stream(server, stubs, body, stop_after=None):
     """Text and usage of one streamed completion; with stop_after the client hangs up after that many events."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    door = stream_grpc if body["seed"] % 4 == 3 else stream_http
+    return door(server, stubs, body, stop_after)
+
+
+def stream_grpc(server, stubs, body, stop_after):
+    pb, pb_grpc = stubs
+    request = pb.GenerateRequest(
+        prompt=body["prompt"], max_tokens=body["max_tokens"], ignore_eos=body["ignore_eos"],
+        sampling=pb.SamplingParams(seed=body["seed"], temperature=body["temperature"], top_p=body["top_p"]))
+    text, usage = "", None
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        call = pb_grpc.InferenceStub(channel).Generate(request, timeout=300)
+        if stop_after == 0:
+            call.cancel()
+            return None, None
+        for events, answer in enumerate(call, 1):
+            text += answer.text
+            if answer.HasField("usage"):
+                usage = {"prompt_tokens": answer.usage.prompt_tokens, "completion_tokens": answer.usage.completion_tokens}
+            if events == stop_after:
+                call.cancel()
+                return None, None
+    return text, usage
+
+
+def stream_http(server, stubs, body, stop_after):
+    connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=300)
     connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
     answer = connection.getresponse()
     assert answer.status == 200, answer.read()
@@ -49,17 +76,19 @@ def stream(port, body, stop_after=None):
     ((), 0),
     # Little KV memory, small chunks and answers long enough to outgrow what admission found free: preemption,
     # recomputation and chunked prefill all happen.
-    (("--kv-cache-memory", "12MiB", "--max-prefill-chunk", "48", "--max-step-tokens", "160"), 40),
+    (("--max-prefill-chunk", "48", "--max-step-tokens", "160"), 40),
 ], ids=["roomy", "tight"])
-def test_concurrent_streams_equal_their_solo_runs(start_server, flags, extra_tokens):
+def test_concurrent_streams_equal_their_solo_runs(start_server, stubs, model, flags, extra_tokens):
+    if extra_tokens:
+        flags += ("--kv-cache-memory", "12MiB" if model.endswith(".gguf") else "640KiB")
     server = start_server("--threads", "2", "--max-context", "1024", *flags)
     bodies = [make_request(seed) for seed in range(STREAMS)]
     for body in bodies:
         body["max_tokens"] += extra_tokens
     with concurrent.futures.ThreadPoolExecutor(2 * STREAMS) as pool:
-        kept = [pool.submit(stream, server.http_port, body) for body in bodies]
+        kept = [pool.submit(stream, server, stubs, body) for body in bodies]
         # Neighbours that hang up: at once, or in the middle.
-        dropped = [pool.submit(stream, server.http_port, {**make_request(1000 + i), "max_tokens": 64}, i % 5)
+        dropped = [pool.submit(stream, server, stubs, {**make_request(1000 + i), "max_tokens": 64}, i % 5)
                    for i in range(STREAMS // 2)]
         together = [future.result() for future in kept]
         for future in dropped:
@@ -67,7 +96,7 @@ def test_concurrent_streams_equal_their_solo_runs(start_server, flags, extra_tok
     server.wait_idle()
     for body, (text, usage) in zip(bodies, together):
         assert usage["completion_tokens"] == body["max_tokens"]
-        solo_text, solo_usage = stream(server.http_port, body)
+        solo_text, solo_usage = stream(server, stubs, body)
         assert text == solo_text
         assert usage["prompt_tokens"] == solo_usage["prompt_tokens"]
     server.wait_idle()
@@ -76,7 +105,7 @@ def test_concurrent_streams_equal_their_solo_runs(start_server, flags, extra_tok
     server.stop()
 
 
-def test_hundred_disconnects_leave_nothing_behind(server):
+def test_hundred_disconnects_leave_nothing_behind(server, stubs):
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
-        list(pool.map(lambda i: stream(server.http_port, {**make_request(i), "max_tokens": 200}, i % 4), range(100)))
+        list(pool.map(lambda i: stream(server, stubs, {**make_request(i), "max_tokens": 200}, i % 4), range(100)))
     server.wait_idle()

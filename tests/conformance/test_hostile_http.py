@@ -117,7 +117,6 @@ def test_broken_heads_are_refused(target, name):
     assert refusal(target, data) == status
 
 
-@pytest.mark.xfail(strict=False, reason="answered with 505 until the change to 400 is merged")
 @pytest.mark.parametrize("data", [b"GET /health HTTP/1.1\nHost: x\n\n", b"GET /health HTPP/1.1\r\n" + HOST + b"\r\n",
                                   b"GET /health HTTP/x\r\n" + HOST + b"\r\n"], ids=["bare LF", "HTPP", "HTTP/x"])
 def test_malformed_versions_are_refused(target, data):

@@ -1,9 +1,11 @@
-"""Writes a tiny Llama as a Hugging Face directory: byte-level tokenizer, weights that are all alike.
+"""Writes tiny Llamas as Hugging Face directories, with a tokenizer of bytes.
 
-With constant embeddings and a zero head every token is equally likely, so that sampling parameters show in the
-probabilities that the server reports.
+write: constant embeddings, so that every position has the logits that the test chose and sampling parameters show in
+the probabilities that the server reports. write_random: random weights, a model like any other.
 """
 import json
+import math
+import random
 import struct
 
 VOCAB = 259  # 256 bytes, <|bos|>, <|im_end|>, <|im_start|>
@@ -16,6 +18,8 @@ CONFIG = {
     "head_dim": HEAD_DIM, "vocab_size": VOCAB, "max_position_embeddings": 256, "rms_norm_eps": 1e-5,
     "rope_theta": 10000.0, "tie_word_embeddings": False, "eos_token_id": EOS, "bos_token_id": BOS,
 }
+RANDOM_CONFIG = {**CONFIG, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+                 "num_attention_heads": 4, "max_position_embeddings": 2048}
 
 
 def byte_symbols():
@@ -37,23 +41,46 @@ def tokenizer_json():
     }
 
 
-def tensors(head):
+def shapes(config):
+    """Name -> shape of every tensor."""
+    hidden, mlp, vocab = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
+    queries = config["num_attention_heads"] * config["head_dim"]
+    keys = config["num_key_value_heads"] * config["head_dim"]
+    out = {"model.embed_tokens.weight": (vocab, hidden), "model.norm.weight": (hidden,)}
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        out |= {
+            prefix + "input_layernorm.weight": (hidden,), prefix + "post_attention_layernorm.weight": (hidden,),
+            prefix + "mlp.gate_proj.weight": (mlp, hidden), prefix + "mlp.up_proj.weight": (mlp, hidden),
+            prefix + "mlp.down_proj.weight": (hidden, mlp),
+            prefix + "self_attn.q_proj.weight": (queries, hidden), prefix + "self_attn.k_proj.weight": (keys, hidden),
+            prefix + "self_attn.v_proj.weight": (keys, hidden), prefix + "self_attn.o_proj.weight": (hidden, queries)}
+    return out | {"lm_head.weight": (vocab, hidden)}
+
+
+def flat_tensors(head):
     """Name -> (shape, values); `head`: the value of the logit of each token."""
-    prefix = "model.layers.0."
-    shapes = {
-        "model.embed_tokens.weight": (VOCAB, HIDDEN), "model.norm.weight": (HIDDEN,),
-        prefix + "input_layernorm.weight": (HIDDEN,), prefix + "post_attention_layernorm.weight": (HIDDEN,),
-        prefix + "mlp.gate_proj.weight": (MLP, HIDDEN), prefix + "mlp.up_proj.weight": (MLP, HIDDEN),
-        prefix + "mlp.down_proj.weight": (HIDDEN, MLP),
-        **{f"{prefix}self_attn.{name}_proj.weight": (HIDDEN, HIDDEN) for name in "qkvo"},
-    }
     out = {}
-    for name, shape in shapes.items():
-        count = shape[0] * (shape[1] if len(shape) > 1 else 1)
+    for name, shape in shapes(CONFIG).items():
         value = 1.0 if name.endswith("norm.weight") or "embed" in name else 0.0
-        out[name] = (shape, [value] * count)
+        out[name] = (shape, [value] * math.prod(shape))
     # The last hidden state is all ones: the logit of a token is the sum of its row.
     out["lm_head.weight"] = ((VOCAB, HIDDEN), [head(token) / HIDDEN for token in range(VOCAB) for _ in range(HIDDEN)])
+    return out
+
+
+def random_tensors():
+    """As flat_tensors, of RANDOM_CONFIG. Only visible ASCII has likely logits, so that the text shows the tokens."""
+    rng = random.Random(1)
+    out = {}
+    for name, shape in shapes(RANDOM_CONFIG).items():
+        spread = 1.0 if name.endswith("norm.weight") or "embed" in name else 1.5 / math.sqrt(shape[-1])
+        out[name] = (shape, [1.0 if "norm" in name else rng.gauss(0, spread) for _ in range(math.prod(shape))])
+    head = out["lm_head.weight"][1]
+    width = RANDOM_CONFIG["hidden_size"]
+    for token in range(VOCAB):
+        if not 32 < token < 127:
+            head[token * width:(token + 1) * width] = [0.0] * width
     return out
 
 
@@ -68,14 +95,23 @@ def safetensors(named):
 
 
 def write(directory, generation_config=None, head=lambda token: 0.0):
-    """Returns the directory. `generation_config` becomes generation_config.json."""
+    """The model whose logits are `head` at every position. Returns the directory."""
+    return write_directory(directory, CONFIG, flat_tensors(head), generation_config)
+
+
+def write_random(directory):
+    """A model whose every token depends on all before it, for runs too slow for the demo model (sanitizers)."""
+    return write_directory(directory, RANDOM_CONFIG, random_tensors(), None)
+
+
+def write_directory(directory, config, tensors, generation_config):
     directory.mkdir(exist_ok=True)
-    (directory / "config.json").write_text(json.dumps(CONFIG))
+    (directory / "config.json").write_text(json.dumps(config))
     (directory / "tokenizer.json").write_text(json.dumps(tokenizer_json()))
     (directory / "tokenizer_config.json").write_text(json.dumps({
         "bos_token": "<|bos|>", "eos_token": "<|im_end|>",
         "chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}"}))
-    (directory / "model.safetensors").write_bytes(safetensors(tensors(head)))
+    (directory / "model.safetensors").write_bytes(safetensors(tensors))
     if generation_config is not None:
         (directory / "generation_config.json").write_text(json.dumps(generation_config))
     return directory
