@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
 # Builds and runs every test. Closes with "total: N passed, N failed, N skipped".
 #
-#   tests/run.sh            unit and integration tests, conformance with real clients, include order, formatting
-#   tests/run.sh --quick    the inner loop: unit and integration tests only
-#   tests/run.sh --all      also AddressSanitizer+UBSan and ThreadSanitizer builds, and clang-tidy
+#   tests/run.sh            unit and integration tests, conformance with real clients, the same under sanitizers
+#                           (AddressSanitizer and UBSan, ThreadSanitizer), include order, clang-format, clang-tidy
+#   tests/run.sh --quick    the inner loop: unit and integration tests, include order
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-quick=0 all=0
+quick=0
 case "${1:-}" in
   "") ;;
   --quick) quick=1 ;;
-  --all) all=1 ;;
   *) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
@@ -86,13 +85,13 @@ if [ $quick -eq 0 ]; then
   tally build/conformance.xml
 fi
 
-if [ $all -eq 1 ]; then
+if [ $quick -eq 0 ]; then
   for preset in asan tsan; do
     step "Build and test: $preset"
     build $preset
     run_ctest $preset
     "$python" -m pytest -q --junitxml=build/conformance-$preset.xml tests/conformance/test_concurrency.py \
-      --binary build/$preset/trireme || true
+      --model tiny --binary build/$preset/trireme || true
     tally build/conformance-$preset.xml
   done
   step "clang-tidy"

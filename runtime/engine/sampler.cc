@@ -72,7 +72,7 @@ float MaxOf(absl::Span<const float> x) {
   for (size_t i = 0; i < x.size(); i += kLanes) {
     const Floats v = Load(x, i, -kInfinity);
     max = v > max ? v : max;
-    ordered &= std::bit_cast<Words>(v == v);
+    ordered &= std::bit_cast<Words>(v == v);  // NOLINT(misc-redundant-expression): NaN is not
   }
   if ((ordered[0] & ordered[1] & ordered[2] & ordered[3]) == 0) {
     return std::numeric_limits<float>::quiet_NaN();

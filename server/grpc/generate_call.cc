@@ -163,7 +163,10 @@ void GenerateCall::OnDone() {
     std::lock_guard lock(handle_->mu_);
     handle_->call_ = nullptr;
   }
-  record_.Count();
+  {
+    std::lock_guard lock(mu_);
+    record_.Count();
+  }
   delete this;
 }
 
