@@ -1,3 +1,5 @@
+#include <cpuid.h>
+
 #include <array>
 #include <cstdlib>
 
@@ -17,11 +19,16 @@ struct Isa {
   Fill gemm, rows, attention;
 };
 
+// Not a name that every compiler's __builtin_cpu_supports knows.
+bool HasF16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
 // __builtin_cpu_supports also asks the operating system (XGETBV) whether it saves the wide
 // registers.
 bool HasAvx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c() &&
+         __builtin_cpu_supports("bmi2");
 }
 bool HasAvx512() {
   return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -64,6 +71,7 @@ const Kernels* FindKernels(std::string_view name) {
 
 const Kernels& BestKernels() {
   static const Kernels* const best = [] {
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing changes the environment
     if (const char* wanted = std::getenv("TRIREME_CPU_ISA")) {
       if (const Kernels* kernels = FindKernels(wanted)) return kernels;
       Log(LogLevel::kWarning, "TRIREME_CPU_ISA names no instruction set of this CPU",

@@ -217,7 +217,7 @@ void UnpackBlock(const BlockFormat& format, const uint8_t* block, int row, float
     const int byte = format.code_bits == 4 ? i % 16 : i;
     int code = half[byte / 4 * kQuadBytes + byte % 4];
     if (format.code_bits == 4) code = i < 16 ? code & 15 : code >> 4;
-    if (format.signed_codes) code = static_cast<int8_t>(code);
+    if (format.signed_codes) code -= (code & 128) * 2;
     const int group = format.groups == 2 ? i / 16 : 0;
     const float scale = LoadScale(format, scales + group * format.scale_bytes(), row);
     const float product = scale * static_cast<float>(code - format.zero_point);

@@ -70,7 +70,7 @@ void DotHalf(const uint8_t* half, const int8_t* q, int first_element, int last_e
     for (int r = 0; r < kHalfRows; ++r) {
       int code = quad[r * 4];
       if constexpr (kFormat.code_bits == 4) code = i < 16 ? code & 15 : code >> 4;
-      if constexpr (kFormat.signed_codes) code = static_cast<int8_t>(code);
+      if constexpr (kFormat.signed_codes) code -= (code & 128) * 2;
       dot[r] += code * q[i];
     }
   }

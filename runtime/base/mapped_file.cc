@@ -9,7 +9,6 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
 #include <mutex>
 
 #include "runtime/base/check.h"
@@ -67,7 +66,7 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) {
     const int error = errno;
-    const std::string message = StrCat("cannot open ", path, ": ", strerror(error));
+    const std::string message = StrCat("cannot open ", path, ": ", ErrnoText(error));
     if (error == ENOENT) return absl::NotFoundError(message);
     if (error == EACCES) return absl::PermissionDeniedError(message);
     return absl::InvalidArgumentError(message);
@@ -90,7 +89,7 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
   const int error = errno;
   close(fd);
   if (data == MAP_FAILED) {
-    return absl::ResourceExhaustedError(StrCat("cannot map ", path, ": ", strerror(error)));
+    return absl::ResourceExhaustedError(StrCat("cannot map ", path, ": ", ErrnoText(error)));
   }
   Slot& slot = g_slots[index];
   slot.damaged.store(false);

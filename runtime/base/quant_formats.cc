@@ -56,7 +56,8 @@ void DecodeQ6_K(const uint8_t* block, float* out) {
     const uint8_t low = block[half * 64 + in_half % 64];
     const uint8_t pairs = block[128 + half * 32 + in_half % 32];
     const int q = (quarter < 2 ? low & 15 : low >> 4) | ((pairs >> (2 * quarter)) & 3) << 4;
-    out[i] = d * static_cast<float>(scales[i / 16]) * static_cast<float>(q - 32);
+    const int group = i / 16;
+    out[i] = d * static_cast<float>(scales[group]) * static_cast<float>(q - 32);
   }
 }
 

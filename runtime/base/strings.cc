@@ -1,5 +1,7 @@
 #include "runtime/base/strings.h"
 
+#include <system_error>
+
 #include <cstdint>
 
 namespace trireme {
@@ -69,5 +71,7 @@ std::string Printable(std::string_view text, size_t max_bytes) {
   }
   return out;
 }
+
+std::string ErrnoText(int error) { return std::generic_category().message(error); }
 
 }  // namespace trireme

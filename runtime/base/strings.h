@@ -42,4 +42,7 @@ void StrAppend(std::string* out, const Args&... args) {
 // that a hostile name can neither forge a log line nor steer a terminal.
 std::string Printable(std::string_view text, size_t max_bytes = 64);
 
+// "No such file or directory", of an errno. strerror is not thread-safe.
+std::string ErrnoText(int error);
+
 }  // namespace trireme

@@ -78,7 +78,7 @@ absl::StatusOr<std::string> ReadAll(int fd, const std::string& path) {
   for (;;) {
     const ssize_t n = read(fd, buffer, sizeof(buffer));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return absl::UnavailableError(StrCat("cannot read ", path, ": ", strerror(errno)));
+    if (n < 0) return absl::UnavailableError(StrCat("cannot read ", path, ": ", ErrnoText(errno)));
     if (n == 0) return text;
     text.append(buffer, static_cast<size_t>(n));
     if (text.size() > KeyStore::kMaxFileBytes) {
@@ -149,7 +149,7 @@ absl::StatusOr<KeyStore::Loaded> KeyStore::Load(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     const int error = errno;
-    const std::string message = StrCat("cannot open key file ", path, ": ", strerror(error));
+    const std::string message = StrCat("cannot open key file ", path, ": ", ErrnoText(error));
     if (error == ENOENT) return absl::NotFoundError(message);
     if (error == EACCES) return absl::PermissionDeniedError(message);
     return absl::InvalidArgumentError(message);

@@ -46,7 +46,7 @@ Connection::Connection(ServerContext* context, std::unique_ptr<Transport> transp
 Connection::~Connection() = default;
 
 void Connection::Start() {
-  asio::co_spawn(executor_, Run(), [self = shared_from_this()](std::exception_ptr failure) {
+  asio::co_spawn(executor_, Run(), [self = shared_from_this()](const std::exception_ptr& failure) {
     // Out of memory, most likely. It ends this connection and nothing else.
     if (failure) Log(LogLevel::kError, "a connection failed unexpectedly");
     self->ReleaseBody();

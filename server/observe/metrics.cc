@@ -125,16 +125,16 @@ struct Metrics::Impl {
   }
 
   std::vector<ClientMetric::Label> LabelsWith(
-      std::vector<std::pair<std::string, std::string>> more) const {
+      const std::vector<std::pair<std::string, std::string>>& more) const {
     std::vector<ClientMetric::Label> all;
     for (const auto& [name, value] : labels) all.push_back({name, value});
-    for (auto& [name, value] : more) all.push_back({std::move(name), std::move(value)});
+    for (const auto& [name, value] : more) all.push_back({name, value});
     return all;
   }
   MetricFamily Single(MetricType type, const char* name, const char* help, double value,
-                      std::vector<std::pair<std::string, std::string>> more = {}) const {
+                      const std::vector<std::pair<std::string, std::string>>& more = {}) const {
     ClientMetric metric;
-    metric.label = LabelsWith(std::move(more));
+    metric.label = LabelsWith(more);
     (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
     return {name, help, type, {std::move(metric)}};
   }

@@ -19,8 +19,8 @@ void* Heap::Upstream::do_allocate(size_t bytes, size_t alignment) {
   return ::operator new(bytes, std::align_val_t(alignment));
 }
 
-void Heap::Upstream::do_deallocate(void* p, size_t bytes, size_t alignment) {
-  ::operator delete(p, bytes, std::align_val_t(alignment));
+void Heap::Upstream::do_deallocate(void* p, size_t /*bytes*/, size_t alignment) {
+  ::operator delete(p, std::align_val_t(alignment));
 }
 
 void Runtime::Fail(std::string_view message) const {
