@@ -49,6 +49,17 @@ void GenerateCall::Begin(v1::GenerateRequest wire, std::string tenant) {
   base.external_id = request_id_;
   base.tenant = std::move(tenant);
   base.deadline = ToEngineTime(*context_->node->clock, call_->deadline());
+  {
+    std::lock_guard lock(mu_);
+    ticket_ = context_->node->requests->Enter(
+        {.id = request_id_,
+         .tenant = base.tenant,
+         .door = RequestInfo::Door::kGrpc,
+         .arrival = context_->node->clock->Now()},
+        [handle = handle_, pump = pump_] {
+          TRIREME_CHECK(pump->TrySubmit([handle] { handle->Cancel(); }));
+        });
+  }
   const bool queued = context_->node->workers->TrySubmit(
       [handle = handle_, &node = *context_->node, wire = std::move(wire), base = std::move(base)] {
         if (!handle->running()) return;  // the client went away in the queue
@@ -75,6 +86,7 @@ void GenerateCall::Prepared(const TextRequest& request,
   auto generation = Generation::Start(*context_->node, request, *std::move(prepared));
   if (!generation.ok()) return Close(generation.status());
   generation_ = *std::move(generation);
+  ticket_.SetSubmitted(request.model, /*stream=*/true, generation_->usage().prompt_tokens);
   Pump();
 }
 
@@ -85,6 +97,7 @@ void GenerateCall::Pump() {
     auto deltas = generation_->TryNext();
     if (!deltas.ok()) return Close(deltas.status());
     for (ChoiceDelta& delta : *deltas) pending_.push_back(std::move(delta));
+    ticket_.SetGenerated(generation_->usage().completion_tokens);
   }
   if (pending_.empty()) {
     if (generation_->done()) return Close(absl::OkStatus());
@@ -113,6 +126,7 @@ void GenerateCall::Wait() {
 void GenerateCall::Close(const absl::Status& status) {
   if (finished_) return;
   finished_ = true;
+  ticket_.Leave();
   generation_.reset();  // cancels what still runs
   ExpectProgress();
   Finish(record_.End(status, call_));
@@ -184,13 +198,11 @@ void GenerateCall::Handle::Pump() {
   call_->Pump();
 }
 
-bool GenerateCall::Handle::Cancel() {
+void GenerateCall::Handle::Cancel() {
   std::lock_guard lock(mu_);
-  if (call_ == nullptr) return false;
+  if (call_ == nullptr) return;
   std::lock_guard call_lock(call_->mu_);
-  const bool running = !call_->finished_;
-  call_->Close(absl::CancelledError("aborted"));
-  return running;
+  call_->Close(RequestCancelled());
 }
 
 void GenerateCall::Handle::CheckProgress() {

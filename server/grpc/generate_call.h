@@ -34,15 +34,13 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   void Begin(v1::GenerateRequest request, std::string tenant);
   void Fail(const absl::Status& status);
 
-  // Thread-safe handle for Abort; outlives the call.
-  class Handle;
-  std::shared_ptr<Handle> handle() const { return handle_; }
-
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
 
  private:
+  class Handle;
+
   void Prepared(const TextRequest& request, absl::StatusOr<std::vector<GenerateRequest>> prepared);
   // The lock is held in all of these.
   void Pump();
@@ -61,6 +59,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   std::mutex mu_;
   // Guarded by mu_.
   CallRecord record_;
+  RequestRegistry::Ticket ticket_;
   std::unique_ptr<Generation> generation_;
   std::deque<ChoiceDelta> pending_;
   v1::GenerateResponse response_;
@@ -78,7 +77,7 @@ class GenerateCall::Handle {
   explicit Handle(GenerateCall* call) : call_(call) {}
   bool running();  // false when the call is over
   void Pump();
-  bool Cancel();  // false when the call is over
+  void Cancel();
   void CheckProgress();
 
  private:

@@ -64,8 +64,7 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
   std::string request_id = request->request_id();
   absl::Status id_status = CheckRequestId(request_id);
   if (request_id.empty() || !id_status.ok()) {
-    std::lock_guard lock(mu_);
-    request_id = StrCat("grpc-", next_id_++);
+    request_id = StrCat("grpc-", next_id_.fetch_add(1));
   }
   auto* call = new GenerateCall(context_, &pump_, context, request_id);
   auto tenant = Authenticate(*context_->keys, *context);
@@ -74,14 +73,6 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
   } else if (!id_status.ok()) {
     call->Fail(id_status);
   } else {
-    {
-      std::lock_guard lock(mu_);
-      if (calls_.size() >= sweep_at_) {
-        absl::erase_if(calls_, [](const auto& entry) { return entry.second.expired(); });
-        sweep_at_ = std::max<size_t>(1024, calls_.size() * 2);
-      }
-      calls_[StrCat(*tenant, "/", request_id)] = call->handle();
-    }
     call->Begin(*request, *std::move(tenant));
   }
   return call;
@@ -142,13 +133,7 @@ grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* c
                                                   const v1::AbortRequest* request,
                                                   v1::AbortResponse* response) {
   auto tenant = Authenticate(*context_->keys, *context);
-  std::shared_ptr<GenerateCall::Handle> handle;
-  if (tenant.ok()) {
-    std::lock_guard lock(mu_);
-    const auto found = calls_.find(StrCat(*tenant, "/", request->request_id()));
-    if (found != calls_.end()) handle = found->second.lock();
-  }
-  response->set_found(handle != nullptr && handle->Cancel());
+  response->set_found(tenant.ok() && node_->requests->Cancel(*tenant, request->request_id()));
   auto* call = new UnaryCall(context_, "Abort", context);
   call->End(tenant.status());
   return call;

@@ -1,11 +1,10 @@
 // trireme.v1.Inference: authenticates, converts, and hands over to the node.
 #pragma once
 
-#include <memory>
-#include <mutex>
+#include <atomic>
+#include <cstdint>
 #include <string>
 
-#include "absl/container/flat_hash_map.h"
 #include "runtime/base/worker_pool.h"
 #include "server/grpc/generate_call.h"
 #include "trireme/v1/inference.grpc.pb.h"
@@ -50,12 +49,7 @@ class InferenceService final : public v1::Inference::CallbackService {
   Node* const node_;
   const absl::Time started_;
 
-  std::mutex mu_;
-  // Guarded by mu_. Calls by (tenant, request id), for Abort. Entries of finished calls are dropped
-  // when the table has doubled.
-  absl::flat_hash_map<std::string, std::weak_ptr<GenerateCall::Handle>> calls_;
-  size_t sweep_at_ = 1024;
-  uint64_t next_id_ = 1;
+  std::atomic<uint64_t> next_id_ = 1;
 
   WorkerPool pump_;  // last: its thread uses the members above
 };

@@ -54,6 +54,8 @@ std::string_view ReasonPhrase(int status) {
       return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
+    case 499:
+      return "Client Closed Request";
     case 500:
       return "Internal Server Error";
     case 501:
@@ -186,10 +188,10 @@ asio::awaitable<Exchange::Work> Exchange::RunOnWorkers(absl::FunctionRef<void()>
   // `done` is set on the connection's thread, and this frame outlives the work: it always waits for
   // its end.
   bool done = false;
-  std::atomic<bool> peer_gone = false;
-  auto job = [work, &done, &peer_gone, executor = connection_->executor(),
+  std::atomic<bool> unwanted = false;
+  auto job = [work, &done, &unwanted, executor = connection_->executor(),
               connection = connection_->shared_from_this()]() mutable {
-    if (!peer_gone.load()) work();
+    if (!unwanted.load()) work();
     asio::post(executor, [&done, connection = std::move(connection)] {
       done = true;
       connection->Wake();
@@ -198,7 +200,7 @@ asio::awaitable<Exchange::Work> Exchange::RunOnWorkers(absl::FunctionRef<void()>
   if (!node().workers->TrySubmit(std::move(job))) co_return Work::kQueueFull;
   while (!done) {
     co_await connection_->WaitForEvent(TimePoint::max(), Probe());
-    peer_gone.store(connection_->peer_gone());
+    unwanted.store(connection_->peer_gone() || cancelled());
   }
   co_return connection_->peer_gone() ? Work::kPeerGone : Work::kDone;
 }
@@ -216,10 +218,36 @@ asio::awaitable<Exchange::News> Exchange::WaitForNews(Generation* generation, Ti
   for (;;) {
     if (connection_->peer_gone()) co_return News::kPeerGone;
     if (connection_->aborted()) co_return News::kAborted;
-    if (*ready) co_return News::kReady;
+    if (*ready || cancelled()) co_return News::kReady;
     if (std::chrono::steady_clock::now() >= deadline) co_return News::kTimeout;
     co_await connection_->WaitForEvent(deadline, Probe());
   }
+}
+
+void Exchange::EnterRegistry() {
+  cancellation_ = std::make_shared<Cancellation>();
+  RequestInfo info{.id = request_id_,
+                   .tenant = tenant_.id,
+                   .door = RequestInfo::Door::kHttp,
+                   .arrival = node().clock->Now()};
+  ticket_ = node().requests->Enter(
+      std::move(info), [cancellation = cancellation_, executor = connection_->executor(),
+                        connection = connection_->shared_from_this()] {
+        asio::post(executor, [cancellation, connection] {
+          cancellation->requested = true;
+          // At once, though the handler may be waiting for a client that does not read.
+          if (auto generation = cancellation->generation.lock()) {
+            generation->Cancel(RequestCancelled());
+          }
+          connection->Wake();
+        });
+      });
+}
+
+void Exchange::SetGeneration(const std::shared_ptr<Generation>& generation, std::string_view model,
+                             bool stream) {
+  cancellation_->generation = generation;
+  ticket_.SetSubmitted(model, stream, generation->usage().prompt_tokens);
 }
 
 void Exchange::Finish(std::string_view route) {

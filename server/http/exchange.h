@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -41,8 +42,20 @@ class Exchange {
   boost::asio::awaitable<bool> WriteEvents(std::string_view events, bool last);
   bool started() const { return status_ != 0; }
 
+  // ---- For requests that generate: listed and cancelled through node().requests.
+
+  // From now until the exchange ends.
+  void EnterRegistry();
+  // Between EnterRegistry and SetGeneration the handler asks for itself.
+  bool cancelled() const { return cancellation_ != nullptr && cancellation_->requested; }
+  // When the request is cancelled, so is `generation`: its TryNext tells why. `model` as the client
+  // spelt it.
+  void SetGeneration(const std::shared_ptr<Generation>& generation, std::string_view model,
+                     bool stream);
+  void ReportGenerated(int tokens) { ticket_.SetGenerated(tokens); }
+
   // Runs `work` on node().workers and waits for its end. kPeerGone: nobody waits for its result any
-  // more; if that was known before a worker came to it, it has not run.
+  // more; if that, or a cancellation, was known before a worker came to it, it has not run.
   enum class Work { kDone, kQueueFull, kPeerGone };
   boost::asio::awaitable<Work> RunOnWorkers(absl::FunctionRef<void()> work);
 
@@ -56,6 +69,13 @@ class Exchange {
   void Finish(std::string_view route);
 
  private:
+  // What of the exchange a cancellation needs; shared, because one may be posted when the exchange
+  // has ended. Io thread only.
+  struct Cancellation {
+    bool requested = false;
+    std::weak_ptr<Generation> generation;
+  };
+
   std::string Head(int status, std::string_view content_type, std::string_view framing,
                    std::string_view extra_headers) const;
   // The answer's bytes as they go out: without those that the probe has sent ahead.
@@ -70,6 +90,8 @@ class Exchange {
   int status_ = 0;  // of the answer; 0: none yet
   bool streaming_ = false;
   bool must_close_ = false;
+  std::shared_ptr<Cancellation> cancellation_;
+  RequestRegistry::Ticket ticket_;
 };
 
 // 1 to 128 visible ASCII characters: fit for a header and a log line.

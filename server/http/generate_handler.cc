@@ -66,6 +66,7 @@ asio::awaitable<void> Collect(Exchange& exchange, const OpenAiRequest& request,
       co_return;
     }
     for (ChoiceDelta& delta : *deltas) answer.Add(std::move(delta));
+    exchange.ReportGenerated(generation.usage().completion_tokens);
     if (generation.done()) break;
     const Exchange::News news = co_await exchange.WaitForNews(&generation, TimePoint::max());
     if (news == Exchange::News::kPeerGone) co_return;
@@ -85,7 +86,7 @@ asio::awaitable<void> FailStream(Exchange& exchange, const absl::Status& error) 
     co_await exchange.RespondError(error);
     co_return;
   }
-  Log(LogLevel::kWarning, "stream failed",
+  Log(absl::IsCancelled(error) ? LogLevel::kInfo : LogLevel::kWarning, "stream failed",
       {{"request_id", exchange.request_id()}, {"error", FromAbsl(error.message())}});
   exchange.set_must_close();
   const std::string event = openai::ErrorEvent(openai::ErrorBody(openai::FromStatus(error)));
@@ -107,6 +108,7 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
     }
     std::string events;
     for (const ChoiceDelta& delta : *deltas) chunks.Append(&events, delta);
+    exchange.ReportGenerated(generation.usage().completion_tokens);
     const bool done = generation.done();
     if (done && request.include_usage) chunks.AppendUsageChunk(&events, generation.usage());
     if (done) events += openai::kStreamEnd;
@@ -131,26 +133,32 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
 }
 
 asio::awaitable<void> Generate(Exchange& exchange, bool chat) {
+  exchange.EnterRegistry();
   absl::StatusOr<Prepared> prepared;
   const auto work = [&exchange, &prepared, chat] { prepared = ParseAndPrepare(exchange, chat); };
   const Exchange::Work ran = co_await exchange.RunOnWorkers(work);
   if (ran == Exchange::Work::kPeerGone) co_return;
   if (ran == Exchange::Work::kQueueFull)
     prepared = absl::UnavailableError("The server is overloaded.");
+  if (exchange.cancelled()) prepared = RequestCancelled();
   if (!prepared.ok()) {
     co_await exchange.RespondError(prepared.status());
     co_return;
   }
   const OpenAiRequest& request = prepared->request;
-  absl::StatusOr<std::unique_ptr<Generation>> generation =
+  absl::StatusOr<std::unique_ptr<Generation>> started =
       Generation::Start(exchange.node(), request.text, std::move(prepared->engine_requests));
-  if (!generation.ok()) {
-    const absl::Status error = request.InClientTerms(generation.status());
+  if (!started.ok()) {
+    const absl::Status error = request.InClientTerms(started.status());
     co_await exchange.RespondError(error);
-  } else if (request.stream) {
-    co_await Stream(exchange, request, **generation);
+    co_return;
+  }
+  const std::shared_ptr<Generation> generation = *std::move(started);
+  exchange.SetGeneration(generation, request.text.model, request.stream);
+  if (request.stream) {
+    co_await Stream(exchange, request, *generation);
   } else {
-    co_await Collect(exchange, request, **generation);
+    co_await Collect(exchange, request, *generation);
   }
 }
 

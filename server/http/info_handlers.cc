@@ -112,6 +112,25 @@ asio::awaitable<void> HandleModel(Exchange& exchange) {
   co_await exchange.Respond(200, kJson, body);
 }
 
+asio::awaitable<void> HandleRequests(Exchange& exchange) {
+  const Node& node = exchange.node();
+  const std::string body =
+      openai::RequestList(node.requests->List(exchange.tenant().id), node.clock->Now());
+  co_await exchange.Respond(200, kJson, body, "Cache-Control: no-store\r\n");
+}
+
+asio::awaitable<void> HandleCancelRequest(Exchange& exchange) {
+  const std::string id = exchange.request().path.substr(std::string_view("/v1/requests/").size());
+  if (!exchange.node().requests->Cancel(exchange.tenant().id, id)) {
+    const absl::Status unknown =
+        WithCode(absl::NotFoundError("No request with this id is in flight."), "request_not_found");
+    co_await exchange.RespondError(unknown);
+    co_return;
+  }
+  const std::string body = openai::RequestCancelledAnswer(id);
+  co_await exchange.Respond(200, kJson, body);
+}
+
 asio::awaitable<void> HandleTokenizerInfo(Exchange& exchange) {
   const std::string body = openai::TokenizerInfo(exchange.node());
   co_await exchange.Respond(200, kJson, body);

@@ -17,6 +17,8 @@ constexpr Route kRoutes[] = {
     {"GET", "/version", "/version", HandleVersion},
     {"GET", "/v1/models", "/v1/models", HandleModels},
     {"GET", "/v1/models/", "/v1/models/{id}", HandleModel},
+    {"GET", "/v1/requests", "/v1/requests", HandleRequests},
+    {"DELETE", "/v1/requests/", "/v1/requests/{id}", HandleCancelRequest},
     {"POST", "/v1/chat/completions", "/v1/chat/completions", HandleChatCompletions},
     {"POST", "/v1/completions", "/v1/completions", HandleCompletions},
     {"POST", "/tokenize", "/tokenize", HandleTokenize},
@@ -76,9 +78,9 @@ std::optional<Refusal> CheckHead(Exchange& exchange, const Route* route) {
   if (request.method != route->method && !(get && request.method == "HEAD")) {
     return Refusal{
         HttpError(405, StrCat("This URL takes ", route->method, " only."), "method_not_allowed"),
-        StrCat("Allow: ", get ? "GET, HEAD" : "POST", "\r\n")};
+        StrCat("Allow: ", get ? "GET, HEAD" : route->method, "\r\n")};
   }
-  if (get) return std::nullopt;
+  if (route->method != "POST") return std::nullopt;
   if (!request.content_type.empty() && !IsJson(request.content_type)) {
     return Refusal{HttpError(415, "The Content-Type must be application/json.")};
   }

@@ -14,7 +14,7 @@ namespace trireme::http {
 using Handler = boost::asio::awaitable<void> (*)(Exchange&);
 
 struct Route {
-  std::string_view method;  // GET (serves HEAD too) or POST
+  std::string_view method;  // GET (serves HEAD too), POST or DELETE
   std::string_view path;    // ending in '/': a prefix with something behind it
   std::string_view label;   // of metrics
   Handler handler;
@@ -42,6 +42,8 @@ boost::asio::awaitable<void> HandleModel(Exchange& exchange);
 boost::asio::awaitable<void> HandleTokenizerInfo(Exchange& exchange);
 boost::asio::awaitable<void> HandleTokenize(Exchange& exchange);
 boost::asio::awaitable<void> HandleDetokenize(Exchange& exchange);
+boost::asio::awaitable<void> HandleRequests(Exchange& exchange);
+boost::asio::awaitable<void> HandleCancelRequest(Exchange& exchange);
 // In generate_handler.cc:
 boost::asio::awaitable<void> HandleChatCompletions(Exchange& exchange);
 boost::asio::awaitable<void> HandleCompletions(Exchange& exchange);

@@ -292,6 +292,10 @@ void Generation::NotifyWhenReady(absl::AnyInvocable<void()> ready) {
   gatherer->Arm();
 }
 
+void Generation::Cancel(absl::Status why) {
+  if (!done()) impl_->End(std::move(why));
+}
+
 bool Generation::done() const { return impl_->num_undelivered == 0 || !impl_->error.ok(); }
 Usage Generation::usage() const { return impl_->usage; }
 int Generation::num_choices() const { return static_cast<int>(impl_->first.size()) * impl_->n; }

@@ -108,6 +108,9 @@ class Generation {
   // The news may turn out to hold no delta (a part of a long prompt's logprobs). Else as
   // RequestStream::NotifyWhenReady.
   void NotifyWhenReady(absl::AnyInvocable<void()> ready);
+  // Ends it, unless it is done: the rest is cancelled at once, and TryNext returns `why` from now
+  // on. A pending `ready` may never be called.
+  void Cancel(absl::Status why);
   bool done() const;        // every choice has delivered its finish, or an error was returned
   Usage usage() const;      // complete once done
   int num_choices() const;  // prompts * n

@@ -13,6 +13,7 @@
 #include "runtime/engine/engine.h"
 #include "runtime/text/chat_template.h"
 #include "runtime/text/tokenizer.h"
+#include "server/node/request_registry.h"
 
 namespace trireme {
 
@@ -35,6 +36,8 @@ struct Node {
   std::unique_ptr<Engine> engine;
   std::unique_ptr<WorkerPool> workers;  // templates and tokenization
   const Clock* clock = nullptr;
+  // What every door has in flight.
+  std::unique_ptr<RequestRegistry> requests = std::make_unique<RequestRegistry>();
 };
 
 }  // namespace trireme

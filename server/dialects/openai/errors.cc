@@ -33,6 +33,7 @@ Mapping MapCode(absl::StatusCode code) {
     case absl::StatusCode::kResourceExhausted:
       return {429, "rate_limit_error", "overloaded"};
     case absl::StatusCode::kCancelled:
+      return {499, kInvalidRequest, "cancelled"};  // not to be tried again: somebody meant it
     case absl::StatusCode::kUnavailable:
       return {503, kServerError, "unavailable"};
     case absl::StatusCode::kDeadlineExceeded:

@@ -20,6 +20,44 @@ void AppendModel(JsonWriter& json, const ModelInfo& info, std::string_view name)
   json.EndObject();
 }
 
+std::string_view StateName(RequestInfo::State state) {
+  switch (state) {
+    case RequestInfo::State::kPreparing:
+      return "preparing";
+    case RequestInfo::State::kWaiting:
+      return "waiting";
+    case RequestInfo::State::kGenerating:
+      break;
+  }
+  return "generating";
+}
+
+// What is unknown before it is prepared is null.
+void AppendRequest(JsonWriter& json, const RequestInfo& request, absl::Time now) {
+  const bool known = request.state != RequestInfo::State::kPreparing;
+  json.BeginObject();
+  json.Key("id").String(request.id);
+  json.Key("object").String("request");
+  json.Key("state").String(StateName(request.state));
+  json.Key("door").String(request.door == RequestInfo::Door::kGrpc ? "grpc" : "http");
+  json.Key("model");
+  if (known) {
+    json.String(request.model);
+  } else {
+    json.Null();
+  }
+  json.Key("stream");
+  if (known) {
+    json.Bool(request.stream);
+  } else {
+    json.Null();
+  }
+  json.Key("age_ms").Int(absl::ToInt64Milliseconds(now - request.arrival));
+  json.Key("prompt_tokens").Int(request.prompt_tokens);
+  json.Key("generated_tokens").Int(request.generated_tokens);
+  json.EndObject();
+}
+
 // 64-bit FNV-1a (Fowler, Noll, Vo): a label, not a defence.
 uint64_t Fnv1a(std::string_view text) {
   uint64_t hash = 0xcbf29ce484222325;
@@ -103,6 +141,26 @@ std::string TokenizerInfo(const Node& node) {
     json.Null();
   }
   json.EndObject();
+  return out;
+}
+
+std::string RequestList(const RequestRegistry::Listing& listing, absl::Time now) {
+  std::string out;
+  JsonWriter json(&out);
+  json.BeginObject().Key("object").String("list").Key("data").BeginArray();
+  for (const RequestInfo& request : listing.requests) AppendRequest(json, request, now);
+  json.EndArray();
+  json.Key("total").Int(static_cast<int64_t>(listing.total));
+  json.Key("has_more").Bool(listing.total > listing.requests.size());
+  json.EndObject();
+  return out;
+}
+
+std::string RequestCancelledAnswer(std::string_view id) {
+  std::string out;
+  JsonWriter json(&out);
+  json.BeginObject().Key("id").String(id).Key("object").String("request");
+  json.Key("cancelled").Bool(true).EndObject();
   return out;
 }
 

@@ -23,6 +23,11 @@ std::string DetokenizeAnswer(std::string_view prompt);
 // tokenizer.
 std::string TokenizerInfo(const Node& node);
 
+// GET /v1/requests.
+std::string RequestList(const RequestRegistry::Listing& listing, absl::Time now);
+// {"id","object":"request","cancelled":true}
+std::string RequestCancelledAnswer(std::string_view id);
+
 // Short and stable for one model and program version; changes when answers may change.
 std::string SystemFingerprint(const ModelInfo& info, std::string_view program_version);
 

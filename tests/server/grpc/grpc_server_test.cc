@@ -147,6 +147,8 @@ TEST_F(GrpcServerTest, ACallThatEndedInTheQueueIsNotPrepared) {
     ASSERT_TRUE(stub_->Abort(&abort_context, abort, &aborted).ok());
   }
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(node_.requests->List("").total, 0u);
+  EXPECT_EQ(context.GetServerTrailingMetadata().find("trireme-code")->second, "cancelled");
   WaitForMetric(R"(trireme_grpc_requests_total{code="CANCELLED",method="Generate"} 1)");
   release.set_value();
   node_.workers.reset();  // runs what is queued
