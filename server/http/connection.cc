@@ -230,9 +230,11 @@ asio::awaitable<bool> Connection::Write(std::string_view data) {
 }
 
 asio::awaitable<void> Connection::WaitForEvent(TimePoint deadline, std::string_view probe) {
-  bool written = true;
-  if (!broken_ && eof_ && !std::exchange(probed_, true)) written = co_await Write(probe);
-  if (!written) co_return;
+  if (!broken_ && eof_ && !std::exchange(probed_, true)) {
+    // What happened meanwhile has woken the write and nobody else: the caller looks again.
+    co_await Write(probe);
+    co_return;
+  }
   WatchPeer();
   co_await waker_.Wait(deadline);
 }

@@ -163,6 +163,17 @@ TEST_P(HalfCloseTest, IsServedToTheEnd) {
 }
 INSTANTIATE_TEST_SUITE_P(WholeAndStream, HalfCloseTest, testing::Bool());
 
+TEST(HalfCloseProbeTest, NewsThatComeWhileTheProbeIsWrittenAreNotLost) {
+  TestServer server;
+  for (int i = 0; i < 1000; ++i) {  // the probe races with the answer
+    HttpClient client(server.port());
+    client.Send(PostBytes(CompletionBody("\"x\"")));
+    client.ShutdownSend();
+    ASSERT_THAT(client.ReadToEnd(), HasSubstr("\"text\":\"Hello\"")) << i;
+  }
+  server.WaitUntilQuiet();
+}
+
 TEST(SlowReaderTest, IsDroppedWhenItMakesNoProgress) {
   TestServer server(
       {.http = {.port = 0, .send_buffer_bytes = 4096, .write_timeout = absl::Milliseconds(100)},
