@@ -12,7 +12,7 @@ build_packages=(
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev libsimde-dev clang-format-14 clang-tidy-14
-  python3-venv python3-yaml curl openssl git procps
+  python3-venv python3-yaml curl openssl git procps chromium chromium-driver
 )
 
 packages=("${build_packages[@]}")

@@ -22,7 +22,8 @@ ALLOWED = {
     "server/admission": ["runtime/base"],
     "server/node": ["runtime", "kernels"],
     "server/dialects": ["server/node", "runtime"],
-    "server/http": ["server/dialects", "server/node", "server/admission", "server/observe", "runtime"],
+    "server/page": [],
+    "server/http": ["server/dialects", "server/page", "server/node", "server/admission", "server/observe", "runtime"],
     "server/grpc": ["server/node", "server/admission", "server/observe", "runtime"],
     "server/cli": ["server", "runtime", "kernels"],
 }

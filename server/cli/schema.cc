@@ -52,6 +52,8 @@ std::vector<Setting> NetworkRows(ServeOptions& o) {
       {"max-connections", kServe, "Network", Integer(&o.max_connections, 1, 1 << 20),
        "Open HTTP connections; further ones wait to be accepted"},
       {"max-body", kServe, "Network", Bytes(&o.max_body_bytes), "Largest request body"},
+      {"page", kServe, "Network", Switch(&o.page),
+       "The built-in page at / (chat, live view); needs no key, what it calls does"},
       {"api-keys", kServe, "Security", Text(&o.api_keys_file, "FILE"),
        "File of API keys, one a line: KEY or sha256:HEX, then optionally a tenant name; reloaded "
        "on change"},

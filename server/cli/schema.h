@@ -22,6 +22,7 @@ struct ServeOptions {
   int io_threads = 1;
   int max_connections = 4096;
   int64_t max_body_bytes = int64_t{32} << 20;
+  bool page = true;
   std::string api_keys_file;
   std::string tls_cert_file, tls_key_file;
   int drain_timeout_s = 30;

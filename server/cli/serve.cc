@@ -141,6 +141,7 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service
   http.io_threads = options.io_threads;
   http.max_connections = options.max_connections;
   http.max_body_bytes = options.max_body_bytes;
+  http.page = options.page;
   auto server =
       HttpServer::Start(http, service->node.get(), service->keys.get(), service->metrics.get());
   if (!server.ok()) return Annotate(server.status(), "HTTP (--host, --http-port, --tls-cert)");

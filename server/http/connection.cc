@@ -97,7 +97,7 @@ asio::awaitable<bool> Connection::ServeOne() {
   const Route* route = nullptr;
   std::string extra_headers;
   if (!error) {
-    route = FindRoute(exchange.request().path);
+    route = FindRoute(exchange.request().path, context_->options);
     if (std::optional<Refusal> refusal = CheckHead(exchange, route)) {
       error = std::move(refusal->error);
       extra_headers = std::move(refusal->extra_headers);

@@ -34,6 +34,8 @@ std::string_view ReasonPhrase(int status) {
   switch (status) {
     case 200:
       return "OK";
+    case 304:
+      return "Not Modified";
     case 400:
       return "Bad Request";
     case 401:
@@ -137,7 +139,8 @@ std::string_view Exchange::Probe() const {
 asio::awaitable<void> Exchange::Respond(int status, std::string_view content_type,
                                         std::string_view body, std::string_view extra_headers) {
   TRIREME_CHECK(!started());
-  const std::string framing = StrCat("Content-Length: ", body.size(), "\r\n");
+  // Of a 304 the length would be that of the body which is not sent.
+  const std::string framing = status == 304 ? "" : StrCat("Content-Length: ", body.size(), "\r\n");
   std::string answer = AfterProbe(Head(status, content_type, framing, extra_headers));
   status_ = status;
   if (request_.method != "HEAD") answer += body;

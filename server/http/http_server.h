@@ -25,6 +25,7 @@ struct HttpServerOptions {
   int io_threads = 1;
   std::string tls_cert_pem, tls_key_pem;  // PEM texts, both or none: TLS 1.2 and later
   bool metrics_need_key = true;           // when keys are set
+  bool page = true;                       // the built-in page at /
 
   int max_connections = 4096;                   // at the limit accepting pauses
   size_t max_header_bytes = 64 << 10;           // 431 beyond

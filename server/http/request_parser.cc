@@ -161,6 +161,7 @@ std::optional<ApiError> RequestParser::Impl::FinishHead() {
   head.api_key = std::string(View(message["api-key"]));
   head.content_type = std::string(View(message[field::content_type]));
   head.content_encoding = std::string(View(message[field::content_encoding]));
+  head.if_none_match = std::string(View(message[field::if_none_match]));
   head_done = true;
   return std::nullopt;
 }

@@ -19,8 +19,8 @@ struct HttpRequest {
   bool keep_alive = true;
   bool expect_continue = false;
   bool has_body = false;  // Content-Length above 0, or chunked
-  std::string request_id, authorization, api_key, content_type,
-      content_encoding;  // headers; empty: absent
+  std::string request_id, authorization, api_key, content_type, content_encoding,
+      if_none_match;  // headers; empty: absent
   std::string body;
 };
 

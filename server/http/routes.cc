@@ -11,6 +11,9 @@ using openai::FromStatus;
 using openai::HttpError;
 
 constexpr Route kRoutes[] = {
+    {"GET", "/", "/", HandlePage, /*open=*/true},
+    {"GET", "/page/config.json", "/page/config.json", HandlePageConfig, /*open=*/true},
+    {"GET", "/page/", "/page/{file}", HandlePage, /*open=*/true},
     {"GET", "/health", "/health", HandleHealth, /*open=*/true},
     {"GET", "/ready", "/ready", HandleReady, /*open=*/true},
     {"GET", "/metrics", "/metrics", HandleMetrics},
@@ -56,10 +59,12 @@ std::optional<Refusal> CheckKey(Exchange& exchange) {
 
 }  // namespace
 
-const Route* FindRoute(std::string_view path) {
+const Route* FindRoute(std::string_view path, const HttpServerOptions& options) {
   for (const Route& route : kRoutes) {
-    if (path == route.path) return &route;
-    if (route.path.ends_with('/') && path.starts_with(route.path)) return &route;
+    const bool prefix = route.path.ends_with('/') && route.path != "/";
+    if (path != route.path && !(prefix && path.starts_with(route.path))) continue;
+    const bool page = route.handler == HandlePage || route.handler == HandlePageConfig;
+    return page && !options.page ? nullptr : &route;
   }
   return nullptr;
 }

@@ -22,7 +22,7 @@ struct Route {
 };
 
 // Null when the path is none of ours.
-const Route* FindRoute(std::string_view path);
+const Route* FindRoute(std::string_view path, const HttpServerOptions& options);
 
 struct Refusal {
   openai::ApiError error;
@@ -44,6 +44,9 @@ boost::asio::awaitable<void> HandleTokenize(Exchange& exchange);
 boost::asio::awaitable<void> HandleDetokenize(Exchange& exchange);
 boost::asio::awaitable<void> HandleRequests(Exchange& exchange);
 boost::asio::awaitable<void> HandleCancelRequest(Exchange& exchange);
+// In page_handler.cc:
+boost::asio::awaitable<void> HandlePage(Exchange& exchange);
+boost::asio::awaitable<void> HandlePageConfig(Exchange& exchange);
 // In generate_handler.cc:
 boost::asio::awaitable<void> HandleChatCompletions(Exchange& exchange);
 boost::asio::awaitable<void> HandleCompletions(Exchange& exchange);

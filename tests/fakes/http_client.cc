@@ -112,7 +112,7 @@ HttpAnswer HttpClient::Read(bool head_only) {
     answer.headers[name] = head.substr(colon + 2, end - colon - 2);
     line = end + 2;
   }
-  if (head_only || answer.status == 100) return answer;
+  if (head_only || answer.status == 100 || answer.status == 304) return answer;
   if (answer.headers.contains("content-length")) {
     answer.body = Take(std::strtoul(answer.headers["content-length"].c_str(), nullptr, 10));
   } else if (answer.header("transfer-encoding") == "chunked") {

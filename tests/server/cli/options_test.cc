@@ -73,6 +73,8 @@ TEST_F(OptionsTest, DefaultsServeOnLoopback) {
   EXPECT_EQ(options.serve.http_port, 8000);
   EXPECT_EQ(options.serve.grpc_port, 8001);
   EXPECT_TRUE(options.load.scheduler.prefix_cache);
+  EXPECT_TRUE(options.serve.page);
+  EXPECT_FALSE(Accepted({"serve", "m", "--no-page"}).serve.page);
 }
 
 TEST_F(OptionsTest, EnvironmentSetsWhatNoFlagSets) {
