@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
+#include <climits>
 
 #include <atomic>
 #include <cstdio>
@@ -148,6 +149,8 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service
   if (options.grpc_port >= 0) {
     grpc.host = options.host;
     grpc.port = options.grpc_port;
+    grpc.max_message_bytes =
+        static_cast<int>(std::min<int64_t>(static_cast<int64_t>(options.max_body_bytes), INT_MAX));
     TRIREME_ASSIGN_OR_RETURN(
         service->grpc,
         GrpcServer::Start(grpc, service->node.get(), service->keys.get(), service->metrics.get()));

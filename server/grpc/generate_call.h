@@ -43,6 +43,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   void OnDone() override;
 
  private:
+  absl::Status Charge(size_t request_bytes);
   void Prepared(const TextRequest& request, absl::StatusOr<std::vector<GenerateRequest>> prepared);
   // The lock is held in all of these.
   void Pump();

@@ -186,21 +186,23 @@ asio::awaitable<Exchange::Work> Exchange::RunOnWorkers(absl::FunctionRef<void()>
   // `done` is set on the connection's thread, and this frame outlives the work: it always waits for
   // its end.
   bool done = false;
-  std::atomic<bool> peer_gone = false;
-  auto job = [work, &done, &peer_gone, executor = connection_->executor(),
+  std::atomic<bool> abandoned = false;
+  auto job = [work, &done, &abandoned, executor = connection_->executor(),
               connection = connection_->shared_from_this()]() mutable {
-    if (!peer_gone.load()) work();
+    if (!abandoned.load()) work();
     asio::post(executor, [&done, connection = std::move(connection)] {
       done = true;
       connection->Wake();
     });
   };
-  if (!node().workers->TrySubmit(std::move(job))) co_return Work::kQueueFull;
+  if (!node().workers->TrySubmit(std::move(job), LengthOfWork(request().body.size()))) {
+    co_return Work::kQueueFull;
+  }
   while (!done) {
     co_await connection_->WaitForEvent(TimePoint::max(), Probe());
-    peer_gone.store(connection_->peer_gone());
+    abandoned.store(connection_->abandoned());
   }
-  co_return connection_->peer_gone() ? Work::kPeerGone : Work::kDone;
+  co_return connection_->abandoned() ? Work::kPeerGone : Work::kDone;
 }
 
 asio::awaitable<Exchange::News> Exchange::WaitForNews(Generation* generation, TimePoint deadline) {
