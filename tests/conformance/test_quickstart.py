@@ -36,7 +36,7 @@ def tree(tmp_path):
     shutil.copy(ROOT / "deploy/quickstart.sh", root / "deploy")
     script(root / "deploy/dependencies.sh", f'echo "dependencies $*" >>{root}/calls')
     script(root / "deploy/fetch_demo_model.sh", f"echo fetch >>{root}/calls; echo /fetched/demo.gguf")
-    script(root / "build/release/trireme", 'printf "<%s>" "$@"')
+    script(root / "build/release/trireme", 'printf "<%s>" "$@"; cat keys.txt 2>/dev/null || true')
     script(root / "bin/cmake", f'echo "cmake $*" >>{root}/calls')
     (root / "calls").touch()
     return root
@@ -62,6 +62,12 @@ def test_own_model_is_served_in_place_of_the_demo(tree, tmp_path, form):
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"<serve><{tmp_path}/mine.gguf>"
     assert "fetch" not in (tree / "calls").read_text()
+
+
+def test_arguments_of_serve_are_relative_to_the_user_too(tree, tmp_path):
+    (tmp_path / "keys.txt").write_text("the user's keys")
+    result = quickstart(tree, "--api-keys", "keys.txt", cwd=tmp_path)
+    assert result.stdout == "<serve></fetched/demo.gguf><--api-keys><keys.txt>the user's keys", result.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--model"], ["--model="], ["--model", ""], ["--model", "/nonexistent.gguf"]])
