@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "grpc/health/v1/health.pb.h"
+#include "runtime/base/host_port.h"
 #include "runtime/base/strings.h"
 #include "server/grpc/inference_service.h"
 #include "server/grpc/reflection.h"
@@ -21,12 +22,6 @@ const char kInference[] = "trireme.v1.Inference";
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kMaxPingStrikes = 8;
 constexpr int kMaxMetadataBytes = 64 << 10;
-
-std::string Address(const GrpcServerOptions& options) {
-  const bool v6 = options.host.find(':') != std::string::npos;
-  return v6 ? StrCat("[", options.host, "]:", options.port)
-            : StrCat(options.host, ":", options.port);
-}
 
 std::shared_ptr<grpc::ServerCredentials> Credentials(const GrpcServerOptions& options) {
   if (options.tls_cert_pem.empty()) return grpc::InsecureServerCredentials();
@@ -65,7 +60,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
                                                       "grpc.reflection.v1.ServerReflection",
                                                       "grpc.reflection.v1alpha.ServerReflection"});
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(Address(options), Credentials(options), &impl->port);
+  builder.AddListeningPort(HostPort(options.host, options.port), Credentials(options), &impl->port);
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   // The size limit holds for the wire only: a compressed message could expand to anything.
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
@@ -82,7 +77,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr || impl->port == 0) {
     return absl::UnavailableError(
-        StrCat("cannot listen for gRPC on ", Address(options),
+        StrCat("cannot listen for gRPC on ", HostPort(options.host, options.port),
                ": the address is in use or not ours; choose another --grpc-port"));
   }
   std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(impl)));
