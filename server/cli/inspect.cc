@@ -9,6 +9,7 @@
 #include <string>
 
 #include "runtime/base/cpus.h"
+#include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/model/decoder.h"
@@ -16,6 +17,7 @@
 #include "runtime/model/plan.h"
 #include "server/cli/bandwidth.h"
 #include "server/cli/commands.h"
+#include "server/cli/options.h"
 #include "server/node/model_text.h"
 
 namespace trireme {
@@ -189,6 +191,8 @@ absl::Status Run(const Options& options) {
 }  // namespace
 
 int RunInspect(const Options& options) {
+  ConfigureLog(LogLevel::kWarning, LogFormat::kText);
+  WarnOfUnknownVariables(options);
   const absl::Status status = Run(options);
   if (status.ok()) return kExitOk;
   std::cerr << "trireme inspect: " << std::string(status.message()) << "\n";

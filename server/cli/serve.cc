@@ -20,6 +20,7 @@
 #include "runtime/base/strings.h"
 #include "server/admission/keys.h"
 #include "server/cli/commands.h"
+#include "server/cli/options.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/http_server.h"
 #include "server/observe/metrics.h"
@@ -175,6 +176,7 @@ int RunServe(const Options& all) {
   const ServeOptions& options = all.serve;
   ConfigureLog(ToLogLevel(options.log_level),
                options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
+  WarnOfUnknownVariables(all);
   const sigset_t signals = BlockSignals();
   Service service;
   if (absl::Status status = Start(options, all.load, &service); !status.ok()) return Fail(status);
