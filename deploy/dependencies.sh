@@ -34,6 +34,7 @@ if [ "$(id -u)" -ne 0 ]; then
   as_root=(sudo)
 fi
 echo "Installing ${#missing[@]} Debian packages: ${missing[*]}" >&2
-"${as_root[@]}" apt-get update -qq
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-  -o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null
+# What apt says is the progress of minutes: a bar on a terminal, plain lines elsewhere, standard output untouched.
+if [ -t 2 ]; then progress=(-o Dpkg::Progress-Fancy=1); else progress=(-q -o Dpkg::Use-Pty=0); fi
+"${as_root[@]}" apt-get "${progress[@]}" update >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "${progress[@]}" install -y --no-install-recommends "${missing[@]}" >&2

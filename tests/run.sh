@@ -45,7 +45,8 @@ check() {
 run_ctest() {  # preset, further arguments
   local preset=$1
   shift
-  ctest --test-dir "build/$preset" --output-on-failure --output-junit "$PWD/build/$preset-ctest.xml" -j2 "$@" || true
+  rm -f "build/$preset-ctest.xml"  # of a run that was killed
+  ctest --test-dir "build/$preset" --output-on-failure --output-junit "$PWD/build/$preset-ctest.xml" "-j$(nproc)" "$@" || true
   tally "build/$preset-ctest.xml"
 }
 build() {
@@ -54,7 +55,7 @@ build() {
 }
 
 export UBSAN_OPTIONS=print_stacktrace=1
-export TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp second_deadlock_stack=1"
+export TSAN_OPTIONS="suppressions='$PWD/tests/tsan.supp' second_deadlock_stack=1"
 
 step "Packages"
 deploy/dependencies.sh test
@@ -81,6 +82,7 @@ if [ $quick -eq 0 ]; then
   step "clang-format"
   check clang_format tests/lint.sh format
   step "Conformance with real clients"
+  rm -f build/conformance.xml
   "$python" -m pytest -q --junitxml=build/conformance.xml tests/conformance --binary build/test/trireme || true
   tally build/conformance.xml
 fi
@@ -90,6 +92,7 @@ if [ $quick -eq 0 ]; then
     step "Build and test: $preset"
     build $preset
     run_ctest $preset
+    rm -f build/conformance-$preset.xml
     "$python" -m pytest -q --junitxml=build/conformance-$preset.xml tests/conformance/test_concurrency.py \
       --model tiny --binary build/$preset/trireme || true
     tally build/conformance-$preset.xml

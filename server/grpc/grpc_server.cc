@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "grpc/health/v1/health.pb.h"
+#include "runtime/base/host_port.h"
 #include "runtime/base/strings.h"
 #include "server/grpc/inference_service.h"
 #include "server/grpc/reflection.h"
@@ -22,12 +23,6 @@ constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kMaxPingStrikes = 8;
 constexpr int kMaxMetadataBytes = 64 << 10;
 constexpr size_t kMaxBufferBytes = 512 << 20;
-
-std::string Address(const GrpcServerOptions& options) {
-  const bool v6 = options.host.find(':') != std::string::npos;
-  return v6 ? StrCat("[", options.host, "]:", options.port)
-            : StrCat(options.host, ":", options.port);
-}
 
 std::shared_ptr<grpc::ServerCredentials> Credentials(const GrpcServerOptions& options) {
   if (options.tls_cert_pem.empty()) return grpc::InsecureServerCredentials();
@@ -67,7 +62,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
                                                       "grpc.reflection.v1.ServerReflection",
                                                       "grpc.reflection.v1alpha.ServerReflection"});
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(Address(options), Credentials(options), &impl->port);
+  builder.AddListeningPort(HostPort(options.host, options.port), Credentials(options), &impl->port);
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   // Bounds what is received before a handler sees it, of whoever sends it.
   grpc::ResourceQuota quota("trireme");
@@ -87,7 +82,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr || impl->port == 0) {
     return absl::UnavailableError(
-        StrCat("cannot listen for gRPC on ", Address(options),
+        StrCat("cannot listen for gRPC on ", HostPort(options.host, options.port),
                ": the address is in use or not ours; choose another --grpc-port"));
   }
   std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(impl)));
