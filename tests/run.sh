@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds and runs every test. Closes with "total: N passed, N failed, N skipped".
 #
-#   tests/run.sh            unit and integration tests, conformance with real clients, the same under sanitizers
-#                           (AddressSanitizer and UBSan, ThreadSanitizer), include order, clang-format, clang-tidy
+#   tests/run.sh            unit and integration tests, conformance with real clients, what deploy/ ships, the same under
+#                           sanitizers (AddressSanitizer and UBSan, ThreadSanitizer), include order, clang-format, clang-tidy
 #   tests/run.sh --quick    the inner loop: unit and integration tests, include order
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -85,6 +85,9 @@ if [ $quick -eq 0 ]; then
   rm -f build/conformance.xml
   "$python" -m pytest -q --junitxml=build/conformance.xml tests/conformance --binary build/test/trireme || true
   tally build/conformance.xml
+  step "What deploy/ ships"
+  "$python" -m pytest -q --junitxml=build/deploy.xml tests/deploy --binary build/test/trireme || true
+  tally build/deploy.xml
 fi
 
 if [ $quick -eq 0 ]; then
