@@ -39,9 +39,6 @@ echo "Installing ${#missing[@]} Debian packages: ${missing[*]}" >&2
 if [ -t 2 ]; then progress=(-o Dpkg::Progress-Fancy=1); else progress=(-q -o Dpkg::Use-Pty=0); fi
 "${as_root[@]}" apt-get "${progress[@]}" update >&2
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "${progress[@]}" install -y --no-install-recommends "${missing[@]}" >&2
-"${as_root[@]}" apt-get update -qq
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-  -o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null
 # The tests start a Prometheus of their own; the service that its package has just set up is not wanted.
 if [[ " ${missing[*]} " = *" prometheus "* ]] && [ -d /run/systemd/system ]; then
   "${as_root[@]}" systemctl disable --now prometheus >/dev/null 2>&1 || true
