@@ -12,7 +12,9 @@ build_packages=(
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev libsimde-dev clang-format-14 clang-tidy-14
-  python3-venv python3-yaml curl openssl git procps chromium chromium-driver
+  python3-venv python3-yaml curl openssl git procps
+  chromium chromium-driver  # tests/conformance/test_page.py
+  prometheus systemd strace  # tests/deploy: promtool and a server to scrape with, systemd-analyze, what system calls are made
 )
 
 packages=("${build_packages[@]}")
@@ -34,6 +36,11 @@ if [ "$(id -u)" -ne 0 ]; then
   as_root=(sudo)
 fi
 echo "Installing ${#missing[@]} Debian packages: ${missing[*]}" >&2
-"${as_root[@]}" apt-get update -qq
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-  -o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null
+# What apt says is the progress of minutes: a bar on a terminal, plain lines elsewhere, standard output untouched.
+if [ -t 2 ]; then progress=(-o Dpkg::Progress-Fancy=1); else progress=(-q -o Dpkg::Use-Pty=0); fi
+"${as_root[@]}" apt-get "${progress[@]}" update >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "${progress[@]}" install -y --no-install-recommends "${missing[@]}" >&2
+# The tests start a Prometheus of their own; the service that its package has just set up is not wanted.
+if [[ " ${missing[*]} " = *" prometheus "* ]] && [ -d /run/systemd/system ]; then
+  "${as_root[@]}" systemctl disable --now prometheus >/dev/null 2>&1 || true
+fi

@@ -8,8 +8,9 @@
 #   --no-serve     stop before serving
 #   --model PATH   serve this .gguf file or Hugging Face directory instead of fetching the demo model
 set -euo pipefail
-started_in=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+started_in=$PWD  # what the user names is relative to there, not to this tree
+root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
 
 serve=1
 model=
@@ -29,7 +30,7 @@ while [ $# -gt 0 ]; do
 done
 
 if [ -n "$model" ]; then
-  [[ $model = /* ]] || model=$started_in/$model  # relative to where the user is, not to this tree
+  [[ $model = /* ]] || model=$started_in/$model
   [ -e "$model" ] || { echo "--model: there is no $model" >&2; exit 2; }
 fi
 
@@ -46,13 +47,14 @@ NINJA_STATUS='[%f/%t, %es] ' cmake --build build/release --target trireme >&2
 
 step "3/4 Model"
 if [ -z "$model" ]; then
-  model=$(deploy/fetch_demo_model.sh)
+  model=$(cd "$started_in" && "$root/deploy/fetch_demo_model.sh")
 fi
 echo "    $model" >&2
 
 step "4/4 Serve"
 if [ $serve -eq 0 ]; then
-  echo "Ready: build/release/trireme serve $model" >&2
+  echo "Ready: $root/build/release/trireme serve $model" >&2
   exit 0
 fi
-exec build/release/trireme serve "$model" "${arguments[@]}"
+cd "$started_in"
+exec "$root/build/release/trireme" serve "$model" "${arguments[@]}"

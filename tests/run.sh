@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Builds and runs every test. Closes with "total: N passed, N failed, N skipped".
 #
-#   tests/run.sh            unit and integration tests, conformance with real clients, the same under sanitizers
-#                           (AddressSanitizer and UBSan, ThreadSanitizer), include order, clang-format, clang-tidy
+#   tests/run.sh            unit and integration tests, conformance with real clients, what deploy/ ships, include order,
+#                           clang-format
 #   tests/run.sh --quick    the inner loop: unit and integration tests, include order
+#   tests/run.sh --all      also under sanitizers (AddressSanitizer and UBSan, ThreadSanitizer), and clang-tidy
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-quick=0
+quick=0 all=0
 case "${1:-}" in
   "") ;;
   --quick) quick=1 ;;
-  *) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  --all) all=1 ;;
+  *) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
 step() { printf '\n==> %s\n' "$*"; }
@@ -45,7 +47,8 @@ check() {
 run_ctest() {  # preset, further arguments
   local preset=$1
   shift
-  ctest --test-dir "build/$preset" --output-on-failure --output-junit "$PWD/build/$preset-ctest.xml" -j2 "$@" || true
+  rm -f "build/$preset-ctest.xml"  # of a run that was killed
+  ctest --test-dir "build/$preset" --output-on-failure --output-junit "$PWD/build/$preset-ctest.xml" "-j$(nproc)" "$@" || true
   tally "build/$preset-ctest.xml"
 }
 build() {
@@ -54,7 +57,7 @@ build() {
 }
 
 export UBSAN_OPTIONS=print_stacktrace=1
-export TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp second_deadlock_stack=1"
+export TSAN_OPTIONS="suppressions='$PWD/tests/tsan.supp' second_deadlock_stack=1"
 
 step "Packages"
 deploy/dependencies.sh test
@@ -81,15 +84,20 @@ if [ $quick -eq 0 ]; then
   step "clang-format"
   check clang_format tests/lint.sh format
   step "Conformance with real clients"
+  rm -f build/conformance.xml
   "$python" -m pytest -q --junitxml=build/conformance.xml tests/conformance --binary build/test/trireme || true
   tally build/conformance.xml
+  step "What deploy/ ships"
+  "$python" -m pytest -q --junitxml=build/deploy.xml tests/deploy --binary build/test/trireme || true
+  tally build/deploy.xml
 fi
 
-if [ $quick -eq 0 ]; then
+if [ $all -eq 1 ]; then
   for preset in asan tsan; do
     step "Build and test: $preset"
     build $preset
     run_ctest $preset
+    rm -f build/conformance-$preset.xml
     "$python" -m pytest -q --junitxml=build/conformance-$preset.xml tests/conformance/test_concurrency.py \
       --model tiny --binary build/$preset/trireme || true
     tally build/conformance-$preset.xml

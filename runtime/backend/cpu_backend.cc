@@ -1,7 +1,5 @@
 #include "runtime/backend/cpu_backend.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +10,7 @@
 #include "runtime/backend/compute_pool.h"
 #include "runtime/backend/weight_arena.h"
 #include "runtime/base/check.h"
+#include "runtime/base/cpus.h"
 #include "runtime/base/quant_formats.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -74,12 +73,6 @@ class CpuBuffer : public Buffer {
   std::shared_ptr<uint8_t> memory_;
   size_t size_;
 };
-
-int CpusOfThisProcess() {
-  cpu_set_t allowed;
-  return sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? std::max(1, CPU_COUNT(&allowed))
-                                                              : 1;
-}
 
 float* Row(const Tensor& t, int64_t row) { return static_cast<float*>(t.data) + row * t.cols; }
 
@@ -352,7 +345,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions&
     return absl::InvalidArgumentError(
         StrCat("this CPU has no instruction set called ", options.isa));
   }
-  const int num_threads = options.num_threads > 0 ? options.num_threads : CpusOfThisProcess();
+  const int num_threads = options.num_threads > 0 ? options.num_threads : AvailableCpus();
   return std::make_unique<CpuBackend>(*kernels, options, num_threads);
 }
 

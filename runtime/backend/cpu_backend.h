@@ -20,8 +20,7 @@
 namespace trireme {
 
 struct CpuBackendOptions {
-  int num_threads =
-      0;  // compute threads with the calling one; 0: one per CPU of the process's affinity mask
+  int num_threads = 0;  // compute threads with the calling one; 0: AvailableCpus
   std::string isa;  // "portable", "avx2", "avx512"; empty: the fastest (kernels/cpu, BestKernels)
   bool huge_pages = true;  // advise them for weights
   bool pin_threads = false;

@@ -18,27 +18,38 @@ WorkerPool::~WorkerPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-bool WorkerPool::TrySubmit(absl::AnyInvocable<void()> work) {
+bool WorkerPool::TrySubmit(absl::AnyInvocable<void()> work, Length length) {
   {
     std::lock_guard lock(mu_);
-    if (stopping_ || queue_.size() >= max_queued_) return false;
-    queue_.push_back(std::move(work));
+    if (stopping_ || short_.size() + long_.size() >= max_queued_) return false;
+    (length == Length::kLong ? long_ : short_).push_back(std::move(work));
   }
   changed_.notify_one();
   return true;
 }
 
+// Short work first: it is over soon, and a single thread must serve both.
+WorkerPool::Queue* WorkerPool::Runnable() {
+  if (!short_.empty()) return &short_;
+  return long_.empty() || long_running_ ? nullptr : &long_;
+}
+
 void WorkerPool::Run() {
+  std::unique_lock lock(mu_);
   for (;;) {
-    absl::AnyInvocable<void()> work;
+    changed_.wait(lock, [this] { return stopping_ || Runnable() != nullptr; });
+    Queue* queue = Runnable();
+    if (queue == nullptr) return;  // what is left is long and follows what its thread runs now
+    const bool is_long = queue == &long_;
+    long_running_ |= is_long;
     {
-      std::unique_lock lock(mu_);
-      changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      work = std::move(queue_.front());
-      queue_.pop_front();
+      absl::AnyInvocable<void()> work = std::move(queue->front());
+      queue->pop_front();
+      lock.unlock();
+      work();
     }
-    work();
+    lock.lock();
+    if (is_long) long_running_ = false;
   }
 }
 

@@ -18,8 +18,9 @@
 namespace trireme {
 
 namespace internal {
+class EngineLoop;
 class StreamState;
-}
+}  // namespace internal
 
 // The reader's end of one request. Move-only; destruction cancels within two steps. Used by one
 // thread at a time.
@@ -46,7 +47,7 @@ class RequestStream {
   void Cancel(FinishReason reason = FinishReason::kCancelled);
 
  private:
-  friend class Engine;
+  friend class internal::EngineLoop;
   explicit RequestStream(std::shared_ptr<internal::StreamState> state);
   std::shared_ptr<internal::StreamState> state_;
 };

@@ -62,9 +62,9 @@ absl::Status Scheduler::Admit(std::unique_ptr<Sequence> sequence) {
                         "context_length_exceeded");
   }
   // A lone prompt is let in even if it exceeds the token bound, or it could never be served.
-  if (waiting_.size() >= options_.max_waiting_requests ||
-      (waiting_.size() > 0 &&
-       waiting_.num_prompt_tokens() + num_prompt > options_.max_waiting_prompt_tokens)) {
+  if (waiting_.num_new() >= options_.max_waiting_requests ||
+      (waiting_.num_new() > 0 &&
+       waiting_.num_new_prompt_tokens() + num_prompt > options_.max_waiting_prompt_tokens)) {
     return WithCode(
         absl::ResourceExhaustedError("The queue of this node is full; try again later."),
         "overloaded");

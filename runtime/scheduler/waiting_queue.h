@@ -47,12 +47,18 @@ class WaitingQueue {
 
   int size() const { return size_; }
   int64_t num_prompt_tokens() const { return num_prompt_tokens_; }
+  // Of those that have never run: what the bounds of the queue count. A preempted sequence was let
+  // in long ago.
+  int num_new() const { return num_new_; }
+  int64_t num_new_prompt_tokens() const { return num_new_prompt_tokens_; }
   // Comparisons of two sequences so far: the cost of the queue, for tests.
   uint64_t num_comparisons() const { return *num_comparisons_; }
 
  private:
-  int size_ = 0;
-  int64_t num_prompt_tokens_ = 0;
+  void CountNew(const LiveSequence& live, int sign);
+
+  int size_ = 0, num_new_ = 0;
+  int64_t num_prompt_tokens_ = 0, num_new_prompt_tokens_ = 0;
   std::unique_ptr<uint64_t> num_comparisons_ = std::make_unique<uint64_t>(0);
   std::set<LiveSequence*, MoreSenior> order_{MoreSenior{num_comparisons_.get()}};
 };

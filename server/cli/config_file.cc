@@ -3,42 +3,29 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <numeric>
+#include <fstream>
 #include <string_view>
 
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
-#include "runtime/weights/strict_json.h"
 
 namespace trireme {
 namespace {
 
 constexpr size_t kMaxFileBytes = 1 << 20;
-constexpr size_t kMaxComparedBytes = 64;  // of a key, when the closest one is looked for
 
-// Levenshtein's: insertions, deletions and replacements that turn one text into the other.
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
+// Unlike a model's file, it may be empty, or a pipe.
+absl::StatusOr<std::string> ReadText(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kMaxFileBytes + 1, '\0');
+  if (!file.read(text.data(), static_cast<std::streamsize>(text.size())) && !file.eof()) {
+    return absl::NotFoundError(StrCat(path, ": cannot be read"));
   }
-  return row.back();
-}
-
-std::string Closest(std::string_view key, const std::vector<Setting>& schema) {
-  key = key.substr(0, kMaxComparedBytes);
-  const auto closest =
-      std::min_element(schema.begin(), schema.end(), [&](const Setting& one, const Setting& other) {
-        return EditDistance(key, one.name) < EditDistance(key, other.name);
-      });
-  return closest->name;
+  text.resize(static_cast<size_t>(file.gcount()));
+  if (text.size() > kMaxFileBytes) {
+    return absl::ResourceExhaustedError(StrCat(path, " is larger than ", kMaxFileBytes, " bytes"));
+  }
+  return text;
 }
 
 absl::StatusOr<std::vector<std::string>> ReadValue(const YAML::Node& node, const Setting& setting) {
@@ -68,7 +55,7 @@ absl::StatusOr<ConfigValues> ReadMapping(const YAML::Node& root,
                                       [&](const Setting& row) { return row.name == key; });
     if (setting == schema.end() || key == "config") {
       return absl::InvalidArgumentError(StrCat("\"", Printable(key), "\" is no setting; did you ",
-                                               "mean \"", Closest(key, schema), "\"?"));
+                                               "mean \"", ClosestSetting(key, schema).name, "\"?"));
     }
     auto texts = ReadValue(entry.second, *setting);
     if (!texts.ok()) return Annotate(texts.status(), key);
@@ -83,11 +70,10 @@ absl::StatusOr<ConfigValues> ReadMapping(const YAML::Node& root,
 
 absl::StatusOr<ConfigValues> ReadConfigFile(const std::string& path,
                                             const std::vector<Setting>& schema) {
-  absl::StatusOr<std::string> text = ReadSmallFile(path, kMaxFileBytes);
-  if (!text.ok()) return WithFile(text.status(), path);
+  TRIREME_ASSIGN_OR_RETURN(const std::string text, ReadText(path));
   YAML::Node root;
   try {
-    root = YAML::Load(*text);
+    root = YAML::Load(text);
   } catch (const YAML::Exception& e) {
     return absl::InvalidArgumentError(StrCat(path, ": not YAML: ", Printable(e.what(), 200)));
   }

@@ -10,6 +10,7 @@
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "server/cli/commands.h"
+#include "server/cli/options.h"
 #include "server/node/generation.h"
 
 namespace trireme {
@@ -24,6 +25,9 @@ int Fail(const absl::Status& status) {
 
 // The prompt of the command line, or standard input when that is a pipe or a file, or is asked for.
 absl::StatusOr<std::string> ReadPrompt(const GenerateOptions& options) {
+  if (options.prompt.has_value() && options.prompt->empty()) {
+    return absl::InvalidArgumentError("no prompt: -p is empty");
+  }
   if (options.prompt.has_value() && *options.prompt != "-") return *options.prompt;
   if (!options.prompt.has_value() && isatty(STDIN_FILENO) != 0) {
     return absl::InvalidArgumentError("no prompt: give -p TEXT, or pipe it in");
@@ -109,6 +113,7 @@ absl::Status Run(const Options& options) {
 
 int RunGenerate(const Options& options) {
   ConfigureLog(LogLevel::kWarning, LogFormat::kText);
+  WarnOfUnknownVariables(options);
   const absl::Status status = Run(options);
   return status.ok() ? kExitOk : Fail(status);
 }

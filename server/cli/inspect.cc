@@ -7,8 +7,9 @@
 #include <cstdio>
 #include <iostream>
 #include <string>
-#include <thread>
 
+#include "runtime/base/cpus.h"
+#include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/model/decoder.h"
@@ -16,6 +17,7 @@
 #include "runtime/model/plan.h"
 #include "server/cli/bandwidth.h"
 #include "server/cli/commands.h"
+#include "server/cli/options.h"
 #include "server/node/model_text.h"
 
 namespace trireme {
@@ -54,13 +56,24 @@ void AddModel(const ModelFiles& files, const std::string& type, json::object* fa
   (*facts)["vocab_size"] = spec.vocab_size;
 }
 
-// What `trireme serve` with the same settings would take, were it started now.
+const char* SourceText(KvCacheSource source) {
+  switch (source) {
+    case KvCacheSource::kAsked:
+      return "--kv-cache-memory";
+    case KvCacheSource::kFullContexts:
+      return "room for 32 full contexts";
+    case KvCacheSource::kFreeMemory:
+      break;
+  }
+  return "half of free memory, estimated; serve measures it once the weights are loaded";
+}
+
+// What `trireme serve` with the same settings takes. Where free memory decides, only an estimate:
+// of now, less what the weights take in the file and the activations.
 absl::Status AddKvCache(const LoadOptions& load, const ModelFiles& files, const KvShape& kv,
                         json::object* facts, KvCachePlan* plan) {
-  const DecoderLimits limits = {.max_step_tokens = load.scheduler.max_step_tokens,
-                                .max_logit_tokens = load.scheduler.max_step_tokens};
-  const auto activation_bytes =
-      static_cast<int64_t>(Decoder::WorkspaceBytes(files.spec, limits, DType::kF32));
+  const auto activation_bytes = static_cast<int64_t>(
+      Decoder::WorkspaceBytes(files.spec, DecoderLimitsOf(load.scheduler), DType::kF32));
   TRIREME_ASSIGN_OR_RETURN(*plan, PlanKvCache(load, kv, files.spec.max_context,
                                               files.checkpoint->size_bytes() + activation_bytes));
   const int64_t context_blocks = (plan->max_context + kv.block_size - 1) / kv.block_size;
@@ -71,7 +84,7 @@ absl::Status AddKvCache(const LoadOptions& load, const ModelFiles& files, const 
   (*facts)["kv_block_bytes"] = kv.block_bytes();
   (*facts)["kv_block_tokens"] = kv.block_size;
   (*facts)["kv_cache_bytes"] = plan->num_blocks * kv.block_bytes();
-  (*facts)["kv_cache_from"] = load.kv_cache_bytes > 0 ? "--kv-cache-memory" : "free memory";
+  (*facts)["kv_cache_from"] = SourceText(plan->source);
   (*facts)["kv_blocks"] = plan->num_blocks;
   (*facts)["kv_tokens"] = int64_t{plan->num_blocks} * kv.block_size;
   (*facts)["full_contexts"] = plan->num_blocks / context_blocks;
@@ -85,7 +98,7 @@ absl::StatusOr<int64_t> Bandwidth(const Options& options, json::object* facts) {
     return static_cast<int64_t>(*options.inspect.bandwidth_gb_s * 1e9);
   }
   const int asked = options.load.num_threads;
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int cores = AvailableCpus();
   const int threads = asked > 0 ? std::min(asked, cores) : cores;
   const bool terminal = isatty(STDERR_FILENO) != 0;
   if (terminal) std::cerr << "Measuring memory bandwidth ..." << std::flush;
@@ -178,6 +191,8 @@ absl::Status Run(const Options& options) {
 }  // namespace
 
 int RunInspect(const Options& options) {
+  ConfigureLog(LogLevel::kWarning, LogFormat::kText);
+  WarnOfUnknownVariables(options);
   const absl::Status status = Run(options);
   if (status.ok()) return kExitOk;
   std::cerr << "trireme inspect: " << std::string(status.message()) << "\n";

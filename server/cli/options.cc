@@ -1,15 +1,21 @@
 #include "server/cli/options.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <deque>
 #include <iostream>
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/base/version.h"
@@ -27,7 +33,8 @@ constexpr char kSources[] =
     "Every setting is also an environment variable (named above) and a key of the --config file,\n"
     "named like the flag: --http-port 9000, TRIREME_HTTP_PORT=9000, \"http-port: 9000\"; MODEL is\n"
     "TRIREME_MODEL and \"model:\". Flags win over the environment, the environment over the "
-    "file.\n\n";
+    "file.\n"
+    "A list is a repeated flag, a YAML list, or, in the environment, split at commas.\n\n";
 constexpr CommandText kCommands[] = {
     {Command::kServe, "serve", "Serve a model over HTTP and gRPC",
      "Examples:\n"
@@ -149,10 +156,42 @@ absl::Status Resolve(const std::deque<Argument>& arguments, const std::vector<Se
         "MODEL is missing: give a directory or a .gguf file, TRIREME_MODEL, or \"model:\" in the "
         "--config file");
   }
+  if (options.generate.raw && !options.generate.system.empty()) {
+    return absl::InvalidArgumentError("--raw has no place for a --system message: drop one");
+  }
   if (options.serve.tls_cert_file.empty() != options.serve.tls_key_file.empty()) {
     return absl::InvalidArgumentError("--tls-cert and --tls-key go together");
   }
   return absl::OkStatus();
+}
+
+// What others than this program read, or set: tests, scripts, and Kubernetes for a service of our
+// name.
+bool IsForeignVariable(std::string_view name, std::string_view value) {
+  for (const char* known : {"TRIREME_TEST_MODEL", "TRIREME_CPU_ISA", "TRIREME_CACHE"})
+    if (name == known) return true;
+  for (const char* prefix : {"TRIREME_SIMULATION_", "TRIREME_SERVICE_", "TRIREME_PORT_"})
+    if (name.starts_with(prefix)) return true;
+  return name == "TRIREME_PORT" && value.starts_with("tcp://");
+}
+
+std::vector<std::pair<std::string, std::string>> UnknownVariables(
+    const std::vector<Setting>& schema) {
+  constexpr std::string_view kPrefix = "TRIREME_";
+  std::vector<std::pair<std::string, std::string>> unknown;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::string_view name = text.substr(0, text.find('='));
+    if (!name.starts_with(kPrefix) || name.size() == text.size()) continue;
+    const auto is_it = [&](const Setting& row) { return EnvironmentName(row.name) == name; };
+    if (std::any_of(schema.begin(), schema.end(), is_it)) continue;
+    if (IsForeignVariable(name, text.substr(name.size() + 1))) continue;
+    std::string key;  // as settings are named
+    for (const char c : name.substr(kPrefix.size()))
+      key += c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    unknown.emplace_back(Printable(name), EnvironmentName(ClosestSetting(key, schema).name));
+  }
+  return unknown;
 }
 
 }  // namespace
@@ -188,9 +227,17 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
       parsed.exit_code = kExitUsage;
       return parsed;
     }
+    parsed.options.unknown_variables = UnknownVariables(schema);
     parsed.command = text.command;
   }
   return parsed;
+}
+
+void WarnOfUnknownVariables(const Options& options) {
+  for (const auto& [name, closest] : options.unknown_variables) {
+    Log(LogLevel::kWarning, "no setting has this environment variable",
+        {{"variable", name}, {"did_you_mean", closest}});
+  }
 }
 
 }  // namespace trireme

@@ -19,4 +19,7 @@ struct ParsedCommandLine {
 
 ParsedCommandLine ParseCommandLine(int argc, const char* const* argv);
 
+// Logs options.unknown_variables.
+void WarnOfUnknownVariables(const Options& options);
+
 }  // namespace trireme

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/cli/setting.h"
@@ -53,6 +54,8 @@ struct Options {
   InspectOptions inspect;
   bool json = false;        // generate, inspect
   std::string config_file;  // YAML with any of the settings
+  // TRIREME_* variables that are no setting, probably misspelt, each with the closest that is one.
+  std::vector<std::pair<std::string, std::string>> unknown_variables;
 };
 
 // The rows, bound to `options`, which outlives them. In the order of --help.

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
+#include <climits>
 
 #include <atomic>
 #include <cstdio>
@@ -14,11 +15,13 @@
 #include <string>
 #include <thread>
 
+#include "runtime/base/host_port.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "server/admission/keys.h"
 #include "server/cli/commands.h"
+#include "server/cli/options.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/http_server.h"
 #include "server/observe/metrics.h"
@@ -66,9 +69,11 @@ sigset_t BlockSignals() {
 void PrintBanner(const ServeOptions& options, const ModelInfo& info, int http_port, int grpc_port) {
   const std::string scheme = options.tls_cert_file.empty() ? "http" : "https";
   const std::string key = options.api_keys_file.empty() ? "none" : "YOUR_KEY";
-  const std::string base = StrCat(scheme, "://", options.host, ":", http_port, "/v1");
+  const std::string root = StrCat(scheme, "://", HostPort(options.host, http_port));
+  const std::string base = root + "/v1";
   std::cout << "\n" << info.id << " is ready at " << base;
-  if (grpc_port > 0) std::cout << ", gRPC at " << options.host << ":" << grpc_port;
+  if (grpc_port > 0) std::cout << ", gRPC at " << HostPort(options.host, grpc_port);
+  if (options.page) std::cout << "\n\n  To chat, open " << root << "/";
   std::cout << "\n\n  curl " << base << "/chat/completions -H 'content-type: application/json' "
             << (options.api_keys_file.empty() ? "" : "-H 'authorization: Bearer YOUR_KEY' ")
             << "\\\n    -d '{\"model\": \"" << info.id
@@ -149,6 +154,8 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service
   if (options.grpc_port >= 0) {
     grpc.host = options.host;
     grpc.port = options.grpc_port;
+    grpc.max_message_bytes =
+        static_cast<int>(std::min<int64_t>(static_cast<int64_t>(options.max_body_bytes), INT_MAX));
     TRIREME_ASSIGN_OR_RETURN(
         service->grpc,
         GrpcServer::Start(grpc, service->node.get(), service->keys.get(), service->metrics.get()));
@@ -175,6 +182,7 @@ int RunServe(const Options& all) {
   const ServeOptions& options = all.serve;
   ConfigureLog(ToLogLevel(options.log_level),
                options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
+  WarnOfUnknownVariables(all);
   const sigset_t signals = BlockSignals();
   Service service;
   if (absl::Status status = Start(options, all.load, &service); !status.ok()) return Fail(status);

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <charconv>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_join.h"
@@ -12,6 +13,24 @@
 
 namespace trireme {
 namespace {
+
+constexpr size_t kMaxComparedBytes = 64;  // of a name, when the closest one is looked for
+
+// Levenshtein's: insertions, deletions and replacements that turn one text into the other.
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row.back();
+}
 
 // nullopt unless all of `text` is one number.
 template <typename T>
@@ -148,6 +167,14 @@ std::string EnvironmentName(std::string_view name) {
   std::string out = "TRIREME_";
   for (const char c : name) out += c == '-' ? '_' : static_cast<char>(std::toupper(c));
   return out;
+}
+
+const Setting& ClosestSetting(std::string_view name, const std::vector<Setting>& schema) {
+  name = name.substr(0, kMaxComparedBytes);
+  return *std::min_element(schema.begin(), schema.end(),
+                           [&](const Setting& one, const Setting& other) {
+                             return EditDistance(name, one.name) < EditDistance(name, other.name);
+                           });
 }
 
 absl::StatusOr<int64_t> ParseBytes(std::string_view text) {

@@ -53,6 +53,9 @@ struct Setting {
 // "http-port" -> "TRIREME_HTTP_PORT".
 std::string EnvironmentName(std::string_view name);
 
+// Of a schema that is not empty, the setting whose name is most like `name`.
+const Setting& ClosestSetting(std::string_view name, const std::vector<Setting>& schema);
+
 // "2GiB", "512M", "1073741824" -> bytes.
 absl::StatusOr<int64_t> ParseBytes(std::string_view text);
 

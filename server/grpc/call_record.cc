@@ -26,6 +26,18 @@ absl::StatusOr<std::string> Authenticate(const KeyStore& keys,
 CallRecord::CallRecord(const ServiceContext* context, const char* method)
     : context_(context), method_(method), begin_(context->node->clock->Now()) {}
 
+CallRecord::~CallRecord() { context_->request_bytes -= charged_bytes_; }
+
+absl::Status CallRecord::Charge(size_t request_bytes) {
+  charged_bytes_ = static_cast<int64_t>(request_bytes);
+  if (context_->request_bytes.fetch_add(charged_bytes_) + charged_bytes_ <=
+      context_->max_request_bytes) {
+    return absl::OkStatus();
+  }
+  return WithCode(absl::ResourceExhaustedError("the requests in flight are too large together"),
+                  "overloaded");
+}
+
 grpc::Status CallRecord::End(const absl::Status& status, grpc::CallbackServerContext* call) {
   code_ = status.code();
   if (const std::string param = ErrorParam(status); !param.empty()) {

@@ -22,6 +22,11 @@ class CallRecord {
   // `method` is the name that metrics show; a literal. `context` outlives the record.
   CallRecord(const ServiceContext* context, const char* method);
 
+  ~CallRecord();
+
+  // Counts the bytes of the request, until the record dies, against what all calls together may
+  // hold. RESOURCE_EXHAUSTED (code "overloaded"). Once.
+  absl::Status Charge(size_t request_bytes);
   // `status` as Finish takes it. Param and code go into the trailing metadata of `call`. Once.
   grpc::Status End(const absl::Status& status, grpc::CallbackServerContext* call);
   // For OnDone: counts the call by the code that End was given.
@@ -32,6 +37,7 @@ class CallRecord {
   const char* const method_;
   const absl::Time begin_;
   absl::StatusCode code_ = absl::StatusCode::kOk;
+  int64_t charged_bytes_ = 0;
 };
 
 }  // namespace trireme::rpc

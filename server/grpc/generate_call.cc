@@ -4,6 +4,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
+#include "server/grpc/tsan_order.h"
 
 namespace trireme::rpc {
 namespace {
@@ -42,9 +43,12 @@ GenerateCall::GenerateCall(const ServiceContext* context, WorkerPool* pump,
       handle_(std::make_shared<Handle>(this)),
       record_(context, "Generate") {
   call_->AddInitialMetadata("x-request-id", request_id_);
+  HandOver(this);
 }
 
 void GenerateCall::Begin(v1::GenerateRequest wire, std::string tenant) {
+  const size_t num_bytes = wire.ByteSizeLong();
+  if (absl::Status charged = Charge(num_bytes); !charged.ok()) return Fail(charged);
   GenerateRequest base;
   base.external_id = request_id_;
   base.tenant = std::move(tenant);
@@ -67,10 +71,17 @@ void GenerateCall::Begin(v1::GenerateRequest wire, std::string tenant) {
         auto prepared = ConvertAndPrepare(node, wire, base, &request);
         std::lock_guard lock(handle->mu_);
         if (handle->call_ != nullptr) handle->call_->Prepared(request, std::move(prepared));
-      });
+      },
+      LengthOfWork(num_bytes));
   if (!queued)
     Fail(WithCode(absl::ResourceExhaustedError("too many requests are being prepared"),
                   "overloaded"));
+}
+
+// gRPC keeps the request as long as the call, too.
+absl::Status GenerateCall::Charge(size_t request_bytes) {
+  std::lock_guard lock(mu_);
+  return record_.Charge(2 * request_bytes);
 }
 
 void GenerateCall::Fail(const absl::Status& status) {
@@ -158,6 +169,7 @@ void GenerateCall::CheckProgress() {
 }
 
 void GenerateCall::OnWriteDone(bool ok) {
+  TakeOver(this);
   std::lock_guard lock(mu_);
   writing_ = false;
   if (!ok) return Close(absl::CancelledError("the client went away"));
@@ -165,6 +177,7 @@ void GenerateCall::OnWriteDone(bool ok) {
 }
 
 void GenerateCall::OnCancel() {
+  TakeOver(this);
   std::lock_guard lock(mu_);
   // gRPC cancels a call both when its client does and when its deadline has passed.
   const bool expired = call_->deadline() <= std::chrono::system_clock::now();
@@ -173,6 +186,7 @@ void GenerateCall::OnCancel() {
 }
 
 void GenerateCall::OnDone() {
+  TakeOver(this);
   {
     std::lock_guard lock(handle_->mu_);
     handle_->call_ = nullptr;

@@ -41,6 +41,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
  private:
   class Handle;
 
+  absl::Status Charge(size_t request_bytes);
   void Prepared(const TextRequest& request, absl::StatusOr<std::vector<GenerateRequest>> prepared);
   // The lock is held in all of these.
   void Pump();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "grpc/health/v1/health.pb.h"
+#include "runtime/base/host_port.h"
 #include "runtime/base/strings.h"
 #include "server/grpc/inference_service.h"
 #include "server/grpc/reflection.h"
@@ -21,12 +22,7 @@ const char kInference[] = "trireme.v1.Inference";
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kMaxPingStrikes = 8;
 constexpr int kMaxMetadataBytes = 64 << 10;
-
-std::string Address(const GrpcServerOptions& options) {
-  const bool v6 = options.host.find(':') != std::string::npos;
-  return v6 ? StrCat("[", options.host, "]:", options.port)
-            : StrCat(options.host, ":", options.port);
-}
+constexpr size_t kMaxBufferBytes = 512 << 20;
 
 std::shared_ptr<grpc::ServerCredentials> Credentials(const GrpcServerOptions& options) {
   if (options.tls_cert_pem.empty()) return grpc::InsecureServerCredentials();
@@ -38,8 +34,9 @@ std::shared_ptr<grpc::ServerCredentials> Credentials(const GrpcServerOptions& op
 }  // namespace
 
 struct GrpcServer::Impl {
-  Impl(const rpc::ServiceContext& shared, const std::vector<std::string>& services)
-      : context(shared),
+  Impl(Node* node, const KeyStore* keys, Metrics* metrics, absl::Duration write_timeout,
+       const std::vector<std::string>& services)
+      : context{node, keys, metrics, write_timeout},
         inference(&context),
         reflection_v1(rpc::MakeReflectionV1(&context, services)),
         reflection_v1alpha(rpc::MakeReflectionV1Alpha(&context, services)) {}
@@ -60,13 +57,16 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   grpc::EnableDefaultHealthCheckService(true);
 
   auto impl =
-      std::make_unique<Impl>(rpc::ServiceContext{node, keys, metrics, options.write_timeout},
+      std::make_unique<Impl>(node, keys, metrics, options.write_timeout,
                              std::vector<std::string>{kInference, "grpc.health.v1.Health",
                                                       "grpc.reflection.v1.ServerReflection",
                                                       "grpc.reflection.v1alpha.ServerReflection"});
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(Address(options), Credentials(options), &impl->port);
+  builder.AddListeningPort(HostPort(options.host, options.port), Credentials(options), &impl->port);
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
+  // Bounds what is received before a handler sees it, of whoever sends it.
+  grpc::ResourceQuota quota("trireme");
+  builder.SetResourceQuota(quota.Resize(kMaxBufferBytes));
   // The size limit holds for the wire only: a compressed message could expand to anything.
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
@@ -82,7 +82,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr || impl->port == 0) {
     return absl::UnavailableError(
-        StrCat("cannot listen for gRPC on ", Address(options),
+        StrCat("cannot listen for gRPC on ", HostPort(options.host, options.port),
                ": the address is in use or not ours; choose another --grpc-port"));
   }
   std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(impl)));

@@ -1,11 +1,13 @@
 #include "server/grpc/inference_service.h"
 
+#include <atomic>
 #include <limits>
 #include <utility>
 
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/base/version.h"
+#include "server/grpc/tsan_order.h"
 
 namespace trireme::rpc {
 namespace {
@@ -27,8 +29,19 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   UnaryCall(const ServiceContext* context, const char* method, grpc::CallbackServerContext* call)
       : call_(call), record_(context, method) {}
 
-  void End(const absl::Status& status) { Finish(record_.End(status, call_)); }
+  absl::Status Charge(size_t request_bytes) { return record_.Charge(request_bytes); }
+  // Once.
+  void End(const absl::Status& status) {
+    const grpc::Status end = record_.End(status, call_);
+    HandOver(this);
+    Finish(end);
+  }
+  // The client has gone, or its deadline has passed: no work is done for it any more.
+  bool cancelled() const { return cancelled_.load(); }
+
+  void OnCancel() override { cancelled_.store(true); }
   void OnDone() override {
+    TakeOver(this);
     record_.Count();
     delete this;
   }
@@ -36,6 +49,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
  private:
   grpc::CallbackServerContext* const call_;
   CallRecord record_;
+  std::atomic<bool> cancelled_ = false;
 };
 
 }  // namespace
@@ -47,15 +61,33 @@ InferenceService::InferenceService(const ServiceContext* context)
       pump_(1, std::numeric_limits<size_t>::max()) {}
 
 template <typename Work>
-grpc::ServerUnaryReactor* InferenceService::Unary(const char* method,
-                                                  grpc::CallbackServerContext* context, Work work) {
+grpc::ServerUnaryReactor* InferenceService::OnWorkers(const char* method,
+                                                      grpc::CallbackServerContext* context,
+                                                      size_t request_bytes, Work work) {
   auto* call = new UnaryCall(context_, method, context);
   if (auto tenant = Authenticate(*context_->keys, *context); !tenant.ok()) {
     call->End(tenant.status());
-  } else if (!node_->workers->TrySubmit([call, work = std::move(work)] { call->End(work()); })) {
+  } else if (absl::Status charged = call->Charge(request_bytes); !charged.ok()) {
+    call->End(charged);
+  } else if (!node_->workers->TrySubmit(
+                 [call, work = std::move(work)] {
+                   call->End(call->cancelled() ? absl::CancelledError("cancelled") : work());
+                 },
+                 LengthOfWork(request_bytes))) {
     call->End(
         WithCode(absl::ResourceExhaustedError("too many requests are waiting"), "overloaded"));
   }
+  return call;
+}
+
+template <typename Fill>
+grpc::ServerUnaryReactor* InferenceService::AtOnce(const char* method,
+                                                   grpc::CallbackServerContext* context,
+                                                   Fill fill) {
+  auto* call = new UnaryCall(context_, method, context);
+  auto tenant = Authenticate(*context_->keys, *context);
+  if (tenant.ok()) fill();
+  call->End(tenant.status());
   return call;
 }
 
@@ -90,8 +122,8 @@ absl::Status InferenceService::DoTokenize(const v1::TokenizeRequest& request,
     TRIREME_ASSIGN_OR_RETURN(auto prepared, Prepare(*node_, text));
     ids = std::move(prepared.front().prompt);
   } else if (request.has_text()) {
-    ids = node_->tokenizer->Encode(request.text(), Tokenizer::SpecialTokens::kParse,
-                                   !request.no_special_tokens());
+    TRIREME_ASSIGN_OR_RETURN(
+        ids, EncodeText(*node_, request.text(), "text", !request.no_special_tokens()));
   } else {
     return InvalidParam("input", "one of text and chat is needed");
   }
@@ -106,14 +138,14 @@ absl::Status InferenceService::DoTokenize(const v1::TokenizeRequest& request,
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
                                                      const v1::TokenizeRequest* request,
                                                      v1::TokenizeResponse* response) {
-  return Unary("Tokenize", context,
-               [this, request, response] { return DoTokenize(*request, response); });
+  return OnWorkers("Tokenize", context, request->ByteSizeLong(),
+                   [this, request, response] { return DoTokenize(*request, response); });
 }
 
 grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
                                                        const v1::DetokenizeRequest* request,
                                                        v1::DetokenizeResponse* response) {
-  return Unary("Detokenize", context, [this, request, response]() -> absl::Status {
+  const auto work = [this, request, response]() -> absl::Status {
     TRIREME_RETURN_IF_ERROR(
         CheckModel(*node_, request->model().empty() ? node_->info.id : request->model()));
     const auto& ids = request->token_ids();
@@ -126,7 +158,8 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
     response->set_text(node_->tokenizer->Decode({ids.data(), static_cast<size_t>(ids.size())},
                                                 !request->keep_special_tokens()));
     return absl::OkStatus();
-  });
+  };
+  return OnWorkers("Detokenize", context, request->ByteSizeLong(), work);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* context,
@@ -142,7 +175,7 @@ grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerContext* context,
                                                          const v1::GetModelInfoRequest*,
                                                          v1::GetModelInfoResponse* response) {
-  return Unary("GetModelInfo", context, [this, response] {
+  return AtOnce("GetModelInfo", context, [this, response] {
     const ModelInfo& info = node_->info;
     response->set_id(info.id);
     for (const std::string& alias : info.aliases) response->add_aliases(alias);
@@ -153,14 +186,13 @@ grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerCon
     for (const TokenId id : node_->engine->options().limits.eos_ids)
       response->add_eos_token_ids(id);
     response->set_has_chat_template(node_->chat_template != nullptr);
-    return absl::OkStatus();
   });
 }
 
 grpc::ServerUnaryReactor* InferenceService::GetServerInfo(grpc::CallbackServerContext* context,
                                                           const v1::GetServerInfoRequest*,
                                                           v1::GetServerInfoResponse* response) {
-  return Unary("GetServerInfo", context, [this, response] {
+  return AtOnce("GetServerInfo", context, [this, response] {
     const SchedulerOptions& scheduler = node_->engine->options().scheduler;
     response->set_version(kVersion);
     response->set_device(node_->info.device);
@@ -169,14 +201,13 @@ grpc::ServerUnaryReactor* InferenceService::GetServerInfo(grpc::CallbackServerCo
     response->set_kv_blocks_total(scheduler.num_blocks);
     response->set_max_running(scheduler.max_running);
     response->set_max_waiting(scheduler.max_waiting_requests);
-    return absl::OkStatus();
   });
 }
 
 grpc::ServerUnaryReactor* InferenceService::GetLoad(grpc::CallbackServerContext* context,
                                                     const v1::GetLoadRequest*,
                                                     v1::GetLoadResponse* response) {
-  return Unary("GetLoad", context, [this, response] {
+  return AtOnce("GetLoad", context, [this, response] {
     const EngineStats stats = node_->engine->stats();
     const SchedulerStats& scheduler = stats.scheduler;
     response->set_running(scheduler.running);
@@ -186,7 +217,6 @@ grpc::ServerUnaryReactor* InferenceService::GetLoad(grpc::CallbackServerContext*
       response->set_kv_usage(static_cast<double>(scheduler.blocks_held) / scheduler.blocks_total);
     }
     response->set_draining(stats.draining);
-    return absl::OkStatus();
   });
 }
 

@@ -40,10 +40,15 @@ class InferenceService final : public v1::Inference::CallbackService {
  private:
   absl::Status DoTokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) const;
 
-  // Runs `work` on the node's workers and finishes the call with its status.
+  // Runs `work` on the node's workers, unless nobody waits for it any more, and finishes the call
+  // with its status.
   template <typename Work>
-  grpc::ServerUnaryReactor* Unary(const char* method, grpc::CallbackServerContext* context,
-                                  Work work);
+  grpc::ServerUnaryReactor* OnWorkers(const char* method, grpc::CallbackServerContext* context,
+                                      size_t request_bytes, Work work);
+  // For what takes no time: a busy node must still tell its load.
+  template <typename Fill>
+  grpc::ServerUnaryReactor* AtOnce(const char* method, grpc::CallbackServerContext* context,
+                                   Fill fill);
 
   const ServiceContext* const context_;
   Node* const node_;

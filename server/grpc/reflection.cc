@@ -10,6 +10,7 @@
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "server/grpc/call_record.h"
+#include "server/grpc/tsan_order.h"
 
 namespace trireme::rpc {
 namespace {
@@ -87,26 +88,36 @@ class Reactor final : public grpc::ServerBidiReactor<Request, Response> {
     if (auto tenant = Authenticate(*context->keys, *call); !tenant.ok()) {
       End(tenant.status());
     } else {
+      HandOver(this);
       this->StartRead(&request_);
     }
   }
   void OnReadDone(bool ok) override {
+    TakeOver(this);
     if (!ok) return End(absl::OkStatus());
     response_.Clear();
     Answer(request_, *services_, &response_);
+    HandOver(this);
     this->StartWrite(&response_);
   }
   void OnWriteDone(bool ok) override {
+    TakeOver(this);
     if (!ok) return End(absl::CancelledError("the client went away"));
+    HandOver(this);
     this->StartRead(&request_);
   }
   void OnDone() override {
+    TakeOver(this);
     record_.Count();
     delete this;
   }
 
  private:
-  void End(const absl::Status& status) { this->Finish(record_.End(status, call_)); }
+  void End(const absl::Status& status) {
+    const grpc::Status end = record_.End(status, call_);
+    HandOver(this);
+    this->Finish(end);
+  }
 
   const std::vector<std::string>* const services_;
   grpc::CallbackServerContext* const call_;

@@ -52,6 +52,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Wake() { waker_.Wake(); }
   bool probed() const { return probed_; }
   bool peer_gone() const { return broken_; }
+  // Nobody waits for the answer any more: the peer has gone, or the server ends connections.
+  bool abandoned() const { return broken_ || aborted_; }
   bool aborted() const { return aborted_; }
   ServerContext& context() const { return *context_; }
   boost::asio::any_io_executor executor() const { return executor_; }

@@ -200,12 +200,14 @@ asio::awaitable<Exchange::Work> Exchange::RunOnWorkers(absl::FunctionRef<void()>
       connection->Wake();
     });
   };
-  if (!node().workers->TrySubmit(std::move(job))) co_return Work::kQueueFull;
+  if (!node().workers->TrySubmit(std::move(job), LengthOfWork(request().body.size()))) {
+    co_return Work::kQueueFull;
+  }
   while (!done) {
     co_await connection_->WaitForEvent(TimePoint::max(), Probe());
-    unwanted.store(connection_->peer_gone() || cancelled());
+    unwanted.store(connection_->abandoned() || cancelled());
   }
-  co_return connection_->peer_gone() ? Work::kPeerGone : Work::kDone;
+  co_return connection_->abandoned() ? Work::kPeerGone : Work::kDone;
 }
 
 asio::awaitable<Exchange::News> Exchange::WaitForNews(Generation* generation, TimePoint deadline) {

@@ -24,8 +24,7 @@ absl::StatusOr<std::string> Tokenize(const Node& node, std::string_view body) {
   TRIREME_RETURN_IF_ERROR(CheckOptionalModel(node, request.model));
   std::vector<TokenId> tokens;
   if (auto* text = std::get_if<std::string>(&request.input)) {
-    tokens =
-        node.tokenizer->Encode(*text, Tokenizer::SpecialTokens::kParse, request.add_special_tokens);
+    TRIREME_ASSIGN_OR_RETURN(tokens, EncodeText(node, *text, "prompt", request.add_special_tokens));
   } else {
     TextRequest chat;
     chat.model = node.info.id;

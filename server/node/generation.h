@@ -53,6 +53,18 @@ struct TextRequest {
 // NOT_FOUND with code model_not_found when `model` is none of the node's names.
 absl::Status CheckModel(const Node& node, std::string_view model);
 
+// Requests of more bytes than this are long work for node.workers.
+inline constexpr size_t kLongRequestBytes = 256 << 10;
+inline WorkerPool::Length LengthOfWork(size_t request_bytes) {
+  return request_bytes > kLongRequestBytes ? WorkerPool::Length::kLong : WorkerPool::Length::kShort;
+}
+
+// The ids of `text`, special tokens recognised. INVALID_ARGUMENT (`param`, context_length_exceeded)
+// for text that cannot fit the context however it is tokenized: it is not tokenized, so the work is
+// bounded by the context. CPU-bound; thread-safe.
+absl::StatusOr<std::vector<TokenId>> EncodeText(const Node& node, std::string_view text,
+                                                std::string_view param, bool add_special);
+
 // Text-level checks, template and tokenization. CPU-bound; call it on node.workers when the input
 // is long. Thread-safe. One engine request per prompt and candidate (best_of, or n), those of a
 // prompt side by side; they have passed ValidateRequest. With a seed, candidate i of every prompt

@@ -4,11 +4,11 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
-#include <thread>
 #include <utility>
 
 #include "kernels/cpu/cpu_kernels.h"
 #include "runtime/backend/cpu_backend.h"
+#include "runtime/base/cpus.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -79,10 +79,6 @@ ModelInfo Describe(const LoadOptions& options, const ModelFiles& files) {
   return info;
 }
 
-int ComputeThreads(int asked) {
-  return asked > 0 ? asked : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
 }  // namespace
 
 DType KvDType(const std::string& option, const std::string& weights) {
@@ -99,6 +95,12 @@ std::string DefaultModelName(const std::string& path) {
   return name.filename().string();
 }
 
+DecoderLimits DecoderLimitsOf(const SchedulerOptions& scheduler) {
+  return {.max_step_tokens = scheduler.max_step_tokens,
+          .max_logit_tokens =
+              std::min({scheduler.max_running, scheduler.max_step_tokens, kMaxLogitRows})};
+}
+
 absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShape& shape,
                                         int trained_context, int64_t reserved_bytes) {
   KvCachePlan plan;
@@ -108,10 +110,13 @@ absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShap
   const int64_t context_bytes =
       (plan.wanted_context + shape.block_size - 1) / shape.block_size * shape.block_bytes();
   plan.bytes = options.kv_cache_bytes;
+  plan.source = KvCacheSource::kAsked;
   if (plan.bytes == 0) {
     TRIREME_ASSIGN_OR_RETURN(const int64_t available, AvailableMemory());
-    plan.bytes = std::min(kDefaultKvContexts * context_bytes,
-                          std::max<int64_t>(0, available - reserved_bytes) / 2);
+    const int64_t free_half = std::max<int64_t>(0, available - reserved_bytes) / 2;
+    plan.bytes = std::min(kDefaultKvContexts * context_bytes, free_half);
+    plan.source =
+        plan.bytes == free_half ? KvCacheSource::kFreeMemory : KvCacheSource::kFullContexts;
   }
   const int64_t blocks = std::min<int64_t>(plan.bytes / shape.block_bytes(), kMaxKvBlocks);
   if (blocks < 2) {
@@ -138,7 +143,7 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
   node->info = Describe(options, files);
 
   CpuBackendOptions backend;
-  backend.num_threads = ComputeThreads(options.num_threads);
+  backend.num_threads = options.num_threads > 0 ? options.num_threads : AvailableCpus();
   TRIREME_ASSIGN_OR_RETURN(node->backend, MakeCpuBackend(backend));
   node->info.device =
       StrCat("cpu (", cpu::BestKernels().name, ", ", backend.num_threads, " threads)");
@@ -150,10 +155,8 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
   scheduler.max_prefill_chunk = std::min(scheduler.max_prefill_chunk, scheduler.max_step_tokens);
   scheduler.max_running = std::min(scheduler.max_running, scheduler.max_step_tokens);
 
-  DecoderLimits limits;
-  limits.max_step_tokens = scheduler.max_step_tokens;
-  limits.max_logit_tokens = std::min(scheduler.max_running, kMaxLogitRows);
-  auto decoder = Decoder::Load(files.spec, *files.checkpoint, *node->backend, limits, progress);
+  auto decoder = Decoder::Load(files.spec, *files.checkpoint, *node->backend,
+                               DecoderLimitsOf(scheduler), progress);
   if (!decoder.ok()) return Annotate(decoder.status(), options.model);
 
   const KvShape shape = KvShape::Of(files.spec, scheduler.block_size,

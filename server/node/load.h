@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "runtime/model/decoder.h"
 #include "runtime/model/kv_storage.h"
 #include "runtime/model/weight_loader.h"
 #include "server/node/node.h"
@@ -19,7 +20,7 @@ struct LoadOptions {
   std::string model;                      // a directory (Hugging Face) or a .gguf file
   std::vector<std::string> served_names;  // first: the id; the rest: aliases. Empty: from the path
   std::string chat_template_file;         // replaces the model's own template
-  int num_threads = 0;                    // 0: every core this process may use
+  int num_threads = 0;                    // 0: AvailableCpus
   int max_context_tokens = 0;             // 0: what the model was trained for
   int64_t kv_cache_bytes = 0;             // 0: see PlanKvCache
   std::string kv_cache_dtype = "auto";    // auto, f32, f16, bf16
@@ -34,8 +35,16 @@ std::string DefaultModelName(const std::string& path);
 // What --kv-cache-dtype means for weights of this type; "auto" is F32 for F32 weights, else F16.
 DType KvDType(const std::string& option, const std::string& weights);
 
+// The sizes that a decoder under this scheduler gets; they decide what its workspace takes.
+DecoderLimits DecoderLimitsOf(const SchedulerOptions& scheduler);
+
+// What decided the size of the KV cache: --kv-cache-memory, room for 32 full contexts, or half of
+// the free memory.
+enum class KvCacheSource { kAsked, kFullContexts, kFreeMemory };
+
 // How large the KV cache becomes.
 struct KvCachePlan {
+  KvCacheSource source = KvCacheSource::kAsked;
   int64_t bytes = 0;       // asked for or chosen; the blocks take at most that
   int num_blocks = 0;      // 2 or more
   int wanted_context = 0;  // what the model was trained for, or the smaller --max-context

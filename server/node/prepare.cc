@@ -1,4 +1,5 @@
 // From a door's request to engine requests: checks, chat template, tokenization.
+#include <algorithm>
 #include <utility>
 
 #include "runtime/base/status.h"
@@ -51,9 +52,12 @@ absl::Status CheckCounts(const TextRequest& request) {
 
 // Text that cannot fit the context however it is tokenized is not tokenized.
 absl::Status CheckTextLength(const Node& node, size_t num_bytes, std::string_view param) {
-  const std::optional<size_t> max_bytes_per_token = node.tokenizer->max_bytes_per_token();
-  if (!max_bytes_per_token || *max_bytes_per_token == 0) return absl::OkStatus();
-  const size_t min_tokens = num_bytes / *max_bytes_per_token;
+  // Where text may vanish there is no such bound; then longer text is refused all the same, for it
+  // could occupy a worker for as long as its sender likes.
+  constexpr size_t kGenerousBytesPerToken = 256;
+  const size_t max_bytes_per_token =
+      std::max<size_t>(1, node.tokenizer->max_bytes_per_token().value_or(kGenerousBytesPerToken));
+  const size_t min_tokens = num_bytes / max_bytes_per_token;
   const int max_context = node.engine->options().limits.max_context_tokens;
   if (min_tokens <= static_cast<size_t>(max_context)) return absl::OkStatus();
   return InvalidParam(param,
@@ -101,9 +105,7 @@ absl::StatusOr<std::vector<TokenId>> ChatTokens(const Node& node, const ChatProm
 
 absl::StatusOr<std::vector<TokenId>> PromptTokens(const Node& node, const TextPrompt& prompt) {
   if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) return *ids;
-  const std::string& text = std::get<std::string>(prompt);
-  TRIREME_RETURN_IF_ERROR(CheckTextLength(node, text.size(), "prompt"));
-  return node.tokenizer->Encode(text, Tokenizer::SpecialTokens::kParse, /*add_special=*/true);
+  return EncodeText(node, std::get<std::string>(prompt), "prompt", /*add_special=*/true);
 }
 
 // The engine request of one prompt; candidates differ from it by their seed only.
@@ -162,6 +164,12 @@ absl::Status CheckModel(const Node& node, std::string_view model) {
   return WithCode(
       WithParam(absl::NotFoundError("the model does not exist or is not served here"), "model"),
       "model_not_found");
+}
+
+absl::StatusOr<std::vector<TokenId>> EncodeText(const Node& node, std::string_view text,
+                                                std::string_view param, bool add_special) {
+  TRIREME_RETURN_IF_ERROR(CheckTextLength(node, text.size(), param));
+  return node.tokenizer->Encode(text, Tokenizer::SpecialTokens::kParse, add_special);
 }
 
 absl::StatusOr<std::vector<GenerateRequest>> Prepare(const Node& node, const TextRequest& request) {

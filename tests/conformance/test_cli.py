@@ -2,6 +2,8 @@
 import json
 import os
 import pty
+import re
+import socket
 import subprocess
 
 import pytest
@@ -44,6 +46,16 @@ def test_empty_standard_input_is_an_error(binary, tiny):
         assert result.returncode == 1 and b"standard input is empty" in result.stderr
 
 
+def test_empty_prompt_is_an_error(binary, tiny):
+    result = run(binary, "generate", tiny, "-p", "", input=b"not this")
+    assert result.returncode == 1 and b"-p is empty" in result.stderr
+
+
+def test_system_message_without_chat_template_is_refused(binary, tiny):
+    result = run(binary, "generate", tiny, "--raw", "--system", "Be brief.", "-p", "x")
+    assert result.returncode == 2 and b"--system" in result.stderr
+
+
 def test_without_a_prompt_a_terminal_is_not_waited_for(binary, tiny):
     master, terminal = pty.openpty()
     try:
@@ -79,6 +91,14 @@ def test_mistakes_name_their_source(binary, tiny, tmp_path):
     assert result.returncode == 2 and b"TRIREME_BLOCK_SIZE" in result.stderr
 
 
+def test_misspelt_variable_is_warned_of(binary, tiny):
+    env = {"TRIREME_BLOK_SIZE": "8", "TRIREME_TEST_MODEL": "x"}
+    result = run(binary, "inspect", tiny, "--bandwidth", 10, env=env)
+    assert result.returncode == 0
+    assert b"TRIREME_BLOK_SIZE" in result.stderr and b"TRIREME_BLOCK_SIZE" in result.stderr
+    assert b"TRIREME_TEST_MODEL" not in result.stderr
+
+
 @pytest.mark.parametrize("command, own, other", [("serve", "TRIREME_HTTP_PORT", "TRIREME_PROMPT"),
                                                  ("generate", "TRIREME_PROMPT", "TRIREME_HTTP_PORT"),
                                                  ("inspect", "TRIREME_BANDWIDTH", "TRIREME_PROMPT")])
@@ -98,6 +118,7 @@ def test_inspect_predicts(binary, tiny):
     plan = json.loads(result.stdout)
     token = 2 * 2 * 16 * 4  # K and V, two heads of 16, F32 as the weights are
     assert plan["kv_bytes_per_token"] == token
+    assert plan["kv_cache_from"] == "--kv-cache-memory"
     assert plan["kv_blocks"] == (1 << 20) // (16 * token) and plan["kv_tokens"] == 16 * plan["kv_blocks"]
     row = tiny_model.HIDDEN * 4
     assert plan["decode_bytes_per_token"] == plan["weight_bytes"] - (tiny_model.VOCAB - 1) * row
@@ -108,12 +129,22 @@ def test_inspect_predicts(binary, tiny):
     assert plan["ceiling_tokens_per_s_at_full_context"] == pytest.approx(1e10 / full, rel=1e-6)
 
 
+def test_inspect_sizes_activations_as_serve_does(binary, tiny):
+    def plan(*flags):
+        return json.loads(run(binary, "inspect", tiny, "--json", "--bandwidth", 10, *flags).stdout)
+    default = plan()
+    assert plan("--max-step-tokens", 256)["activation_bytes"] < default["activation_bytes"]
+    assert plan("--max-running", 1)["activation_bytes"] < default["activation_bytes"]
+    assert plan("--max-running", 64)["activation_bytes"] == default["activation_bytes"]  # 64 rows of logits at once
+    assert plan()["kv_cache_from"] == "room for 32 full contexts"
+
+
 def test_inspect_measures_the_bandwidth_and_says_so(binary, model):
     result = run(binary, "inspect", model, "--json")
     assert result.returncode == 0, result.stderr
     plan = json.loads(result.stdout)
     assert plan["bandwidth_from"].startswith("measured") and plan["bandwidth_bytes_per_s"] > 1e8
-    assert plan["kv_cache_from"] == "free memory" and plan["kv_blocks"] > 2
+    assert plan["kv_cache_from"].startswith(("room for 32", "half of free memory")) and plan["kv_blocks"] > 2
     text = run(binary, "inspect", model, "--bandwidth", "50").stdout.decode()
     assert "ceiling_tokens_per_s:" in text and "kv_bytes_per_token:" in text
 
@@ -130,3 +161,23 @@ def test_inspect_checks_the_tensors(binary, tiny, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-10])
     result = run(binary, "inspect", truncated)
     assert result.returncode == 1 and str(weights).encode() in result.stderr
+
+
+# ---- serve
+
+
+def test_banner_brackets_an_ipv6_address(binary, tiny):
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with subprocess.Popen([binary, "serve", tiny, "--host", "::1", "--http-port", "0", "--grpc-port", "0"],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        lines = []
+        for line in server.stdout:
+            lines.append(line)
+            if line.startswith("Ctrl-C"):
+                server.terminate()
+    assert server.returncode == 0
+    assert re.search(r"ready at http://\[::1\]:\d+/v1, gRPC at \[::1\]:\d+$", "".join(lines), re.M)

@@ -25,6 +25,16 @@ def greedy(stub, pb, prompt, count):
     return [id for response in stub.Generate(request, timeout=120) for id in response.token_ids]
 
 
+def lead_over(stub, pb, prompt, token):
+    """By how many nats our best next token leads `token`."""
+    request = pb.GenerateRequest(token_ids=pb.TokenIds(ids=prompt), max_tokens=1, ignore_eos=True,
+                                 sampling=pb.SamplingParams(temperature=0, logprobs=20))
+    (best,) = [logprob for response in stub.Generate(request, timeout=120) for logprob in response.logprobs]
+    found = {top.token_id: top.logprob for top in best.top}
+    assert token in found, f"{token} is not among our best {len(found)}"
+    return best.logprob - found[token]
+
+
 @pytest.mark.parametrize("index", range(len(GOLDEN)))
 def test_greedy_tokens_equal_llama_cpp(stub, stubs, index):
     """Follows the golden path: after a near-tie that went the other way, the golden token is fed instead."""
@@ -38,8 +48,11 @@ def test_greedy_tokens_equal_llama_cpp(stub, stubs, index):
         if wrong is None:
             break
         at = position + wrong
+        # The best two must be near each other in exact numbers, and what we took must be near the golden token in ours.
         exact_gap = golden["exact"][at][0] - golden["exact"][at][1]
         assert exact_gap < NEAR_TIE_NATS, f"token {at}: {got[wrong]} instead of {expected[at]}, by {exact_gap} nats"
+        our_gap = lead_over(stub, stubs[0], golden["prompt"] + expected[:at], expected[at])
+        assert our_gap < NEAR_TIE_NATS, f"token {at}: {got[wrong]} leads {expected[at]} by {our_gap} nats"
         ties += 1
         position = at + 1
     assert ties <= 4, "more near-ties than rounding explains"

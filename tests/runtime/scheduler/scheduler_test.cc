@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "runtime/base/status.h"
-#include "tests/runtime/scheduler/simulated_device.h"
+#include "tests/fakes/simulated_device.h"
 
 namespace trireme {
 namespace {

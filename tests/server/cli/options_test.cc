@@ -18,6 +18,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Pair;
 
 class OptionsTest : public testing::Test {
  protected:
@@ -164,6 +165,31 @@ TEST_F(OptionsTest, MistakesInTheConfigFileNameFileAndKey) {
               HasSubstr("/nonexistent.yaml"));
 }
 
+TEST_F(OptionsTest, EmptyConfigFileSetsNothing) {
+  for (const char* text : {"", "\n", "# nothing yet\n"}) {
+    const std::string path = WriteConfig(text);
+    EXPECT_EQ(Accepted({"serve", "m", "--config", path.c_str()}).serve.http_port, 8000);
+  }
+  EXPECT_EQ(Accepted({"serve", "m", "--config", "/dev/null"}).serve.http_port, 8000);
+  EXPECT_THAT(Refused({"serve", "m", "--config", testing::TempDir().c_str()}),
+              HasSubstr("cannot be read"));
+  EXPECT_THAT(RefusedConfig(std::string(2 << 20, '#')), HasSubstr("is larger than"));
+}
+
+TEST_F(OptionsTest, VariablesThatAreNoSettingAreNoticedWithTheClosest) {
+  setenv("TRIREME_HTTP_PROT", "9001", 1);
+  setenv("TRIREME_PROMPT", "generate's", 1);  // a setting, though of another command
+  for (const char* foreign :
+       {"TRIREME_TEST_MODEL", "TRIREME_CPU_ISA", "TRIREME_SIMULATION_SEED", "TRIREME_CACHE",
+        "TRIREME_SERVICE_HOST", "TRIREME_PORT_8000_TCP", "TRIREMES"}) {
+    setenv(foreign, "x", 1);
+  }
+  setenv("TRIREME_PORT", "tcp://10.0.0.1:8000", 1);
+  EXPECT_THAT(Accepted({"serve", "m"}).unknown_variables,
+              ElementsAre(Pair("TRIREME_HTTP_PROT", "TRIREME_HTTP_PORT")));
+  unsetenv("TRIREMES");
+}
+
 TEST_F(OptionsTest, MistakesInTheEnvironmentNameTheVariable) {
   setenv("TRIREME_BLOCK_SIZE", "17", 1);
   EXPECT_THAT(Refused({"serve", "m"}), HasSubstr("TRIREME_BLOCK_SIZE: \"17\" is not one of 8, 16"));
@@ -177,6 +203,8 @@ TEST_F(OptionsTest, MistakesOnTheCommandLineAreUsageErrors) {
   EXPECT_THAT(Refused({"serve", "m", "--kv-cache-memory", "lots"}), HasSubstr("512MiB"));
   EXPECT_THAT(Refused({"generate", "m", "--temperature", "nan"}), HasSubstr("from 0 to 2"));
   EXPECT_THAT(Refused({"generate", "m", "--seed", "-1"}), HasSubstr("--seed"));
+  EXPECT_THAT(Refused({"serve", "m", "--max-waiting", "0"}), HasSubstr("from 1 to"));
+  EXPECT_THAT(Refused({"generate", "m", "--raw", "--system", "x"}), HasSubstr("--system"));
   Refused({"inspect", "m", "--http-port", "1"});
   Refused({"fly"});
 }
@@ -196,6 +224,7 @@ TEST_F(OptionsTest, HelpShowsEverySettingOfTheCommand) {
   }
   Parse({"serve", "--help"});
   EXPECT_THAT(output_, HasSubstr("[8000]"));
+  EXPECT_THAT(output_, HasSubstr("split at commas"));
   EXPECT_THAT(output_, HasSubstr("Scheduling:"));
 }
 

@@ -17,6 +17,20 @@ using fakes::TinyModel;
 using testing::HasSubstr;
 using testing::StartsWith;
 
+TEST(DecoderLimits, LogitRowsAreNoMoreThanWhatRunsOrFitsAStep) {
+  const auto rows = [](int max_running, int max_step_tokens) {
+    SchedulerOptions scheduler;
+    scheduler.max_running = max_running;
+    scheduler.max_step_tokens = max_step_tokens;
+    const DecoderLimits limits = DecoderLimitsOf(scheduler);
+    EXPECT_EQ(limits.max_step_tokens, max_step_tokens);
+    return limits.max_logit_tokens;
+  };
+  EXPECT_EQ(rows(256, 512), 64);
+  EXPECT_EQ(rows(5, 512), 5);
+  EXPECT_EQ(rows(256, 7), 7);
+}
+
 class LoadTest : public testing::Test {
  protected:
   LoadTest() {

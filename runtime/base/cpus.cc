@@ -1,0 +1,71 @@
+#include "runtime/base/cpus.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <fstream>
+#include <thread>
+
+namespace trireme {
+namespace {
+
+constexpr char kControlGroups[] = "/sys/fs/cgroup";
+constexpr int64_t kMaxQuota = int64_t{1} << 40;  // of what is believed, in microseconds
+
+// Takes a number above zero from the front of `text`.
+std::optional<int64_t> TakeNumber(std::string_view* text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error != std::errc() || value <= 0 || value > kMaxQuota) return std::nullopt;
+  text->remove_prefix(static_cast<size_t>(end - text->data()));
+  return value;
+}
+
+int CpusOfAffinityMask() {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
+  return static_cast<int>(std::thread::hardware_concurrency());  // more CPUs than the mask holds
+}
+
+// Of the unified hierarchy: the line "0::/path" of /proc/self/cgroup.
+std::string OwnControlGroup() {
+  std::ifstream file("/proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("0::")) return line.substr(3);
+  }
+  return "";
+}
+
+}  // namespace
+
+std::optional<int> ParseCpuQuota(std::string_view cpu_max) {
+  const std::optional<int64_t> quota = TakeNumber(&cpu_max);
+  if (!quota || !cpu_max.starts_with(' ')) return std::nullopt;
+  cpu_max.remove_prefix(1);
+  const std::optional<int64_t> period = TakeNumber(&cpu_max);
+  if (!period || (!cpu_max.empty() && cpu_max != "\n")) return std::nullopt;
+  return static_cast<int>(std::min<int64_t>((*quota + *period - 1) / *period, 1 << 20));
+}
+
+std::optional<int> CpuQuota(const std::string& root, std::string group) {
+  std::optional<int> smallest;
+  while (true) {
+    std::string line;
+    std::ifstream file(root + group + "/cpu.max");
+    if (std::getline(file, line)) {
+      const std::optional<int> quota = ParseCpuQuota(line);
+      if (quota) smallest = std::min(*quota, smallest.value_or(*quota));
+    }
+    if (group.empty()) return smallest;
+    group.resize(std::min(group.rfind('/'), group.size() - 1));
+  }
+}
+
+int AvailableCpus() {
+  const int cpus = std::max(1, CpusOfAffinityMask());
+  return std::min(cpus, CpuQuota(kControlGroups, OwnControlGroup()).value_or(cpus));
+}
+
+}  // namespace trireme

@@ -1,0 +1,51 @@
+"""A running server on a made-up model, from the conformance tests' own fixtures."""
+import importlib.util
+import pathlib
+import shutil
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+CONFORMANCE = ROOT / "tests/conformance"
+
+sys.path.insert(0, str(CONFORMANCE))
+_spec = importlib.util.spec_from_file_location("conformance_conftest", CONFORMANCE / "conftest.py")
+conformance = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(conformance)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--binary", default=str(ROOT / "build/test/trireme"), help="the trireme program under test")
+
+
+@pytest.fixture(scope="session")
+def binary(pytestconfig):
+    path = pathlib.Path(pytestconfig.getoption("--binary")).resolve()
+    assert path.exists(), f"there is no {path}: build it, or name another with --binary"
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    return str(conformance.tiny_model.write_random(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def server(binary, model):
+    running = conformance.Server(binary, model, "--threads", "1")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def tool():
+    """The path of a program that deploy/dependencies.sh test installs, or a skip that names it."""
+
+    def find(name):
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"{name} is not installed: deploy/dependencies.sh test")
+        return path
+
+    return find

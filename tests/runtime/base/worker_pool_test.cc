@@ -1,0 +1,63 @@
+#include "runtime/base/worker_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+
+namespace trireme {
+namespace {
+
+using Length = WorkerPool::Length;
+
+TEST(WorkerPoolTest, LongWorkLeavesAThreadForShortWork) {
+  WorkerPool pool(2, 16);
+  std::promise<void> release;
+  std::shared_future<void> released = release.get_future().share();
+  std::atomic<int> running = 0, most = 0;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(pool.TrySubmit(
+        [&, released] {
+          most = std::max(most.load(), ++running);
+          released.wait();
+          --running;
+        },
+        Length::kLong));
+  }
+  for (int i = 0; i < 5; ++i) {
+    std::promise<void> done;
+    ASSERT_TRUE(pool.TrySubmit([&] { done.set_value(); }));
+    done.get_future().wait();  // would hang if long work held both threads
+  }
+  EXPECT_EQ(most, 1);
+  release.set_value();
+}
+
+TEST(WorkerPoolTest, RunsWhatIsQueuedBeforeItEnds) {
+  std::atomic<int> ran = 0;
+  {
+    WorkerPool pool(2, 64);
+    for (int i = 0; i < 40; ++i) {
+      ASSERT_TRUE(pool.TrySubmit([&] { ++ran; }, i % 2 == 0 ? Length::kLong : Length::kShort));
+    }
+  }
+  EXPECT_EQ(ran, 40);
+}
+
+TEST(WorkerPoolTest, RefusesBeyondItsBoundWhateverTheLength) {
+  WorkerPool pool(1, 2);
+  std::promise<void> started, release;
+  ASSERT_TRUE(pool.TrySubmit([&] {
+    started.set_value();
+    release.get_future().wait();
+  }));
+  started.get_future().wait();
+  ASSERT_TRUE(pool.TrySubmit([] {}, Length::kLong));
+  ASSERT_TRUE(pool.TrySubmit([] {}));
+  EXPECT_FALSE(pool.TrySubmit([] {}));
+  EXPECT_FALSE(pool.TrySubmit([] {}, Length::kLong));
+  release.set_value();
+}
+
+}  // namespace
+}  // namespace trireme
