@@ -106,12 +106,12 @@ function setRunning(run) {
   transcript.setAttribute("aria-busy", String(run !== null));  // announced once, when complete
 }
 
-// Streams into `message`. Returns what becomes of the answer: {text, note, failed}.
+// Streams into `message`. Returns what becomes of the answer: {text, note, stopped, failed}.
 async function readAnswer(request, message, signal) {
   const timing = { begin: performance.now(), first: 0, end: 0 };
   const node = document.createTextNode("");
   message.body.append(node);
-  let usage = null, finish = null, note = "", failed = null;
+  let usage = null, finish = null, note = "", stopped = false, failed = null;
   try {
     for await (const chunk of streamChat(request, signal)) {
       if (chunk.usage) usage = chunk.usage;
@@ -130,30 +130,35 @@ async function readAnswer(request, message, signal) {
     if (usage) note = countsOf(usage, timing);
     if (finish === "length") note += " \u00b7 ended at max tokens";
   } catch (error) {
-    if (error.name === "AbortError") note = "stopped";
+    stopped = error.name === "AbortError";
+    if (stopped) note = "stopped";
     else failed = error instanceof ApiError ? error : new ApiError(String(error));
   }
-  return { text: node.data, note, failed };
+  return { text: node.data, note, stopped, failed };
 }
 
 async function send(text) {
-  history.push({ role: "user", content: text });
+  const conversation = history;  // "New chat" may begin another one meanwhile
+  conversation.push({ role: "user", content: text });
   const asked = addMessage("user", text);
   const answer = addMessage("assistant", "");
   answer.article.classList.add("waiting");
   const controller = new AbortController();
   setRunning({ controller });
-  const { text: said, note, failed } = await readAnswer(requestFor(history), answer, controller.signal);
+  const { text: said, note, stopped, failed } =
+    await readAnswer(requestFor(conversation), answer, controller.signal);
   answer.article.classList.remove("waiting");
   answer.foot.append(element("span", "counts", note));
-  if (said !== "") {
-    history.push({ role: "assistant", content: said });
-    addCopyButton(answer);
-  } else if (failed) {
+  if (said !== "" || !(stopped || failed)) {
+    conversation.push({ role: "assistant", content: said });
+    if (said !== "") addCopyButton(answer);
+  } else {
     // Nothing was said: the question goes back to where it can be mended.
-    history.pop();
+    conversation.pop();
     asked.article.remove();
-    if (prompt.value === "") prompt.value = text;
+    if (stopped) answer.article.remove();
+    $("empty").hidden = transcript.querySelector(".message") !== null;
+    if (prompt.value === "" && conversation === history) prompt.value = text;
     resizePrompt();
   }
   if (failed) {

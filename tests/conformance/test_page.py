@@ -187,6 +187,18 @@ def test_stop_keeps_what_was_said_and_frees_the_engine(page, how):
     assert page.all(".message [role=alert]") == []
 
 
+def test_a_new_chat_forgets_an_answer_that_is_still_coming(page):
+    page.ask(LONG)
+    page.wait(lambda: len((page.answers() or [""])[-1]) > 10, "some text")
+    page("new-chat").click()
+    page.finished()
+    assert page.answers() == [] and page("empty").is_displayed() and page("prompt").get_attribute("value") == ""
+    page("prompt").send_keys("Another matter.")
+    page("show-code").click()
+    assert "Another matter." in page("code").text and "sea" not in page("code").text
+    page("code-close").click()
+
+
 def test_shift_enter_starts_a_line_and_markup_stays_text(page):
     markup = "<img src=x onerror=alert(1)><b>bold</b>"
     page("prompt").send_keys(markup + Keys.SHIFT + Keys.ENTER)
