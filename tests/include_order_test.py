@@ -24,6 +24,7 @@ ALLOWED = {
     "server/dialects": ["server/node", "runtime"],
     "server/http": ["server/dialects", "server/node", "server/admission", "server/observe", "runtime"],
     "server/grpc": ["server/node", "server/admission", "server/observe", "runtime"],
+    "server/loadgen": ["runtime/base"],
     "server/cli": ["server", "runtime", "kernels"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"((?:kernels|runtime|server|tests)/[^"]+)"')
