@@ -1,5 +1,4 @@
 // The rows of `trireme bench`.
-#include "runtime/base/strings.h"
 #include "server/cli/schema.h"
 #include "server/loadgen/parse.h"
 
@@ -13,16 +12,11 @@ using loadgen::Slo;
 constexpr unsigned kBench = static_cast<unsigned>(Command::kBench);
 constexpr int kMaxCount = 1 << 30;
 
-// A FILE. Another command has a switch of this name: `json: true` in a shared --config file, or
-// TRIREME_JSON=1, would make a file named so.
+// Other commands have a switch of this name. Where one --config file or environment serves them
+// all, "on" means the same here: JSON on standard output.
 absl::StatusOr<std::string> ParseReportFile(std::string_view text) {
-  for (const char* word : {"true", "false", "yes", "no", "on", "off", "1", "0"}) {
-    if (text == word) {
-      return absl::InvalidArgumentError(
-          StrCat("bench wants a file here, or - for standard output; \"", text,
-                 "\" is for other commands"));
-    }
-  }
+  bool on = false;
+  if (Switch(&on).set({std::string(text)}).ok()) return std::string(on ? "-" : "");
   return std::string(text);
 }
 
@@ -36,7 +30,7 @@ std::vector<Setting> LoadRows(loadgen::BenchOptions& o) {
       {"model-name", kBench, "Target", Text(&o.target.model, "NAME"),
        "Sent as `model` (default: the first that the server names)"},
       {"api-key", kBench, "Target", Text(&o.target.api_key, "KEY"),
-       "Sent as bearer token; TRIREME_API_KEY keeps it out of the process list"},
+       "Sent as bearer token; the environment keeps it out of the process list"},
       {"ca-file", kBench, "Target", Text(&o.target.ca_file, "FILE"),
        "PEM certificates that TLS trusts in place of the system's"},
       {"timeout", kBench, "Target",
