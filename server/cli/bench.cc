@@ -13,6 +13,7 @@
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "server/cli/commands.h"
+#include "server/loadgen/plot.h"
 #include "server/loadgen/report.h"
 
 namespace trireme {
@@ -64,6 +65,10 @@ absl::StatusOr<int> Run(const loadgen::BenchOptions& options) {
     if (!options.json_file.empty()) {
       TRIREME_RETURN_IF_ERROR(WriteFile(options.json_file, loadgen::JsonReport(options, *result)));
     }
+  }
+  if (!options.plot_file.empty()) {
+    TRIREME_RETURN_IF_ERROR(
+        WriteFile(options.plot_file, loadgen::Plot(*result, options.plot_file)));
   }
   if (!std::cout) return absl::UnavailableError("standard output cannot be written");
   if (result->interrupted) return kExitAborted;

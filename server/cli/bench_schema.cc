@@ -45,7 +45,8 @@ std::vector<Setting> LoadRows(loadgen::BenchOptions& o) {
       {"max-in-flight", kBench, "Load", Integer(&o.max_in_flight, 1, 65536),
        "Open loop: further requests wait in bench, and their latency counts the wait"},
       {"requests", kBench, "Load", Integer(&o.requests, 0, kMaxCount),
-       "Stop after so many (0: no limit; without --duration: 100)"},
+       "Stop after so many (0: no limit; without --duration: 100, or 10 s for each level of a "
+       "ramp)"},
       {"duration", kBench, "Load", Parsed(&o.duration, "TIME", "", ParseTime),
        "Stop sending after this time, then wait for what is in flight"},
       {"warmup", kBench, "Load", Integer(&o.warmup_requests, 0, kMaxCount),

@@ -64,7 +64,13 @@ Level LevelOf(const BenchOptions& options) {
   level.max_in_flight = options.max_in_flight;
   level.requests = options.requests;
   if (options.duration) level.duration = absl::ToChronoNanoseconds(*options.duration);
-  if (level.requests == 0 && !options.duration) level.requests = kDefaultRequests;
+  if (level.requests == 0 && !options.duration) {
+    if (options.ramp) {
+      level.duration = absl::ToChronoNanoseconds(kDefaultRampDuration);
+    } else {
+      level.requests = kDefaultRequests;
+    }
+  }
   level.seed = options.seed ^ kArrivalSeed;
   return level;
 }
@@ -81,7 +87,7 @@ void RunRamp(const BenchOptions& options, Level level, Runner* runner,
       level.concurrency = static_cast<int>(std::lround(ramp.load()));
     }
     // A closed loop of many needs more requests to be a loop at all.
-    if (options.duration == std::nullopt && !open) {
+    if (level.requests > 0 && !open) {
       level.requests = std::max<int64_t>(level.requests, 4 * int64_t{level.concurrency});
     }
     result->levels.push_back({level, runner->Run(level, options.slo)});

@@ -20,7 +20,8 @@ struct BenchOptions {
   std::optional<float> rate;       // requests a second: open loop
   std::string arrivals = "poisson";
   int max_in_flight = 4096;
-  int requests = 0;  // of each level; 0 without a duration: kDefaultRequests
+  // Of each level. Neither: kDefaultRequests, or kDefaultRampDuration of each level of a ramp.
+  int requests = 0;
   std::optional<absl::Duration> duration;
   int warmup_requests = 0;
   absl::Duration timeout = absl::Minutes(5);
@@ -34,6 +35,7 @@ struct BenchOptions {
 };
 
 inline constexpr int kDefaultRequests = 100;
+inline constexpr absl::Duration kDefaultRampDuration = absl::Seconds(10);
 
 struct LevelResult {
   Level level;

@@ -67,8 +67,8 @@ class Summary {
   bool IsGood(const Outcome& outcome) const;
   void CountEventAt(TimePoint when);
 
-  const Slo slo_;
-  const TimePoint begin_;
+  Slo slo_;
+  TimePoint begin_;
   double duration_s_ = 0, client_cpu_s_ = 0;
   int64_t completed_ = 0, failed_ = 0, good_ = 0, completed_without_usage_ = 0;
   int64_t tokens_in_ = 0, tokens_out_ = 0, cached_tokens_ = 0, token_events_ = 0;
