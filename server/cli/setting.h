@@ -50,8 +50,9 @@ SettingValue Parsed(Target* target, std::string_view type, std::string_view defa
   value.default_text = default_text;
   value.set = [target, parse](const std::vector<std::string>& texts) -> absl::Status {
     absl::StatusOr<T> parsed = parse(texts.front());
-    if (parsed.ok()) *target = *std::move(parsed);
-    return parsed.status();
+    if (!parsed.ok()) return parsed.status();
+    *target = *std::move(parsed);
+    return absl::OkStatus();
   };
   return value;
 }

@@ -205,7 +205,7 @@ absl::StatusOr<std::unique_ptr<Client>> MakeGrpcClient(boost::asio::io_context* 
                                                        std::chrono::nanoseconds timeout) {
   TRIREME_ASSIGN_OR_RETURN(auto credentials, Credentials(target, options->ca_file));
   auto client = std::make_unique<GrpcClient>(
-      io, grpc::CreateChannel(target.authority(), std::move(credentials)), timeout);
+      io, grpc::CreateChannel(target.authority(), credentials), timeout);
   TRIREME_RETURN_IF_ERROR(client->Preflight(options));
   return std::unique_ptr<Client>(std::move(client));
 }

@@ -84,7 +84,9 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection<Stream
     job_.outcome.sent = std::chrono::steady_clock::now();
     timer_.expires_at(job_.outcome.sent + shared_->timeout);
     timer_.async_wait([self = Self()](error_code error) {
-      if (!error) self->Abort("timeout");
+      // An expiry that was on its way when its job ended must not hit the next job.
+      const bool due = self->timer_.expiry() <= std::chrono::steady_clock::now();
+      if (!error && due) self->Abort("timeout");
     });
     if (reused_) {
       Write();
@@ -111,7 +113,9 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection<Stream
     if constexpr (kTls) {
       stream_.emplace(*shared_->io, *shared_->tls);
       stream_->set_verify_callback(asio::ssl::host_name_verification(shared_->host));
-      SSL_set_tlsext_host_name(stream_->native_handle(), shared_->host.c_str());
+      error_code no_address;  // server names are names: RFC 6066 has no addresses there
+      asio::ip::make_address(shared_->host, no_address);
+      if (no_address) SSL_set_tlsext_host_name(stream_->native_handle(), shared_->host.c_str());
     } else {
       stream_.emplace(*shared_->io);
     }

@@ -25,11 +25,11 @@ std::string LatencyLine(const char* name, const Histogram& histogram) {
 
 std::string LevelText(const BenchOptions& options, const LevelResult& result) {
   const Summary& summary = result.summary;
+  const long long requests = summary.completed() + summary.failed();
   std::string out = Format(
       "%s: %lld requests in %.2f s, %lld failed\n"
       "  %.2f requests/s   tokens/s: %.1f in, %.1f out\n",
-      LevelName(result.level).c_str(),
-      static_cast<long long>(summary.completed() + summary.failed()), summary.duration_s(),
+      LevelName(result.level).c_str(), requests, summary.duration_s(),
       static_cast<long long>(summary.failed()), summary.requests_per_s(), summary.tokens_in_per_s(),
       summary.tokens_out_per_s());
   if (options.slo.any()) {

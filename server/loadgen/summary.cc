@@ -6,9 +6,9 @@
 namespace trireme::loadgen {
 
 void Summary::CountEventAt(TimePoint when) {
-  const auto second =
-      std::chrono::duration_cast<std::chrono::seconds>(std::max(when - begin_, when - when))
-          .count();
+  using std::chrono::seconds;
+  const auto since_begin = std::max<TimePoint::duration>(when - begin_, TimePoint::duration(0));
+  const auto second = std::chrono::duration_cast<seconds>(since_begin).count();
   const size_t index = std::min(static_cast<size_t>(second), kMaxSeconds - 1);
   if (by_second_.size() <= index) by_second_.resize(index + 1);
   ++by_second_[index];
