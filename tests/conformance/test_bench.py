@@ -239,7 +239,8 @@ def test_tls_targets(binary, start_server, tmp_path):
                    check=True, capture_output=True)
     key.chmod(0o600)
     secure = start_server("--tls-cert", str(cert), "--tls-key", str(key))
-    for target in (f"https://localhost:{secure.http_port}", f"grpcs://localhost:{secure.grpc_port}"):
+    # An address for gRPC: the packaged c-ares leaks ten bytes on a name, which LeakSanitizer calls an error.
+    for target in (f"https://localhost:{secure.http_port}", f"grpcs://127.0.0.1:{secure.grpc_port}"):
         level, = report(binary, "--target", target, "--ca-file", cert, "--concurrency", 2, "--requests", 4,
                         *SMALL)["levels"]
         assert level["requests"]["completed"] == 4
