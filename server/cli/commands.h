@@ -12,6 +12,7 @@ inline constexpr int kExitOk = 0, kExitFailure = 1, kExitUsage = 2, kExitAborted
 int RunServe(const Options& options);
 int RunGenerate(const Options& options);
 int RunInspect(const Options& options);
+int RunBench(const Options& options);
 
 // A progress line on stderr that redraws itself on a terminal and logs milestones elsewhere.
 LoadProgress MakeProgressPrinter();

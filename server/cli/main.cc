@@ -10,6 +10,8 @@ int main(int argc, char** argv) {
       return trireme::RunGenerate(parsed.options);
     case trireme::Command::kInspect:
       return trireme::RunInspect(parsed.options);
+    case trireme::Command::kBench:
+      return trireme::RunBench(parsed.options);
     case trireme::Command::kExit:
       break;
   }

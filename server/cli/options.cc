@@ -62,6 +62,21 @@ constexpr CommandText kCommands[] = {
      "Examples:\n"
      "  trireme inspect model.gguf\n"
      "  trireme inspect model.gguf --kv-cache-memory 4GiB --bandwidth 100 --json"},
+    {Command::kBench, "bench", "Put a server under load and measure it: OpenAI over HTTP, or gRPC",
+     "A closed loop keeps --concurrency requests in flight. An open loop sends --rate requests a\n"
+     "second, however slow the answers are; latency counts from the time a request was due, so\n"
+     "waiting for a full server or a busy client is never left out. TTFT: to the first token;\n"
+     "ITL: from one token event to the next; E2E: to the end. Goodput counts what met the --slo.\n"
+     "Percentiles are exact to 0.4 %.\n\n"
+     "Examples:\n"
+     "  trireme bench --target http://127.0.0.1:8000 --concurrency 8 --requests 200\n"
+     "  trireme bench --target grpc://127.0.0.1:8001 --rate 5 --duration 60s --warmup 10 \\\n"
+     "      --prompt-tokens lognormal:512:0.6 --output-tokens uniform:64:256 \\\n"
+     "      --slo ttft=500ms,itl=50ms --json report.json --plot report.svg\n"
+     "  trireme bench --target http://127.0.0.1:8000 --ramp --duration 20s --slo ttft=1s --plot "
+     "ramp.png\n"
+     "\nExit code: 0 when a request succeeded, 1 when none did or the target cannot be reached, "
+     "2 for\nwrong usage, 3 when interrupted."},
 };
 
 bool Has(const Setting& setting, Command command) {
@@ -134,8 +149,8 @@ absl::StatusOr<bool> SetFromFlagOrEnvironment(const Argument& argument) {
   return true;
 }
 
-absl::Status Resolve(const std::deque<Argument>& arguments, const std::vector<Setting>& schema,
-                     const Options& options) {
+absl::Status Resolve(Command command, const std::deque<Argument>& arguments,
+                     const std::vector<Setting>& schema, const Options& options) {
   std::vector<const Setting*> open;  // set by neither flag nor environment
   for (const Argument& argument : arguments) {
     TRIREME_ASSIGN_OR_RETURN(const bool is_set, SetFromFlagOrEnvironment(argument));
@@ -151,6 +166,7 @@ absl::Status Resolve(const std::deque<Argument>& arguments, const std::vector<Se
           StrCat("--config: ", options.config_file, ": ", setting->name), *setting, found->second));
     }
   }
+  if (command == Command::kBench) return loadgen::CheckBenchOptions(options.bench);
   if (options.load.model.empty()) {
     return absl::InvalidArgumentError(
         "MODEL is missing: give a directory or a .gguf file, TRIREME_MODEL, or \"model:\" in the "
@@ -220,7 +236,8 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
   }
   for (const CommandText& text : kCommands) {
     if (!app.got_subcommand(text.name)) continue;
-    const absl::Status status = Resolve(arguments[text.command], schema, parsed.options);
+    const absl::Status status =
+        Resolve(text.command, arguments[text.command], schema, parsed.options);
     if (!status.ok()) {
       std::cerr << "trireme " << text.name << ": " << std::string(status.message())
                 << "\nRun with --help for more information.\n";

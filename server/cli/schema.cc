@@ -10,6 +10,7 @@ namespace {
 constexpr unsigned kServe = static_cast<unsigned>(Command::kServe);
 constexpr unsigned kGenerate = static_cast<unsigned>(Command::kGenerate);
 constexpr unsigned kInspect = static_cast<unsigned>(Command::kInspect);
+constexpr unsigned kBench = static_cast<unsigned>(Command::kBench);
 constexpr unsigned kRun = kServe | kGenerate;  // those that load the weights
 constexpr unsigned kAll = kRun | kInspect;
 
@@ -118,7 +119,7 @@ std::vector<Setting> OtherRows(Options& o) {
        OneOf(&o.serve.log_level, {"debug", "info", "warning", "error"}), "What is logged"},
       {"log-format", kServe, "Process", OneOf(&o.serve.log_format, {"text", "json"}),
        "text for people, json for machines"},
-      {"config", kAll, "Process", Text(&o.config_file, "FILE"),
+      {"config", kAll | kBench, "Process", Text(&o.config_file, "FILE"),
        "YAML file with any of these settings (\"http-port: 9000\")"},
   };
 }
@@ -131,6 +132,7 @@ std::vector<Setting> Schema(Options* options) {
   Append(NetworkRows(options->serve), &rows);
   Append(SchedulingRows(options->load.scheduler), &rows);
   Append(GenerationRows(options->generate), &rows);
+  Append(BenchRows(&options->bench), &rows);
   Append(OtherRows(*options), &rows);
   return rows;
 }

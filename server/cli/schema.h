@@ -8,14 +8,15 @@
 #include <vector>
 
 #include "server/cli/setting.h"
+#include "server/loadgen/bench.h"
 #include "server/node/load.h"
 
 namespace trireme {
 
 // Bits, so that a row of the schema can name the commands that have it.
-enum class Command : unsigned { kExit = 0, kServe = 1, kGenerate = 2, kInspect = 4 };
+enum class Command : unsigned { kExit = 0, kServe = 1, kGenerate = 2, kInspect = 4, kBench = 8 };
 
-// Every default of the commands stands here or in LoadOptions, nowhere else.
+// Every default of the commands stands here, in LoadOptions or in BenchOptions, nowhere else.
 struct ServeOptions {
   std::string host = "127.0.0.1";
   int http_port = 8000;
@@ -52,13 +53,16 @@ struct Options {
   ServeOptions serve;
   GenerateOptions generate;
   InspectOptions inspect;
+  loadgen::BenchOptions bench;
   bool json = false;        // generate, inspect
   std::string config_file;  // YAML with any of the settings
   // TRIREME_* variables that are no setting, probably misspelt, each with the closest that is one.
   std::vector<std::pair<std::string, std::string>> unknown_variables;
 };
 
-// The rows, bound to `options`, which outlives them. In the order of --help.
+// The rows, bound to `options`, which outlives them. In the order of --help. A name has one row, or
+// one for each command where it means something else (--json is a switch, and a FILE of `bench`).
 std::vector<Setting> Schema(Options* options);
+std::vector<Setting> BenchRows(loadgen::BenchOptions* options);  // of Schema, those of `bench`
 
 }  // namespace trireme

@@ -67,6 +67,11 @@ auto InRange(T min, T max, std::string_view kind) {
   };
 }
 
+absl::StatusOr<uint64_t> ParseWholeNumber(const std::string& text) {
+  if (const auto value = Parse<uint64_t>(text)) return *value;
+  return Wanted(text, "a whole number of 64 bits");
+}
+
 // "2GiB" where that says it exactly, as people would write it.
 std::string BytesText(int64_t bytes) {
   if (bytes <= 0) return "";
@@ -91,10 +96,15 @@ SettingValue Integer(std::optional<int>* target, int min, int max) {
 }
 
 SettingValue WholeNumber(std::optional<uint64_t>* target) {
-  return One(target, "INTEGER", "", [](const std::string& text) -> absl::StatusOr<uint64_t> {
-    if (const auto value = Parse<uint64_t>(text)) return *value;
-    return Wanted(text, "a whole number of 64 bits");
-  });
+  return One(target, "INTEGER", "", ParseWholeNumber);
+}
+
+SettingValue WholeNumber(uint64_t* target) {
+  return One(target, "INTEGER", StrCat(*target), ParseWholeNumber);
+}
+
+SettingValue Number(float* target, float min, float max) {
+  return One(target, StrCat(min, "..", max), StrCat(*target), InRange(min, max, "a number"));
 }
 
 SettingValue Number(std::optional<float>* target, float min, float max, std::string_view type) {

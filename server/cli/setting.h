@@ -30,6 +30,8 @@ SettingValue Integer(int* target, int min, int max);
 SettingValue Integer(int64_t* target, int64_t min, int64_t max);
 SettingValue Integer(std::optional<int>* target, int min, int max);
 SettingValue WholeNumber(std::optional<uint64_t>* target);
+SettingValue WholeNumber(uint64_t* target);
+SettingValue Number(float* target, float min, float max);
 // type: empty for the range.
 SettingValue Number(std::optional<float>* target, float min, float max, std::string_view type = "");
 SettingValue Bytes(int64_t* target);  // ParseBytes
@@ -39,6 +41,21 @@ SettingValue Text(std::string* target, std::string_view type);
 SettingValue Text(std::optional<std::string>* target, std::string_view type);
 SettingValue TextList(std::vector<std::string>* target, std::string_view type);
 SettingValue Switch(bool* target);
+// What `parse` makes of the text; its INVALID_ARGUMENT says what is wanted.
+template <typename Target, typename T>
+SettingValue Parsed(Target* target, std::string_view type, std::string_view default_text,
+                    absl::StatusOr<T> (*parse)(std::string_view)) {
+  SettingValue value;
+  value.type = type;
+  value.default_text = default_text;
+  value.set = [target, parse](const std::vector<std::string>& texts) -> absl::Status {
+    absl::StatusOr<T> parsed = parse(texts.front());
+    if (!parsed.ok()) return parsed.status();
+    *target = *std::move(parsed);
+    return absl::OkStatus();
+  };
+  return value;
+}
 
 struct Setting {
   std::string name;       // "http-port": --http-port, TRIREME_HTTP_PORT, http-port:

@@ -445,8 +445,12 @@ def traffic(server):
 def metrics(server):
     """Names of the series that a running server's /metrics shows."""
     traffic(server)
-    text = server.get("/metrics")[2].decode()
-    return set(re.findall(r"^([a-zA-Z_:][\w:]*)(?:\{| )", text, re.M))
+    deadline = time.monotonic() + 30
+    while True:  # a gRPC call is counted when it is over, a moment after its client has the answer
+        text = server.get("/metrics")[2].decode()
+        if "trireme_grpc_requests_total{" in text or time.monotonic() > deadline:
+            return set(re.findall(r"^([a-zA-Z_:][\w:]*)(?:\{| )", text, re.M))
+        time.sleep(0.05)
 
 
 def names_in(query):

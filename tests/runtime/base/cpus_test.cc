@@ -6,6 +6,8 @@
 #include <fstream>
 #include <string>
 
+#include "tests/fakes/files.h"
+
 namespace trireme {
 namespace {
 
@@ -26,7 +28,8 @@ TEST(ParseCpuQuota, NoQuotaIsNone) {
 }
 
 TEST(CpuQuota, SmallestOfTheGroupAndThoseAroundIt) {
-  const std::string root = testing::TempDir() + "trireme_cpus_test";
+  const fakes::TempDirectory files;
+  const std::string& root = files.path();
   fs::create_directories(root + "/outer/inner");
   EXPECT_EQ(CpuQuota(root, "/outer/inner"), std::nullopt);
   std::ofstream(root + "/outer/cpu.max") << "300000 100000\n";
@@ -40,7 +43,6 @@ TEST(CpuQuota, SmallestOfTheGroupAndThoseAroundIt) {
   EXPECT_EQ(CpuQuota(root, "/"), 5);
   EXPECT_EQ(CpuQuota(root, ""), 5);
   EXPECT_EQ(CpuQuota(root, "/not/there"), 5);
-  fs::remove_all(root);
 }
 
 TEST(AvailableCpus, AtLeastOne) { EXPECT_GE(AvailableCpus(), 1); }

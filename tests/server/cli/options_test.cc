@@ -3,13 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
-#include <fstream>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_split.h"
 #include "server/cli/commands.h"
+#include "tests/fakes/files.h"
 
 extern char** environ;
 
@@ -58,12 +61,13 @@ class OptionsTest : public testing::Test {
   std::string RefusedConfig(const std::string& text) {
     return Refused({"serve", "m", "--config", WriteConfig(text).c_str()});
   }
-  static std::string WriteConfig(const std::string& text) {
-    const std::string path = testing::TempDir() + "trireme_options_test.yaml";
-    std::ofstream(path) << text;
+  std::string WriteConfig(const std::string& text) {
+    const std::string path = files_.File("config.yaml");
+    fakes::WriteFile(path, text);
     return path;
   }
 
+  fakes::TempDirectory files_;  // the cases run as processes side by side
   std::string errors_, output_;
 };
 
@@ -211,14 +215,20 @@ TEST_F(OptionsTest, MistakesOnTheCommandLineAreUsageErrors) {
 
 TEST_F(OptionsTest, HelpShowsEverySettingOfTheCommand) {
   Options options;
-  for (const Setting& setting : Schema(&options)) {
-    for (const auto& [name, bit] :
-         {std::pair("serve", Command::kServe), std::pair("generate", Command::kGenerate),
-          std::pair("inspect", Command::kInspect)}) {
-      const bool is_there = (setting.commands & static_cast<unsigned>(bit)) != 0;
-      EXPECT_EQ(Parse({name, "--help"}).exit_code, kExitOk);
-      const std::string shown = output_.substr(0, output_.find("Every setting"));
-      EXPECT_EQ(shown.find(EnvironmentName(setting.name)) != std::string::npos, is_there)
+  const std::vector<Setting> schema = Schema(&options);
+  for (const auto& [name, bit] :
+       {std::pair("serve", Command::kServe), std::pair("generate", Command::kGenerate),
+        std::pair("inspect", Command::kInspect), std::pair("bench", Command::kBench)}) {
+    std::set<std::string> wanted;
+    for (const Setting& setting : schema) {
+      if ((setting.commands & static_cast<unsigned>(bit)) != 0) wanted.insert(setting.name);
+    }
+    EXPECT_EQ(Parse({name, "--help"}).exit_code, kExitOk);
+    const std::string text = output_.substr(0, output_.find("Every setting"));
+    const std::vector<std::string> shown = absl::StrSplit(text, absl::ByAnyChar(" \n"));
+    for (const Setting& setting : schema) {
+      EXPECT_EQ(std::count(shown.begin(), shown.end(), EnvironmentName(setting.name)),
+                wanted.contains(setting.name) ? 1 : 0)
           << name << " " << setting.name;
     }
   }
@@ -228,14 +238,51 @@ TEST_F(OptionsTest, HelpShowsEverySettingOfTheCommand) {
   EXPECT_THAT(output_, HasSubstr("Scheduling:"));
 }
 
-TEST_F(OptionsTest, NamesOfTheSchemaAreUnique) {
+TEST_F(OptionsTest, NamesOfTheSchemaAreUniqueInEachCommand) {
   Options options;
-  std::set<std::string> names;
+  std::map<std::string, unsigned> commands;
   for (const Setting& setting : Schema(&options)) {
-    EXPECT_TRUE(names.insert(setting.name).second) << setting.name;
+    EXPECT_EQ(commands[setting.name] & setting.commands, 0u) << setting.name;
+    commands[setting.name] |= setting.commands;
     EXPECT_NE(setting.commands, 0u) << setting.name;
     EXPECT_FALSE(setting.help.empty()) << setting.name;
   }
+}
+
+TEST_F(OptionsTest, BenchTakesItsDistributionsAndBounds) {
+  const auto bench = Accepted({"bench", "--target", "http://h:1", "--rate", "2.5",
+                               "--output-tokens", "uniform:8:16", "--slo", "ttft=300ms,itl=50ms",
+                               "--duration", "2m", "--json", "-", "--no-ignore-eos", "--seed", "7"})
+                         .bench;
+  EXPECT_EQ(bench.rate, 2.5F);
+  EXPECT_EQ(bench.workload.output_tokens->text(), "uniform:8:16");
+  EXPECT_EQ(bench.slo.itl, absl::Milliseconds(50));
+  EXPECT_EQ(bench.duration, absl::Minutes(2));
+  EXPECT_EQ(bench.json_file, "-");
+  EXPECT_FALSE(bench.workload.ignore_eos);
+  EXPECT_EQ(bench.seed, 7u);
+}
+
+TEST_F(OptionsTest, BenchMistakesNameTheFlag) {
+  EXPECT_THAT(Refused({"bench"}), HasSubstr("--target is missing"));
+  EXPECT_THAT(Refused({"bench", "--target", "ftp://h"}), HasSubstr("--target: \"ftp://h\""));
+  const auto refused = [&](std::vector<const char*> more) {
+    more.insert(more.begin(), {"bench", "--target", "http://h:1"});
+    return Refused(std::move(more));
+  };
+  EXPECT_THAT(refused({"--slo", "tpot=1s"}), HasSubstr("--slo: \"tpot=1s\""));
+  EXPECT_THAT(refused({"--prompt-tokens", "normal:1:2"}), HasSubstr("--prompt-tokens"));
+  EXPECT_THAT(refused({"--duration", "5"}), HasSubstr("--duration: \"5\" is no time"));
+  EXPECT_THAT(refused({"--rate", "1", "--concurrency", "1"}), HasSubstr("give one of them"));
+  EXPECT_THAT(refused({"--plot", "x.pdf"}), HasSubstr(".svg or .png"));
+  EXPECT_THAT(refused({"--ramp-step", "2"}), HasSubstr("--ramp"));
+  EXPECT_THAT(refused({"--api-key", "a b"}), HasSubstr("--api-key"));
+}
+
+// `json: true` in a file that other commands share means the same to bench.
+TEST_F(OptionsTest, JsonAsASwitchIsStandardOutputForBench) {
+  const std::string config = WriteConfig("json: true\ntarget: http://h:1\n");
+  EXPECT_EQ(Accepted({"bench", "--config", config.c_str()}).bench.json_file, "-");
 }
 
 TEST_F(OptionsTest, VersionExitsWithZero) {

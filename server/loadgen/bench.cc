@@ -1,0 +1,170 @@
+#include "server/loadgen/bench.h"
+
+#include <algorithm>
+#include <boost/asio/signal_set.hpp>
+#include <cmath>
+#include <csignal>
+#include <memory>
+
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+#include "server/loadgen/grpc_client.h"
+#include "server/loadgen/http_client.h"
+
+namespace trireme::loadgen {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr int kMaxConcurrency = 65536;
+constexpr double kMaxRate = 1e6;
+// Two prompts of these lengths tell tokens per word from what a template adds.
+constexpr int kProbeWords[] = {16, 272};
+constexpr uint64_t kArrivalSeed = 0x6172726976616c73;
+
+// One request outside any run.
+absl::StatusOr<Outcome> SendOne(asio::io_context* io, Client* client, const Request& request) {
+  std::optional<Outcome> result;
+  client->Send(request, std::chrono::steady_clock::now(),
+               [&](Outcome outcome) { result = std::move(outcome); });
+  const auto guard = asio::make_work_guard(*io);
+  io->restart();
+  while (!result) io->run_one();
+  if (result->ok()) return *std::move(result);
+  return absl::UnavailableError(
+      StrCat("the first request failed: ", result->error, ": ", result->error_message));
+}
+
+// How the server counts the words of made-up prompts. Without usage in its answers: unknown, and
+// the scale stays as it is.
+absl::Status MeasureScale(asio::io_context* io, Client* client, Workload* workload,
+                          TokenScale* scale) {
+  int64_t tokens[2];
+  for (int i = 0; i < 2; ++i) {
+    const Request probe = workload->Probe(kProbeWords[i]);
+    TRIREME_ASSIGN_OR_RETURN(const Outcome outcome, SendOne(io, client, probe));
+    tokens[i] = outcome.usage.prompt_tokens;
+    if (!outcome.has_usage) return absl::OkStatus();
+  }
+  const double words = kProbeWords[1] - kProbeWords[0];
+  const double per_word = static_cast<double>(tokens[1] - tokens[0]) / words;
+  if (per_word < 0.1) return absl::OkStatus();  // a server that does not count what it reads
+  scale->tokens_per_word = per_word;
+  scale->overhead_tokens =
+      std::max(0.0, static_cast<double>(tokens[0]) - per_word * kProbeWords[0]);
+  workload->set_scale(*scale);
+  return absl::OkStatus();
+}
+
+Level LevelOf(const BenchOptions& options) {
+  Level level;
+  level.concurrency = options.concurrency.value_or(1);
+  if (options.rate) level.rate = *options.rate;
+  level.arrivals = options.arrivals == "constant" ? ArrivalKind::kConstant : ArrivalKind::kPoisson;
+  level.max_in_flight = options.max_in_flight;
+  level.requests = options.requests;
+  if (options.duration) level.duration = absl::ToChronoNanoseconds(*options.duration);
+  if (level.requests == 0 && !options.duration) {
+    if (options.ramp) {
+      level.duration = absl::ToChronoNanoseconds(kDefaultRampDuration);
+    } else {
+      level.requests = kDefaultRequests;
+    }
+  }
+  level.seed = options.seed ^ kArrivalSeed;
+  return level;
+}
+
+void RunRamp(const BenchOptions& options, Level level, Runner* runner,
+             const BenchObserver& observer, BenchResult* result) {
+  const bool open = level.rate.has_value();
+  Ramp ramp(open ? *level.rate : level.concurrency, options.ramp_step,
+            open ? kMaxRate : kMaxConcurrency, open ? "rate" : "concurrency");
+  for (bool more = true; more;) {
+    if (open) {
+      level.rate = ramp.load();
+    } else {
+      level.concurrency = static_cast<int>(std::lround(ramp.load()));
+    }
+    // A closed loop of many needs more requests to be a loop at all.
+    if (level.requests > 0 && !open) {
+      level.requests = std::max<int64_t>(level.requests, 4 * int64_t{level.concurrency});
+    }
+    result->levels.push_back({level, runner->Run(level, options.slo)});
+    if (runner->stopped()) return;
+    const Summary& summary = result->levels.back().summary;
+    if (observer.level_ended) observer.level_ended(result->levels.back());
+    more = ramp.Next(summary.goodput_per_s(), summary.good_share());
+  }
+  result->knee = ramp.knee();
+}
+
+}  // namespace
+
+absl::Status CheckBenchOptions(const BenchOptions& options) {
+  if (options.target.url.empty()) {
+    return absl::InvalidArgumentError(
+        "--target is missing: http://HOST:PORT or grpc://HOST:PORT, for example "
+        "http://127.0.0.1:8000");
+  }
+  const auto target = ParseTarget(options.target.url);
+  if (!target.ok()) return Annotate(target.status(), "--target");
+  if (options.concurrency && options.rate) {
+    return absl::InvalidArgumentError(
+        "--concurrency is a closed loop and --rate an open one: give one of them");
+  }
+  if (options.ramp_step && !options.ramp) {
+    return absl::InvalidArgumentError("--ramp-step needs --ramp");
+  }
+  const std::string& key = options.target.api_key;
+  if (std::any_of(key.begin(), key.end(), [](char c) { return c <= ' ' || c >= 0x7f; })) {
+    return absl::InvalidArgumentError("--api-key has characters that no header may have");
+  }
+  if (!options.plot_file.empty() && !options.plot_file.ends_with(".svg") &&
+      !options.plot_file.ends_with(".png")) {
+    return absl::InvalidArgumentError("--plot: the file's name must end in .svg or .png");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<BenchResult> RunBench(const BenchOptions& options, const BenchObserver& observer) {
+  BenchResult result;
+  TRIREME_ASSIGN_OR_RETURN(result.target, ParseTarget(options.target.url));
+  TRIREME_ASSIGN_OR_RETURN(Workload workload, Workload::Make(options.workload, options.seed));
+  result.dataset_prompts = static_cast<int64_t>(workload.dataset().prompts.size());
+  result.dataset_skipped = workload.dataset().skipped;
+
+  asio::io_context io(1);
+  TargetOptions target = options.target;
+  const auto timeout = absl::ToChronoNanoseconds(options.timeout);
+  TRIREME_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client,
+                           result.target.grpc
+                               ? MakeGrpcClient(&io, result.target, &target, timeout)
+                               : MakeHttpClient(&io, result.target, &target, timeout));
+  result.model = target.model;
+  if (workload.made_up()) {
+    TRIREME_RETURN_IF_ERROR(MeasureScale(&io, client.get(), &workload, &result.scale));
+  }
+
+  Runner runner(&io, client.get(), &workload, observer.progress);
+  asio::signal_set signals(io, SIGINT, SIGTERM);
+  signals.async_wait([&](boost::system::error_code error, int) {
+    if (!error) runner.Stop();
+  });
+  const Level level = LevelOf(options);
+  if (options.warmup_requests > 0) {
+    Level warmup = level;
+    warmup.requests = options.warmup_requests;
+    warmup.duration = {};
+    runner.Run(warmup, options.slo);
+  }
+  if (options.ramp) {
+    RunRamp(options, level, &runner, observer, &result);
+  } else {
+    result.levels.push_back({level, runner.Run(level, options.slo)});
+  }
+  result.interrupted = runner.stopped();
+  return result;
+}
+
+}  // namespace trireme::loadgen

@@ -1,0 +1,138 @@
+#include "server/loadgen/dataset.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+#include "server/loadgen/lengths.h"
+
+namespace trireme::loadgen {
+namespace {
+
+namespace json = boost::json;
+
+const json::string* TextField(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value == nullptr ? nullptr : value->if_string();
+}
+
+// The turns of an array of {role_key, text_key}, up to the last that is the user's.
+absl::StatusOr<std::vector<Message>> ReadTurns(const json::value& turns, const char* role_key,
+                                               const char* text_key, bool first_turn_only) {
+  if (!turns.is_array()) return absl::InvalidArgumentError("the turns are no array");
+  std::vector<Message> messages;
+  size_t wanted = 0;  // messages up to the user's turn
+  for (const json::value& turn : turns.get_array()) {
+    const json::object* object = turn.if_object();
+    const json::string* role = object == nullptr ? nullptr : TextField(*object, role_key);
+    const json::string* text = object == nullptr ? nullptr : TextField(*object, text_key);
+    if (role == nullptr || text == nullptr) {
+      return absl::InvalidArgumentError(
+          StrCat("a turn has no \"", role_key, "\" or no \"", text_key, "\" that is a text"));
+    }
+    const bool user = *role == "user" || *role == "human";
+    const std::string name = user                ? "user"
+                             : *role == "gpt"    ? "assistant"
+                             : *role == "system" ? "system"
+                                                 : std::string(*role);
+    messages.push_back({name, std::string(*text)});
+    if (user && !text->empty()) wanted = messages.size();
+    if (first_turn_only && wanted > 0) break;
+  }
+  messages.resize(wanted);
+  if (first_turn_only && wanted > 0) return std::vector<Message>{messages.back()};
+  return messages;
+}
+
+absl::StatusOr<std::vector<Message>> ReadMessages(const json::object& object) {
+  if (const json::value* prompt = object.if_contains("prompt")) {
+    if (!prompt->is_string()) return absl::InvalidArgumentError("\"prompt\" is no text");
+    if (prompt->get_string().empty()) return std::vector<Message>();
+    return std::vector<Message>{{"user", std::string(prompt->get_string())}};
+  }
+  if (const json::value* messages = object.if_contains("messages")) {
+    return ReadTurns(*messages, "role", "content", /*first_turn_only=*/false);
+  }
+  if (const json::value* turns = object.if_contains("conversations")) {
+    return ReadTurns(*turns, "from", "value", /*first_turn_only=*/true);
+  }
+  return absl::InvalidArgumentError(
+      "one of \"prompt\", \"messages\" and \"conversations\" is wanted");
+}
+
+absl::StatusOr<Prompt> ParseJsonLine(std::string_view line) {
+  boost::system::error_code error;
+  const json::value value = json::parse(line, error);
+  if (error) return absl::InvalidArgumentError(StrCat("no JSON: ", error.message()));
+  if (!value.is_object()) return absl::InvalidArgumentError("a JSON object is wanted");
+  Prompt prompt;
+  TRIREME_ASSIGN_OR_RETURN(prompt.messages, ReadMessages(value.get_object()));
+  if (const json::value* tokens = value.get_object().if_contains("output_tokens")) {
+    if (!tokens->is_int64() || tokens->get_int64() < 1 || tokens->get_int64() > kMaxLengthTokens) {
+      return absl::InvalidArgumentError(
+          StrCat("\"output_tokens\" is no integer from 1 to ", kMaxLengthTokens));
+    }
+    prompt.output_tokens = static_cast<int>(tokens->get_int64());
+  }
+  return prompt;
+}
+
+absl::StatusOr<Prompt> ParseTextLine(std::string_view line) {
+  boost::system::error_code error;
+  json::parse(json::serialize(json::string(line)), error);  // which validates UTF-8
+  if (error) return absl::InvalidArgumentError("no UTF-8");
+  return Prompt{.messages = {{"user", std::string(line)}}};
+}
+
+}  // namespace
+
+absl::StatusOr<Dataset> ParseDataset(std::string_view text, bool json_lines) {
+  Dataset dataset;
+  int64_t number = 0;
+  while (!text.empty()) {
+    ++number;
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty()) continue;
+    const std::string where = StrCat("line ", number);
+    if (line.size() > kMaxDatasetLineBytes) {
+      return absl::InvalidArgumentError(
+          StrCat(where, ": longer than ", kMaxDatasetLineBytes, " bytes"));
+    }
+    auto prompt = json_lines ? ParseJsonLine(line) : ParseTextLine(line);
+    if (!prompt.ok()) return Annotate(prompt.status(), where);
+    if (prompt->messages.empty()) {
+      ++dataset.skipped;
+    } else {
+      dataset.prompts.push_back(*std::move(prompt));
+    }
+  }
+  if (dataset.prompts.empty()) return absl::InvalidArgumentError("there is no prompt in it");
+  return dataset;
+}
+
+absl::StatusOr<Dataset> ReadDataset(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
+                                                             &std::fclose);
+  if (file == nullptr) return absl::NotFoundError(StrCat(path, ": ", ErrnoText(errno)));
+  std::string text;
+  std::string block(1 << 20, '\0');
+  while (const size_t count = std::fread(block.data(), 1, block.size(), file.get())) {
+    text.append(block, 0, count);
+    if (text.size() > kMaxDatasetBytes) {
+      return absl::InvalidArgumentError(
+          StrCat(path, ": larger than ", kMaxDatasetBytes >> 20, " MiB"));
+    }
+  }
+  if (std::ferror(file.get()) != 0) return absl::UnavailableError(StrCat(path, ": not readable"));
+  auto dataset = ParseDataset(text, path.ends_with(".jsonl") || path.ends_with(".json"));
+  if (!dataset.ok()) return Annotate(dataset.status(), path);
+  return dataset;
+}
+
+}  // namespace trireme::loadgen

@@ -1,0 +1,44 @@
+// Prompts out of a file.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace trireme::loadgen {
+
+struct Message {
+  std::string role, content;
+};
+
+// One conversation up to the answer that is asked for.
+struct Prompt {
+  std::vector<Message> messages;     // at least one; the last is the user's
+  std::optional<int> output_tokens;  // when the dataset says how long the answer is
+};
+
+struct Dataset {
+  std::vector<Prompt> prompts;  // at least one
+  int64_t skipped = 0;          // lines without anything to ask
+};
+
+inline constexpr size_t kMaxDatasetLineBytes = 4 << 20;
+inline constexpr size_t kMaxDatasetBytes = size_t{1} << 30;
+
+// `path` ending in .jsonl or .json: one JSON object a line, of one of these forms
+//   {"prompt": "..."}
+//   {"messages": [{"role": "user", "content": "..."}, ...]}             (OpenAI)
+//   {"conversations": [{"from": "human", "value": "..."}, ...]}         (ShareGPT: the first turn)
+// each with an optional "output_tokens". Any other name: one prompt a line. Empty lines and
+// conversations without a user's turn are skipped; a line that is no JSON, no UTF-8 or too long is
+// INVALID_ARGUMENT with its number, and so is a file without any prompt.
+absl::StatusOr<Dataset> ReadDataset(const std::string& path);
+
+// The same of a text in memory.
+absl::StatusOr<Dataset> ParseDataset(std::string_view text, bool json_lines);
+
+}  // namespace trireme::loadgen
