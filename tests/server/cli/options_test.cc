@@ -164,7 +164,7 @@ TEST_F(OptionsTest, MistakesInTheConfigFileNameFileAndKey) {
   EXPECT_THAT(RefusedConfig("config: other.yaml\n"), HasSubstr("no setting"));
   EXPECT_THAT(RefusedConfig("a: [\n"), HasSubstr("not YAML"));
   EXPECT_THAT(RefusedConfig("raw: maybe\nhttp-port: 70000\n"),
-              HasSubstr("trireme_options_test.yaml: http-port: "));
+              HasSubstr("config.yaml: http-port: "));
   EXPECT_THAT(Refused({"serve", "m", "--config", "/nonexistent.yaml"}),
               HasSubstr("/nonexistent.yaml"));
 }
