@@ -55,7 +55,9 @@ class RequestStream {
 struct EngineOptions {
   SchedulerOptions scheduler;
   RequestLimits limits;
-  size_t max_inbox = 4096;       // requests handed over but not yet seen by the engine thread
+  // Requests handed over but not yet seen by the engine thread, cancelled ones among them: what a
+  // storm of calls can make it keep during one step.
+  size_t max_inbox = 4096;
   int max_unread_tokens = 4096;  // a stream with more is paused until its reader takes them
   // Paused that long: fails with RESOURCE_EXHAUSTED (code "slow_reader").
   absl::Duration slow_reader_timeout = absl::Seconds(30);

@@ -17,6 +17,10 @@ namespace trireme::rpc {
 absl::StatusOr<TextRequest> ToTextRequest(const v1::GenerateRequest& proto, const Node& node);
 absl::StatusOr<ChatPrompt> ToChatPrompt(const v1::Chat& proto);
 
+// What Prepare found wrong with ToTextRequest's result, told of the field by its name in `input`:
+// "messages[1].role" is "chat.messages[1].role", and "prompt" may be "token_ids".
+absl::Status InWireTerms(absl::Status status, v1::GenerateRequest::InputCase input);
+
 void FillDelta(const ChoiceDelta& delta, std::string_view request_id, v1::GenerateResponse* out);
 
 // Code and message; field and machine-readable code travel as trailing metadata (see

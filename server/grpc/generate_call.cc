@@ -29,7 +29,9 @@ absl::StatusOr<std::vector<GenerateRequest>> ConvertAndPrepare(const Node& node,
   request->base.external_id = base.external_id;
   request->base.tenant = base.tenant;
   request->base.deadline = base.deadline;
-  return Prepare(node, *request);
+  auto prepared = Prepare(node, *request);
+  if (!prepared.ok()) return InWireTerms(prepared.status(), wire.input_case());
+  return prepared;
 }
 
 }  // namespace

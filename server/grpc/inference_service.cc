@@ -119,8 +119,9 @@ absl::Status InferenceService::DoTokenize(const v1::TokenizeRequest& request,
     TextRequest text;
     text.model = node_->info.id;
     TRIREME_ASSIGN_OR_RETURN(text.input, ToChatPrompt(request.chat()));
-    TRIREME_ASSIGN_OR_RETURN(auto prepared, Prepare(*node_, text));
-    ids = std::move(prepared.front().prompt);
+    auto prepared = Prepare(*node_, text);
+    if (!prepared.ok()) return InWireTerms(prepared.status(), v1::GenerateRequest::kChat);
+    ids = std::move(prepared->front().prompt);
   } else if (request.has_text()) {
     TRIREME_ASSIGN_OR_RETURN(
         ids, EncodeText(*node_, request.text(), "text", !request.no_special_tokens()));

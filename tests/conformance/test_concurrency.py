@@ -17,12 +17,13 @@ def make_request(seed):
     shared = "You are a patient teacher. " * (8 if seed % 3 == 0 else 0)
     prompt = shared + " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 120)))
     return {"model": "demo", "prompt": prompt, "max_tokens": rng.randint(1, 24), "seed": seed,
-            "temperature": 0 if seed % 2 else 0.9, "top_p": 0.95, "ignore_eos": True, "stream": True,
+            "temperature": 0 if seed % 2 else 0.9, "top_p": 0.95, "ignore_eos": True, "stream": True, "logprobs": 1,
             "stream_options": {"include_usage": True}}
 
 
 def stream(server, stubs, body, stop_after=None):
-    """Text and usage of one streamed completion; with stop_after the client hangs up after that many events."""
+    """All that one streamed completion says, logprobs to the last bit; with stop_after the client hangs up after that
+    many events."""
     door = stream_grpc if body["seed"] % 4 == 3 else stream_http
     return door(server, stubs, body, stop_after)
 
@@ -31,21 +32,26 @@ def stream_grpc(server, stubs, body, stop_after):
     pb, pb_grpc = stubs
     request = pb.GenerateRequest(
         prompt=body["prompt"], max_tokens=body["max_tokens"], ignore_eos=body["ignore_eos"],
-        sampling=pb.SamplingParams(seed=body["seed"], temperature=body["temperature"], top_p=body["top_p"]))
-    text, usage = "", None
+        sampling=pb.SamplingParams(seed=body["seed"], temperature=body["temperature"], top_p=body["top_p"],
+                                   logprobs=body["logprobs"]))
+    said = {"text": "", "tokens": [], "logprobs": [], "finish": [], "usage": None}
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         call = pb_grpc.InferenceStub(channel).Generate(request, timeout=300)
         if stop_after == 0:
             call.cancel()
-            return None, None
+            return None
         for events, answer in enumerate(call, 1):
-            text += answer.text
+            said["text"] += answer.text
+            said["tokens"] += answer.token_ids
+            said["logprobs"] += [entry.logprob for entry in answer.logprobs]
+            if answer.finish_reason:
+                said["finish"].append(answer.finish_reason)
             if answer.HasField("usage"):
-                usage = {"prompt_tokens": answer.usage.prompt_tokens, "completion_tokens": answer.usage.completion_tokens}
+                said["usage"] = (answer.usage.prompt_tokens, answer.usage.completion_tokens)
             if events == stop_after:
                 call.cancel()
-                return None, None
-    return text, usage
+                return None
+    return said
 
 
 def stream_http(server, stubs, body, stop_after):
@@ -53,7 +59,8 @@ def stream_http(server, stubs, body, stop_after):
     connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
     answer = connection.getresponse()
     assert answer.status == 200, answer.read()
-    text, usage, events = "", None, 0
+    said = {"text": "", "tokens": [], "logprobs": [], "finish": [], "usage": None}
+    events = 0
     while True:
         line = answer.readline()
         if not line.startswith(b"data: "):
@@ -62,14 +69,21 @@ def stream_http(server, stubs, body, stop_after):
         if line == b"data: [DONE]\n":
             break
         event = json.loads(line[6:])
-        text += "".join(choice["text"] for choice in event["choices"])
-        usage = event.get("usage") or usage
+        for choice in event["choices"]:
+            said["text"] += choice["text"]
+            if choice.get("logprobs"):
+                said["tokens"] += choice["logprobs"]["tokens"]
+                said["logprobs"] += choice["logprobs"]["token_logprobs"]
+            if choice["finish_reason"]:
+                said["finish"].append(choice["finish_reason"])
+        if event.get("usage"):
+            said["usage"] = (event["usage"]["prompt_tokens"], event["usage"]["completion_tokens"])
         events += 1
         if stop_after is not None and events >= stop_after:
             connection.close()
-            return None, None
+            return None
     connection.close()
-    return text, usage
+    return said
 
 
 @pytest.mark.parametrize("flags, extra_tokens", [
@@ -94,11 +108,10 @@ def test_concurrent_streams_equal_their_solo_runs(start_server, stubs, model, fl
         for future in dropped:
             future.result()
     server.wait_idle()
-    for body, (text, usage) in zip(bodies, together):
-        assert usage["completion_tokens"] == body["max_tokens"]
-        solo_text, solo_usage = stream(server, stubs, body)
-        assert text == solo_text
-        assert usage["prompt_tokens"] == solo_usage["prompt_tokens"]
+    for body, said in zip(bodies, together):
+        assert said["usage"][1] == body["max_tokens"] == len(said["tokens"]) == len(said["logprobs"])
+        assert len(said["finish"]) == 1
+        assert said == stream(server, stubs, body)
     server.wait_idle()
     if flags:
         assert server.metric("trireme_preemptions_total") > 0, "the tight case did not preempt"

@@ -120,7 +120,10 @@ def test_model_and_server_info(stub, stubs):
        "chat.template_kwargs_json")
       for kwargs in ("[]", "{", '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": ' + "[" * 100 + "]" * 100 + "}")],
     ({"chat": {"messages": [{"role": "user", "content": "x"}], "template_kwargs_json": '{"messages": []}'}},
-     "INVALID_ARGUMENT", "chat_template_kwargs"),
+     "INVALID_ARGUMENT", "chat.template_kwargs_json"),
+    ({"chat": {"messages": [{"role": "user", "content": "x"}], "continue_final_message": True}}, "INVALID_ARGUMENT",
+     "chat.continue_final_message"),
+    ({"token_ids": {"ids": []}}, "INVALID_ARGUMENT", "token_ids"),
     ({}, "INVALID_ARGUMENT", "input"),
 ])
 def test_bad_requests_are_refused_with_the_field(stub, stubs, server, fields, code, param):
@@ -158,16 +161,19 @@ def test_top_k_of_minus_one_is_off(stub, stubs):
 
 def test_text_beyond_any_context_is_refused_by_its_length(stub, stubs):
     pb = stubs[0]
-    code, _, trailers = failure(generate(stub, pb, prompt="x" * (30 << 20)))
-    assert code == grpc.StatusCode.INVALID_ARGUMENT
-    assert trailers["trireme-code"] == "context_length_exceeded" and trailers["trireme-param"] == "prompt"
+    text = "x" * (30 << 20)
+    for fields, param in (({"prompt": text}, "prompt"),
+                          ({"chat": {"messages": [{"role": "user", "content": text}]}}, "chat.messages")):
+        code, _, trailers = failure(generate(stub, pb, **fields))
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+        assert trailers["trireme-code"] == "context_length_exceeded" and trailers["trireme-param"] == param
 
 
 def test_token_ids_outside_the_vocabulary_are_refused(stub, stubs):
     pb = stubs[0]
     for ids in ([-1], [49152], [2**31 - 1]):
         code, _, trailers = failure(generate(stub, pb, token_ids=pb.TokenIds(ids=ids)))
-        assert code == grpc.StatusCode.INVALID_ARGUMENT and trailers["trireme-param"] == "prompt"
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and trailers["trireme-param"] == "token_ids"
 
 
 def test_deadline_is_honoured(stub, stubs, server):
