@@ -224,9 +224,9 @@ void Metrics::Attach(const Engine* engine) {
   impl_->engine = engine;
 }
 
-void Metrics::OnStep(int num_tokens, int /*num_decode_rows*/, absl::Duration elapsed) {
-  impl_->step_tokens.Observe(num_tokens);
-  impl_->step_seconds.Observe(absl::ToDoubleSeconds(elapsed));
+void Metrics::OnStep(const StepRecord& record) {
+  impl_->step_tokens.Observe(record.tokens);
+  impl_->step_seconds.Observe(absl::ToDoubleSeconds(record.end - record.begin));
 }
 void Metrics::OnToken(absl::Duration since_previous) {
   impl_->inter_token.Observe(absl::ToDoubleSeconds(since_previous));

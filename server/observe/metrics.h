@@ -23,7 +23,7 @@ class Metrics final : public EngineObserver {
   // `engine` must stay alive until Attach(nullptr) has returned.
   void Attach(const Engine* engine);
 
-  void OnStep(int num_tokens, int num_decode_rows, absl::Duration elapsed) override;
+  void OnStep(const StepRecord& record) override;
   void OnToken(absl::Duration since_previous) override;
   void OnFirstToken(absl::Duration since_arrival) override;
   void OnFinish(const RequestRecord& record) override;

@@ -1,4 +1,4 @@
-#include "server/dialects/openai/json_writer.h"
+#include "runtime/base/json_writer.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,9 +6,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "runtime/text/utf8.h"
-
-namespace trireme::openai {
+namespace trireme {
 namespace {
 
 bool NeedsEscape(unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; }
@@ -58,12 +56,6 @@ void AppendJsonString(std::string* out, std::string_view text) {
   }
   out->append(text, copied);
   *out += '"';
-}
-
-std::string LossyUtf8(std::string_view bytes) {
-  std::string out;
-  AppendValidUtf8(bytes, /*keep_incomplete=*/false, &out);
-  return out;
 }
 
 void JsonWriter::Separate() {
@@ -119,4 +111,4 @@ JsonWriter& JsonWriter::Float(float value) {
   return Raw({text, static_cast<size_t>(end - text)});
 }
 
-}  // namespace trireme::openai
+}  // namespace trireme

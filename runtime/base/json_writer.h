@@ -6,14 +6,10 @@
 #include <string>
 #include <string_view>
 
-namespace trireme::openai {
+namespace trireme {
 
 // Appends `text` (valid UTF-8) as a JSON string with its quotes.
 void AppendJsonString(std::string* out, std::string_view text);
-
-// `bytes` with everything that is no UTF-8 replaced by U+FFFD, one per maximal subpart (Unicode 15,
-// section 3.9).
-std::string LossyUtf8(std::string_view bytes);
 
 class JsonWriter {
  public:
@@ -41,4 +37,4 @@ class JsonWriter {
   bool comma_ = false;  // the next value or key follows another one
 };
 
-}  // namespace trireme::openai
+}  // namespace trireme
