@@ -102,6 +102,18 @@ JsonWriter& JsonWriter::Int(int64_t value) {
   return Raw({text, static_cast<size_t>(end - text)});
 }
 
+JsonWriter& JsonWriter::Thousandths(int64_t value) {
+  const uint64_t magnitude =
+      value < 0 ? -static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
+  std::string text = value < 0 ? "-" : "";
+  text += std::to_string(magnitude / 1000);
+  if (const uint64_t rest = magnitude % 1000; rest != 0) {
+    text += {'.', static_cast<char>('0' + rest / 100), static_cast<char>('0' + rest / 10 % 10),
+             static_cast<char>('0' + rest % 10)};
+  }
+  return Raw(text);
+}
+
 JsonWriter& JsonWriter::Float(float value) {
   if (std::isnan(value)) value = 0;
   value =

@@ -24,6 +24,7 @@ class JsonWriter {
   JsonWriter& Int(int64_t value);
   JsonWriter& Float(
       float value);  // no infinity or NaN in JSON: they become the nearest finite value, or 0
+  JsonWriter& Thousandths(int64_t value);  // 12345 -> 12.345
   JsonWriter& Bool(bool value) { return Raw(value ? "true" : "false"); }
   JsonWriter& Null() { return Raw("null"); }
   JsonWriter& Raw(std::string_view json);  // one complete value

@@ -65,6 +65,22 @@ std::vector<Setting> NetworkRows(ServeOptions& o) {
   };
 }
 
+std::vector<Setting> ObservabilityRows(ServeOptions& o) {
+  return {
+      {"access-log", kServe, "Observability", Text(&o.access_log, "FILE"),
+       "One JSON line for each request (-: standard output); SIGHUP opens the file anew"},
+      {"audit-log", kServe, "Observability", Text(&o.audit_log, "FILE"),
+       "Hash chain of logins refused, key reloads, requests; check it with `trireme audit-verify`"},
+      {"trace-file", kServe, "Observability", Text(&o.trace_file, "FILE"),
+       "Engine steps and requests for ui.perfetto.dev or chrome://tracing"},
+      {"otlp-endpoint", kServe, "Observability", Text(&o.otlp_endpoint, "URL"),
+       "OTLP/HTTP collector for traces, like http://127.0.0.1:4318 (default: what the OTEL_* "
+       "variables say)"},
+      {"otlp-sample-ratio", kServe, "Observability", Number(&o.otlp_sample_ratio, 0, 1),
+       "Share of traces that begin here and are exported; a caller's decision is followed"},
+  };
+}
+
 std::vector<Setting> SchedulingRows(SchedulerOptions& o) {
   return {
       {"block-size", kAll, "Scheduling", OneOf(&o.block_size, {8, 16, 32, 64}),
@@ -130,6 +146,7 @@ std::vector<Setting> Schema(Options* options) {
   std::vector<Setting> rows;
   Append(ModelRows(options->load), &rows);
   Append(NetworkRows(options->serve), &rows);
+  Append(ObservabilityRows(options->serve), &rows);
   Append(SchedulingRows(options->load.scheduler), &rows);
   Append(GenerationRows(options->generate), &rows);
   Append(BenchRows(&options->bench), &rows);

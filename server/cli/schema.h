@@ -27,6 +27,9 @@ struct ServeOptions {
   bool page = true;
   std::string api_keys_file;
   std::string tls_cert_file, tls_key_file;
+  std::string access_log, audit_log, trace_file;
+  std::string otlp_endpoint;
+  float otlp_sample_ratio = 1;
   int drain_timeout_s = 30;
   std::string log_level = "info";
   std::string log_format = "text";

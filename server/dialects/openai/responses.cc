@@ -5,6 +5,7 @@
 
 #include "runtime/base/json_writer.h"
 #include "runtime/text/utf8.h"
+
 namespace trireme::openai {
 namespace {
 
