@@ -119,12 +119,12 @@ void AuditLog::OnEvent(std::string_view event, absl::AnyInvocable<void(JsonWrite
 
 void AuditLog::OnRequest(std::shared_ptr<const FinishedRequest> request) {
   const absl::Time wall = request->end + request->to_wall;
-  Append(request->key_refused ? "auth_refused" : "request", wall,
-         [request = std::move(request)](JsonWriter* json) {
-           WriteIdentity(*request, json);
-           json->Key("peer").String(request->peer);
-           WriteTokens(*request, json);
-         });
+  const char* const event = request->key_refused ? "auth_refused" : "request";
+  Append(event, wall, [request = std::move(request)](JsonWriter* json) {
+    WriteIdentity(*request, json);
+    json->Key("peer").String(request->peer);
+    WriteTokens(*request, json);
+  });
 }
 
 void AuditLog::Close(absl::Duration patience) {
