@@ -102,27 +102,30 @@ constexpr char kPreamble[] =
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TraceFile>> TraceFile::Open(const std::string& path,
-                                                           absl::Time origin, DropCounter dropped) {
+                                                           absl::Time origin, DropCounter dropped,
+                                                           int64_t max_bytes) {
   absl::StatusOr<LogFile> file = LogFile::Open(path, LogFile::Mode::kAnew);
   if (!file.ok()) return file.status();
   if (absl::Status status = file->Append(kPreamble); !status.ok()) return status;
-  return std::unique_ptr<TraceFile>(new TraceFile(*std::move(file), origin, std::move(dropped)));
+  return std::unique_ptr<TraceFile>(
+      new TraceFile(*std::move(file), origin, std::move(dropped), max_bytes));
 }
 
-TraceFile::TraceFile(LogFile file, absl::Time origin, DropCounter dropped)
+TraceFile::TraceFile(LogFile file, absl::Time origin, DropCounter dropped, int64_t max_bytes)
     : origin_(origin),
       dropped_(dropped),
+      max_bytes_(max_bytes),
       bytes_(std::make_shared<int64_t>(0)),
       writer_(std::move(file), {.name = "trace file", .dropped = std::move(dropped)}) {}
 
 void TraceFile::Append(LogWriter::Format events) {
-  writer_.Append(
-      [events = std::move(events), bytes = bytes_, dropped = dropped_](std::string* out) mutable {
-        if (*bytes >= kMaxBytes) return dropped(1);
-        const size_t before = out->size();
-        events(out);
-        *bytes += static_cast<int64_t>(out->size() - before);
-      });
+  writer_.Append([events = std::move(events), bytes = bytes_, max_bytes = max_bytes_,
+                  dropped = dropped_](std::string* out) mutable {
+    if (*bytes >= max_bytes) return dropped(1);
+    const size_t before = out->size();
+    events(out);
+    *bytes += static_cast<int64_t>(out->size() - before);
+  });
 }
 
 void TraceFile::OnStep(const StepRecord& step) {

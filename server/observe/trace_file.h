@@ -27,18 +27,20 @@ class TraceFile {
 
   // An existing file is overwritten. `origin`: time zero, by the engine's clock.
   static absl::StatusOr<std::unique_ptr<TraceFile>> Open(const std::string& path, absl::Time origin,
-                                                         DropCounter dropped);
+                                                         DropCounter dropped,
+                                                         int64_t max_bytes = kMaxBytes);
 
   void OnStep(const StepRecord& step);
   void OnRequest(std::shared_ptr<const FinishedRequest> request);
   void Close(absl::Duration patience);
 
  private:
-  TraceFile(LogFile file, absl::Time origin, DropCounter dropped);
+  TraceFile(LogFile file, absl::Time origin, DropCounter dropped, int64_t max_bytes);
   void Append(LogWriter::Format events);
 
   const absl::Time origin_;
   const DropCounter dropped_;
+  const int64_t max_bytes_;
   std::atomic<uint64_t> next_id_ = 1;
   const std::shared_ptr<int64_t> bytes_;  // so far; writer's thread only
   LogWriter writer_;

@@ -24,7 +24,7 @@ DEPLOY = ROOT / "deploy"
 CONTAINER = DEPLOY / "container"
 KUBERNETES = DEPLOY / "kubernetes"
 UID = 64000
-FLUSH_S = 6  # answers, then logs and traces
+FLUSH_S = 6  # kFlushTime and kTelemetryFlushTime of server/cli/serve.cc, and what libcurl takes to notice
 
 
 def run(*command, **kwargs):

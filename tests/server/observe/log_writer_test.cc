@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <boost/json.hpp>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -17,6 +19,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/strings.h"
 #include "server/observe/audit_log.h"
+#include "server/observe/trace_file.h"
 #include "tests/server/observe/finished_requests.h"
 
 namespace trireme {
@@ -134,6 +137,26 @@ TEST_F(LogWriterTest, AFullDiskIsAnErrorAndNothingElse) {
   const std::string fifo = folder_ + "/fifo";
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
   EXPECT_FALSE(LogFile::Open(fifo, LogFile::Mode::kLines).ok()) << "nobody reads it";
+}
+
+TEST_F(LogWriterTest, ATraceThatIsFullIsStillWhole) {
+  auto trace = TraceFile::Open(path_, absl::UnixEpoch(), Dropped(), /*max_bytes=*/5000);
+  ASSERT_TRUE(trace.ok()) << trace.status();
+  absl::Time now = absl::UnixEpoch();
+  for (uint64_t step = 1; step <= 100; ++step) {
+    now += absl::Milliseconds(1);
+    (*trace)->OnStep({.step = step, .begin = now, .planned = now, .executed = now, .end = now});
+  }
+  (*trace)->OnRequest(Shared(Chat()));
+  (*trace)->Close(absl::Minutes(5));
+  const std::string text = Read(path_);
+  EXPECT_LT(text.size(), 7000u);
+  const boost::json::value events = boost::json::parse(text);
+  const int64_t written = std::count_if(
+      events.as_array().begin(), events.as_array().end(),
+      [](const boost::json::value& event) { return event.at("name").as_string() == "step"; });
+  EXPECT_GT(written, 0);
+  EXPECT_EQ(dropped_, 100 - written + 1);
 }
 
 // ---- The audit log, where a record that is lost must leave a trace.
