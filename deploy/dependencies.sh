@@ -7,7 +7,7 @@ build_packages=(
   build-essential cmake ninja-build ccache pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc grpc-proto
   libabsl-dev libboost1.81-dev libboost-json1.81-dev libboost-system1.81-dev
-  libssl-dev libpcre2-dev libutf8proc-dev prometheus-cpp-dev libspdlog-dev libcli11-dev libyaml-cpp-dev
+  libssl-dev libcurl4-openssl-dev libpcre2-dev libutf8proc-dev prometheus-cpp-dev libspdlog-dev libcli11-dev libyaml-cpp-dev
   zlib1g-dev ca-certificates python3 python3-pip
 )
 test_packages=(

@@ -13,6 +13,7 @@ int RunServe(const Options& options);
 int RunGenerate(const Options& options);
 int RunInspect(const Options& options);
 int RunBench(const Options& options);
+int RunAuditVerify(const Options& options);
 
 // A progress line on stderr that redraws itself on a terminal and logs milestones elsewhere.
 LoadProgress MakeProgressPrinter();

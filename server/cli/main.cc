@@ -12,6 +12,8 @@ int main(int argc, char** argv) {
       return trireme::RunInspect(parsed.options);
     case trireme::Command::kBench:
       return trireme::RunBench(parsed.options);
+    case trireme::Command::kAuditVerify:
+      return trireme::RunAuditVerify(parsed.options);
     case trireme::Command::kExit:
       break;
   }

@@ -77,6 +77,14 @@ constexpr CommandText kCommands[] = {
      "ramp.png\n"
      "\nExit code: 0 when a request succeeded, 1 when none did or the target cannot be reached, "
      "2 for\nwrong usage, 3 when interrupted."},
+    {Command::kAuditVerify, "audit-verify", "Check the hash chain of an audit log",
+     "Names the first line that was changed, removed, added or torn. A log that was cut off at "
+     "the\n"
+     "end of a line is seen with --last-hash, or by the chain's lacking \"stop\".\n\n"
+     "Examples:\n"
+     "  trireme audit-verify audit.log\n"
+     "  trireme audit-verify audit.log.2 audit.log.1 audit.log --json\n"
+     "\nExit code: 0 when the chain is whole, 1 when not, 2 for wrong usage."},
 };
 
 bool Has(const Setting& setting, Command command) {
@@ -112,11 +120,14 @@ void AddArgument(CLI::App* app, Argument* argument) {
           argument->text, setting.help);
       break;
     case SettingValue::Kind::kList:
-      option = app->add_option(flag, argument->texts, setting.help)->allow_extra_args(false);
+      option = app->add_option(setting.positional ? PositionalName(setting.name) : flag,
+                               argument->texts, setting.help)
+                   ->allow_extra_args(setting.positional);
       break;
     case SettingValue::Kind::kOne: {
       const std::string names = setting.shorthand.empty() ? flag : setting.shorthand + "," + flag;
-      option = app->add_option(setting.positional ? "MODEL" : names, argument->text, setting.help);
+      option = app->add_option(setting.positional ? PositionalName(setting.name) : names,
+                               argument->text, setting.help);
       break;
     }
   }
@@ -134,7 +145,8 @@ absl::StatusOr<bool> SetFromFlagOrEnvironment(const Argument& argument) {
   const Setting& setting = *argument.setting;
   const bool is_list = setting.value.kind == SettingValue::Kind::kList;
   if (argument.option->count() > 0) {
-    const std::string source = setting.positional ? "MODEL" : StrCat("--", setting.name);
+    const std::string source =
+        setting.positional ? PositionalName(setting.name) : StrCat("--", setting.name);
     TRIREME_RETURN_IF_ERROR(SetFrom(
         source, setting, is_list ? argument.texts : std::vector<std::string>{argument.text}));
     return true;
@@ -167,6 +179,11 @@ absl::Status Resolve(Command command, const std::deque<Argument>& arguments,
     }
   }
   if (command == Command::kBench) return loadgen::CheckBenchOptions(options.bench);
+  if (command == Command::kAuditVerify) {
+    if (!options.audit.files.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        "AUDIT-LOG is missing: give the file, or several, oldest first");
+  }
   if (options.load.model.empty()) {
     return absl::InvalidArgumentError(
         "MODEL is missing: give a directory or a .gguf file, TRIREME_MODEL, or \"model:\" in the "

@@ -11,6 +11,7 @@ constexpr unsigned kServe = static_cast<unsigned>(Command::kServe);
 constexpr unsigned kGenerate = static_cast<unsigned>(Command::kGenerate);
 constexpr unsigned kInspect = static_cast<unsigned>(Command::kInspect);
 constexpr unsigned kBench = static_cast<unsigned>(Command::kBench);
+constexpr unsigned kAuditVerify = static_cast<unsigned>(Command::kAuditVerify);
 constexpr unsigned kRun = kServe | kGenerate;  // those that load the weights
 constexpr unsigned kAll = kRun | kInspect;
 
@@ -65,6 +66,32 @@ std::vector<Setting> NetworkRows(ServeOptions& o) {
   };
 }
 
+std::vector<Setting> ObservabilityRows(ServeOptions& o) {
+  return {
+      {"access-log", kServe, "Observability", Text(&o.access_log, "FILE"),
+       "One JSON line for each request (-: standard output); SIGHUP opens the file anew"},
+      {"audit-log", kServe, "Observability", Text(&o.audit_log, "FILE"),
+       "Hash chain of logins refused, key reloads, requests; check it with `trireme audit-verify`"},
+      {"trace-file", kServe, "Observability", Text(&o.trace_file, "FILE"),
+       "Engine steps and requests for ui.perfetto.dev or chrome://tracing"},
+      {"otlp-endpoint", kServe, "Observability", Text(&o.otlp_endpoint, "URL"),
+       "OTLP/HTTP collector for traces, like http://127.0.0.1:4318 (default: what the OTEL_* "
+       "variables say)"},
+      {"otlp-sample-ratio", kServe, "Observability", Number(&o.otlp_sample_ratio, 0, 1),
+       "Share of traces that begin here and are exported; a caller's decision is followed"},
+  };
+}
+
+std::vector<Setting> AuditRows(AuditOptions& o) {
+  return {
+      {"audit-log", kAuditVerify, "Audit", TextList(&o.files, "FILE"),
+       "Audit log; of a rotated one every file, oldest first",
+       /*shorthand=*/"", /*positional=*/true},
+      {"last-hash", kAuditVerify, "Audit", Text(&o.last_hash, "HEX"),
+       "Where the chain must end, as the process log said at the stop: shows a missing end"},
+  };
+}
+
 std::vector<Setting> SchedulingRows(SchedulerOptions& o) {
   return {
       {"block-size", kAll, "Scheduling", OneOf(&o.block_size, {8, 16, 32, 64}),
@@ -112,14 +139,15 @@ std::vector<Setting> OtherRows(Options& o) {
        "Memory bandwidth that ceilings are computed with (default: measured, one second)"},
       {"metadata", kInspect, "Output", Switch(&o.inspect.metadata),
        "Every metadata entry and tensor of the file too"},
-      {"json", kGenerate | kInspect, "Output", Switch(&o.json), "One JSON object, for machines"},
+      {"json", kGenerate | kInspect | kAuditVerify, "Output", Switch(&o.json),
+       "One JSON object, for machines"},
       {"drain-timeout", kServe, "Process", Integer(&o.serve.drain_timeout_s, 0, 86400),
        "Seconds that running requests get after SIGTERM"},
       {"log-level", kServe, "Process",
        OneOf(&o.serve.log_level, {"debug", "info", "warning", "error"}), "What is logged"},
       {"log-format", kServe, "Process", OneOf(&o.serve.log_format, {"text", "json"}),
        "text for people, json for machines"},
-      {"config", kAll | kBench, "Process", Text(&o.config_file, "FILE"),
+      {"config", kAll | kBench | kAuditVerify, "Process", Text(&o.config_file, "FILE"),
        "YAML file with any of these settings (\"http-port: 9000\")"},
   };
 }
@@ -130,6 +158,8 @@ std::vector<Setting> Schema(Options* options) {
   std::vector<Setting> rows;
   Append(ModelRows(options->load), &rows);
   Append(NetworkRows(options->serve), &rows);
+  Append(ObservabilityRows(options->serve), &rows);
+  Append(AuditRows(options->audit), &rows);
   Append(SchedulingRows(options->load.scheduler), &rows);
   Append(GenerationRows(options->generate), &rows);
   Append(BenchRows(&options->bench), &rows);

@@ -14,7 +14,14 @@
 namespace trireme {
 
 // Bits, so that a row of the schema can name the commands that have it.
-enum class Command : unsigned { kExit = 0, kServe = 1, kGenerate = 2, kInspect = 4, kBench = 8 };
+enum class Command : unsigned {
+  kExit = 0,
+  kServe = 1,
+  kGenerate = 2,
+  kInspect = 4,
+  kBench = 8,
+  kAuditVerify = 256,
+};
 
 // Every default of the commands stands here, in LoadOptions or in BenchOptions, nowhere else.
 struct ServeOptions {
@@ -27,6 +34,9 @@ struct ServeOptions {
   bool page = true;
   std::string api_keys_file;
   std::string tls_cert_file, tls_key_file;
+  std::string access_log, audit_log, trace_file;
+  std::string otlp_endpoint;
+  float otlp_sample_ratio = 1;
   int drain_timeout_s = 30;
   std::string log_level = "info";
   std::string log_format = "text";
@@ -48,13 +58,19 @@ struct InspectOptions {
   std::optional<float> bandwidth_gb_s;  // 10^9 bytes a second; absent: measured
 };
 
+struct AuditOptions {
+  std::vector<std::string> files;  // oldest first
+  std::string last_hash;           // where the chain must end; empty: anywhere
+};
+
 struct Options {
   LoadOptions load;
   ServeOptions serve;
   GenerateOptions generate;
   InspectOptions inspect;
+  AuditOptions audit;
   loadgen::BenchOptions bench;
-  bool json = false;        // generate, inspect
+  bool json = false;        // generate, inspect, audit-verify
   std::string config_file;  // YAML with any of the settings
   // TRIREME_* variables that are no setting, probably misspelt, each with the closest that is one.
   std::vector<std::pair<std::string, std::string>> unknown_variables;

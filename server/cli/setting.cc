@@ -173,6 +173,12 @@ SettingValue Switch(bool* target) {
   return value;
 }
 
+std::string PositionalName(std::string_view name) {
+  std::string out(name);
+  for (char& c : out) c = static_cast<char>(std::toupper(c));
+  return out;
+}
+
 std::string EnvironmentName(std::string_view name) {
   std::string out = "TRIREME_";
   for (const char c : name) out += c == '-' ? '_' : static_cast<char>(std::toupper(c));

@@ -64,8 +64,11 @@ struct Setting {
   SettingValue value;
   std::string help;
   std::string shorthand = "";  // "-p"
-  bool positional = false;     // MODEL: no flag
+  bool positional = false;     // "MODEL": no flag
 };
+
+// What stands for a positional setting on the command line: "model" -> "MODEL".
+std::string PositionalName(std::string_view name);
 
 // "http-port" -> "TRIREME_HTTP_PORT".
 std::string EnvironmentName(std::string_view name);

@@ -34,9 +34,9 @@ std::shared_ptr<grpc::ServerCredentials> Credentials(const GrpcServerOptions& op
 }  // namespace
 
 struct GrpcServer::Impl {
-  Impl(Node* node, const KeyStore* keys, Metrics* metrics, absl::Duration write_timeout,
+  Impl(Node* node, const KeyStore* keys, Telemetry* telemetry, absl::Duration write_timeout,
        const std::vector<std::string>& services)
-      : context{node, keys, metrics, write_timeout},
+      : context{node, keys, telemetry, write_timeout},
         inference(&context),
         reflection_v1(rpc::MakeReflectionV1(&context, services)),
         reflection_v1alpha(rpc::MakeReflectionV1Alpha(&context, services)) {}
@@ -50,14 +50,14 @@ struct GrpcServer::Impl {
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
                                                               Node* node, const KeyStore* keys,
-                                                              Metrics* metrics) {
+                                                              Telemetry* telemetry) {
   // Links the health messages into the descriptor pool, so that reflection can describe the
   // service.
   grpc::health::v1::HealthCheckRequest::descriptor();
   grpc::EnableDefaultHealthCheckService(true);
 
   auto impl =
-      std::make_unique<Impl>(node, keys, metrics, options.write_timeout,
+      std::make_unique<Impl>(node, keys, telemetry, options.write_timeout,
                              std::vector<std::string>{kInference, "grpc.health.v1.Health",
                                                       "grpc.reflection.v1.ServerReflection",
                                                       "grpc.reflection.v1alpha.ServerReflection"});

@@ -144,7 +144,7 @@ void HttpServer::Impl::OnAccept(IoThread* target, error_code error, tcp::socket 
   }
   if (!error) {
     num_connections.fetch_add(1);
-    context.metrics->AddHttpConnections(1);
+    context.telemetry->metrics().AddHttpConnections(1);
     asio::post(target->io, [this, target, socket = std::move(socket)]() mutable {
       Adopt(target, std::move(socket));
     });
@@ -170,7 +170,7 @@ void HttpServer::Impl::Adopt(IoThread* target, tcp::socket socket) {
 
 void HttpServer::Impl::OnClosed(IoThread* thread, Connection* connection) {
   thread->connections.erase(connection);
-  context.metrics->AddHttpConnections(-1);
+  context.telemetry->metrics().AddHttpConnections(-1);
   {
     std::lock_guard lock(closed_mu);
     num_connections.fetch_sub(1);
@@ -190,7 +190,7 @@ void HttpServer::Impl::ForEachConnection(void (Connection::*action)()) {
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOptions& options,
                                                               Node* node, const KeyStore* keys,
-                                                              Metrics* metrics) {
+                                                              Telemetry* telemetry) {
   if (options.io_threads < 1) return absl::InvalidArgumentError("io_threads must be at least 1");
   if (options.port < 0 || options.port > 65535) {
     return absl::InvalidArgumentError(StrCat("port ", options.port, " is not between 0 and 65535"));
@@ -202,7 +202,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOp
   impl->context.options = options;
   impl->context.node = node;
   impl->context.keys = keys;
-  impl->context.metrics = metrics;
+  impl->context.telemetry = telemetry;
   impl->context.system_fingerprint = openai::SystemFingerprint(node->info, kVersion);
   if (!options.tls_cert_pem.empty()) {
     TRIREME_ASSIGN_OR_RETURN(impl->tls,

@@ -30,6 +30,7 @@ class Server:
 
     def __init__(self, binary, model, *flags, env=None):
         self._stderr_lines = []
+        self.binary = binary
         self.process = subprocess.Popen(
             [binary, "serve", model, "--served-model-name", "demo", "--http-port", "0", "--grpc-port", "0",
              "--log-format", "json", *flags],

@@ -1,4 +1,4 @@
-#include "server/dialects/openai/json_writer.h"
+#include "runtime/base/json_writer.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,9 +6,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "runtime/text/utf8.h"
-
-namespace trireme::openai {
+namespace trireme {
 namespace {
 
 bool NeedsEscape(unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; }
@@ -60,12 +58,6 @@ void AppendJsonString(std::string* out, std::string_view text) {
   *out += '"';
 }
 
-std::string LossyUtf8(std::string_view bytes) {
-  std::string out;
-  AppendValidUtf8(bytes, /*keep_incomplete=*/false, &out);
-  return out;
-}
-
 void JsonWriter::Separate() {
   if (comma_) *out_ += ',';
   comma_ = true;
@@ -110,6 +102,18 @@ JsonWriter& JsonWriter::Int(int64_t value) {
   return Raw({text, static_cast<size_t>(end - text)});
 }
 
+JsonWriter& JsonWriter::Thousandths(int64_t value) {
+  const uint64_t magnitude =
+      value < 0 ? -static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
+  std::string text = value < 0 ? "-" : "";
+  text += std::to_string(magnitude / 1000);
+  if (const uint64_t rest = magnitude % 1000; rest != 0) {
+    text += {'.', static_cast<char>('0' + rest / 100), static_cast<char>('0' + rest / 10 % 10),
+             static_cast<char>('0' + rest % 10)};
+  }
+  return Raw(text);
+}
+
 JsonWriter& JsonWriter::Float(float value) {
   if (std::isnan(value)) value = 0;
   value =
@@ -119,4 +123,4 @@ JsonWriter& JsonWriter::Float(float value) {
   return Raw({text, static_cast<size_t>(end - text)});
 }
 
-}  // namespace trireme::openai
+}  // namespace trireme

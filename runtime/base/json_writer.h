@@ -6,14 +6,10 @@
 #include <string>
 #include <string_view>
 
-namespace trireme::openai {
+namespace trireme {
 
 // Appends `text` (valid UTF-8) as a JSON string with its quotes.
 void AppendJsonString(std::string* out, std::string_view text);
-
-// `bytes` with everything that is no UTF-8 replaced by U+FFFD, one per maximal subpart (Unicode 15,
-// section 3.9).
-std::string LossyUtf8(std::string_view bytes);
 
 class JsonWriter {
  public:
@@ -28,6 +24,7 @@ class JsonWriter {
   JsonWriter& Int(int64_t value);
   JsonWriter& Float(
       float value);  // no infinity or NaN in JSON: they become the nearest finite value, or 0
+  JsonWriter& Thousandths(int64_t value);  // 12345 -> 12.345
   JsonWriter& Bool(bool value) { return Raw(value ? "true" : "false"); }
   JsonWriter& Null() { return Raw("null"); }
   JsonWriter& Raw(std::string_view json);  // one complete value
@@ -41,4 +38,4 @@ class JsonWriter {
   bool comma_ = false;  // the next value or key follows another one
 };
 
-}  // namespace trireme::openai
+}  // namespace trireme
