@@ -1,18 +1,17 @@
 #!/usr/bin/env bash
 # Builds and runs every test. Closes with "total: N passed, N failed, N skipped".
 #
-#   tests/run.sh            unit and integration tests, conformance with real clients, what deploy/ ships, include order,
-#                           clang-format
-#   tests/run.sh --quick    the inner loop: unit and integration tests, include order
-#   tests/run.sh --all      also under sanitizers (AddressSanitizer and UBSan, ThreadSanitizer), and clang-tidy
+#   tests/run.sh            unit and integration tests, optimised and under sanitizers (AddressSanitizer and UBSan,
+#                           ThreadSanitizer), conformance with real clients, what deploy/ ships, include order,
+#                           clang-format, clang-tidy
+#   tests/run.sh --quick    the inner loop: unit and integration tests, optimised, include order
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-quick=0 all=0
+quick=0
 case "${1:-}" in
   "") ;;
   --quick) quick=1 ;;
-  --all) all=1 ;;
   *) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
@@ -90,9 +89,6 @@ if [ $quick -eq 0 ]; then
   step "What deploy/ ships"
   "$python" -m pytest -q --junitxml=build/deploy.xml tests/deploy --binary build/test/trireme || true
   tally build/deploy.xml
-fi
-
-if [ $all -eq 1 ]; then
   for preset in asan tsan; do
     step "Build and test: $preset"
     build $preset
