@@ -11,6 +11,7 @@
 #include "runtime/base/host_port.h"
 #include "runtime/base/strings.h"
 #include "server/grpc/inference_service.h"
+#include "server/grpc/library_logs.h"
 #include "server/grpc/reflection.h"
 
 namespace trireme {
@@ -51,6 +52,7 @@ struct GrpcServer::Impl {
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
                                                               Node* node, const KeyStore* keys,
                                                               Metrics* metrics) {
+  rpc::RouteLibraryLogs();
   // Links the health messages into the descriptor pool, so that reflection can describe the
   // service.
   grpc::health::v1::HealthCheckRequest::descriptor();

@@ -61,6 +61,7 @@ class RuleP:
         assert len(self.solo) > 100
         assert self._rest_over_grpc(*self._begin_grpc()) == self.solo, "both doors agree"
         self.logs_read = 0
+        self.settle(lambda: self.scrape().answered() == collections.Counter(http=1, grpc=1))
 
     def close(self):
         self.connection.close()
@@ -128,19 +129,28 @@ class RuleP:
     def holds(self, http=None, grpc=None):
         """Around the bad input. `http`, `grpc`: how many requests of each door it makes that must be counted; None
         where a client's haste decides (a request that never arrived whole is none)."""
-        # gRPC counts a call when it lets go of it, which may be behind the last case's end.
-        before, descriptors, threads = self.settled()
+        before, descriptors, threads = self.scrape(), self.descriptors(), self.threads()
         witnesses = self._begin_http(), self._begin_grpc()
         yield
         assert self.server.process.poll() is None, f"the process died\n{self.server.logs()[-4000:]}"
         assert self._rest_over_http(witnesses[0]) == self.solo, "the HTTP witness was disturbed"
         assert self._rest_over_grpc(*witnesses[1]) == self.solo, "the gRPC witness was disturbed"
         self.until_baseline(before, descriptors, threads, http, grpc)
+        if http is None or grpc is None:  # what is counted late must not be taken for the next case's
+            self.settle(self.quiet)
         self.check_logs()
 
-    def settled(self):
-        now = self.scrape()
-        return now, self.descriptors(), self.threads()
+    def quiet(self):
+        seen = self.scrape().answered()
+        time.sleep(0.05)
+        return self.scrape().answered() == seen
+
+    def settle(self, done):
+        """gRPC counts a call when it lets go of it, which may be after its client has gone on."""
+        deadline = time.monotonic() + self.patience_s
+        while not done():
+            assert time.monotonic() < deadline, "the counts of requests do not settle"
+            time.sleep(0.005)
 
     def until_baseline(self, before, descriptors, threads, http, grpc):
         expected = before.answered() + collections.Counter(http=1, grpc=1)  # the witnesses
