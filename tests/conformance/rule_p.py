@@ -37,7 +37,7 @@ class Scrape:
 
     def answered(self):
         """Requests by door, without the checker's own."""
-        own = [('method="GET"', f'route="{route}"') for route in ("/metrics", "/v1/requests")]
+        own = [('method="GET"', 'code="200"', f'route="{route}"') for route in ("/metrics", "/v1/requests")]
         http_total = self.sum("trireme_http_requests_total") - sum(
             self.sum("trireme_http_requests_total", *labels) for labels in own)
         return collections.Counter(http=http_total, grpc=self.sum("trireme_grpc_requests_total"))
