@@ -182,6 +182,10 @@ def client(server):
 
 @pytest.fixture(scope="session")
 def stubs():
+    return load_stubs()
+
+
+def load_stubs():
     """The modules that grpcio-tools generates from our proto."""
     from grpc_tools import protoc
     out = tempfile.mkdtemp(prefix="trireme-proto-")
