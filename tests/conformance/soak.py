@@ -69,7 +69,7 @@ class Soak:
 
     def vanish(self, rng):
         http = rng.random() < 0.5
-        client = (HttpClient if http else GrpcClient)(self.rule_p, prompt=f"{rng.random()} " * rng.randrange(1, 60),
+        client = (HttpClient if http else GrpcClient)(self.rule_p, prompt=f"{rng.random()} " * rng.randrange(1, 40),
                                                       max_tokens=rng.randrange(1, 900), n=rng.choice([1, 1, 3]))
         if rng.random() < 0.7:
             client.read_some()
@@ -124,7 +124,7 @@ def soak(rule_p, seconds, seed=1):
     baseline = sample(rule_p, time.monotonic())
     breach = None
     try:
-        with rule_p.holds():
+        with rule_p.holds(witnessed=False):
             started = time.monotonic()
             threads = [threading.Thread(target=load.run, args=(seed * 1000 + i,)) for i in range(WORKERS)]
             for thread in threads:
