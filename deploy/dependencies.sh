@@ -13,6 +13,7 @@ build_packages=(
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev libsimde-dev clang-format-14 clang-tidy-14
   python3-venv python3-yaml curl openssl git procps
+  clang-14 libclang-rt-14-dev  # tests/fuzz
   chromium chromium-driver  # tests/conformance/test_page.py
   prometheus systemd strace  # tests/deploy: promtool and a server to scrape with, systemd-analyze, what system calls are made
 )

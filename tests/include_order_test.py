@@ -23,8 +23,9 @@ ALLOWED = {
     "server/node": ["runtime", "kernels"],
     "server/dialects": ["server/node", "runtime"],
     "server/page": [],
-    "server/http": ["server/dialects", "server/page", "server/node", "server/admission", "server/observe", "runtime"],
-    "server/grpc": ["server/node", "server/admission", "server/observe", "runtime"],
+    "server/net": ["runtime/base"],
+    "server/http": ["server/dialects", "server/page", "server/net", "server/node", "server/admission", "server/observe", "runtime"],
+    "server/grpc": ["server/net", "server/node", "server/admission", "server/observe", "runtime"],
     "server/loadgen": ["runtime/base"],
     "server/cli": ["server", "runtime", "kernels"],
 }

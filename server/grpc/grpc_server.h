@@ -28,7 +28,7 @@ struct GrpcServerOptions {
 // With keys, everything but grpc.health.v1 needs one.
 class GrpcServer {
  public:
-  // UNAVAILABLE when the address cannot be bound.
+  // Errors of Acceptor::Listen (server/net/acceptor.h).
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options,
                                                            Node* node, const KeyStore* keys,
                                                            Telemetry* telemetry);
