@@ -48,7 +48,9 @@ std::vector<Setting> LoadRows(loadgen::BenchOptions& o) {
        "Stop after so many (0: no limit; without --duration: 100, or 10 s for each level of a "
        "ramp)"},
       {"duration", kBench, "Load", Parsed(&o.duration, "TIME", "", ParseTime),
-       "Stop sending after this time, then wait for what is in flight"},
+       "Stop sending after this time, then wait for what is in flight; what --max-in-flight has "
+       "kept "
+       "waiting counts as the error not_sent"},
       {"warmup", kBench, "Load", Integer(&o.warmup_requests, 0, kMaxCount),
        "Requests of the same kind before the measured ones"},
       {"ramp", kBench, "Load", Switch(&o.ramp),

@@ -71,7 +71,7 @@ def test_closed_loop_reports_every_request(binary, server, protocol, endpoint):
     assert (result["protocol"], result["model"], result["trireme_bench"]) == (protocol, "demo", 1)
     level, = result["levels"]
     assert level["load"] == {"mode": "closed", "concurrency": 3}
-    assert level["requests"] == {"total": 12, "completed": 12, "failed": 0, "within_slo": 12}
+    assert level["requests"] == {"total": 12, "completed": 12, "failed": 0, "within_slo": 12, "resent": 0}
     assert level["tokens_out"] == 12 * 8 and level["tokens_from"] == "usage"
     assert 1 <= level["token_events"] <= 12 * 8 == level["tokens_out"]
     assert level["token_events"] == sum(level["token_events_by_second"])
