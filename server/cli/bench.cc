@@ -82,6 +82,10 @@ absl::StatusOr<int> Run(const loadgen::BenchOptions& options) {
 
 int RunBench(const Options& options) {
   ConfigureLog(LogLevel::kWarning, LogFormat::kText);
+  if (const absl::Status reserved = loadgen::ReserveDescriptors(options.bench); !reserved.ok()) {
+    std::cerr << "trireme bench: " << std::string(reserved.message()) << "\n";
+    return kExitUsage;
+  }
   const absl::StatusOr<int> exit_code = Run(options.bench);
   if (exit_code.ok()) return *exit_code;
   std::cerr << "trireme bench: " << std::string(exit_code.status().message()) << "\n";

@@ -54,10 +54,11 @@ std::vector<Setting> LoadRows(loadgen::BenchOptions& o) {
       {"warmup", kBench, "Load", Integer(&o.warmup_requests, 0, kMaxCount),
        "Requests of the same kind before the measured ones"},
       {"ramp", kBench, "Load", Switch(&o.ramp),
-       "Raise the load, level by level, until goodput stops growing or the SLO breaks; name the "
-       "knee"},
+       "Raise the load, level by level, until goodput grows by less than half of what the load "
+       "does "
+       "or the SLO breaks; name the knee"},
       {"ramp-step", kBench, "Load", Number(&o.ramp_step, 0.01F, 1e5F),
-       "Added to the load of each level (default: levels double)"},
+       "Added to the load of each level (default: levels double, then close in on the knee)"},
       {"seed", kBench, "Load", WholeNumber(&o.seed), "Same seed, same requests at the same times"},
   };
 }

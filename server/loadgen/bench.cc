@@ -8,6 +8,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
+#include "server/loadgen/descriptors.h"
 #include "server/loadgen/grpc_client.h"
 #include "server/loadgen/http_client.h"
 
@@ -78,8 +79,13 @@ Level LevelOf(const BenchOptions& options) {
 void RunRamp(const BenchOptions& options, Level level, Runner* runner,
              const BenchObserver& observer, BenchResult* result) {
   const bool open = level.rate.has_value();
+  // Over HTTP a closed loop cannot go higher than there are descriptors.
+  const double most_at_once =
+      result->target.grpc
+          ? kMaxConcurrency
+          : static_cast<double>(std::min<int64_t>(kMaxConcurrency, ConnectionDescriptors()));
   Ramp ramp(open ? *level.rate : level.concurrency, options.ramp_step,
-            open ? kMaxRate : kMaxConcurrency, open ? "rate" : "concurrency");
+            open ? kMaxRate : most_at_once, open ? "rate" : "concurrency", /*whole=*/!open);
   for (bool more = true; more;) {
     if (open) {
       level.rate = ramp.load();
@@ -125,6 +131,19 @@ absl::Status CheckBenchOptions(const BenchOptions& options) {
     return absl::InvalidArgumentError("--plot: the file's name must end in .svg or .png");
   }
   return absl::OkStatus();
+}
+
+absl::Status ReserveDescriptors(const BenchOptions& options) {
+  const auto target = ParseTarget(options.target.url);
+  if (!target.ok() || target->grpc) return target.status();  // gRPC: one connection for all
+  const int64_t room = ConnectionDescriptors();
+  const int needed = options.rate ? options.max_in_flight : options.concurrency.value_or(1);
+  if (needed <= room) return absl::OkStatus();
+  return absl::InvalidArgumentError(StrCat(
+      options.rate ? "--max-in-flight " : "--concurrency ", needed, " needs ",
+      needed + kReservedDescriptors, " file descriptors, and the limit of this process is ",
+      room + kReservedDescriptors, ": raise it (ulimit -Hn; LimitNOFILE= in systemd) or give ",
+      std::max<int64_t>(room, 1), " at most"));
 }
 
 absl::StatusOr<BenchResult> RunBench(const BenchOptions& options, const BenchObserver& observer) {

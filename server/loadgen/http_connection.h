@@ -22,9 +22,10 @@ namespace http = boost::beast::http;
 using asio::ip::tcp;
 using boost::system::error_code;
 
-// A Beast body that hands every piece on and keeps none.
+// A Beast body that hands every piece on and keeps none. Reading ends with operation_aborted where
+// the taker wants no more.
 struct PassedBody {
-  using value_type = std::function<void(std::string_view)>;
+  using value_type = std::function<bool(std::string_view)>;
   class reader {
    public:
     template <bool is_request, typename Fields>
@@ -37,8 +38,10 @@ struct PassedBody {
       for (auto it = asio::buffer_sequence_begin(buffers); it != asio::buffer_sequence_end(buffers);
            ++it) {
         const asio::const_buffer piece = *it;
-        sink_({static_cast<const char*>(piece.data()), piece.size()});
         size += piece.size();
+        if (sink_({static_cast<const char*>(piece.data()), piece.size()})) continue;
+        error = asio::error::operation_aborted;
+        break;
       }
       return size;
     }
@@ -170,7 +173,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection<Stream
     parser_.emplace();
     parser_->eager(true);
     parser_->body_limit(boost::none);
-    parser_->get().body() = [this](std::string_view bytes) { OnBody(bytes); };
+    parser_->get().body() = [this](std::string_view bytes) { return OnBody(bytes); };
     head_seen_ = false;
     write_error_ = {};
     reader_.Begin(&job_.outcome, job_.stream);
@@ -191,22 +194,23 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection<Stream
         self->reader_.End();
         return self->Finish("", {});
       }
-      // Nobody waits for the end of an answer whose verdict is known.
-      if (!self->job_.outcome.ok()) return self->Finish("", {});
       self->Read();
     });
   }
 
   void OnHead() {
     if (std::exchange(head_seen_, true)) return;
+    answered_ = true;
     const auto& message = parser_->get();
     const auto type = message[http::field::content_type];
     reader_.Head(static_cast<int>(message.result_int()), {type.data(), type.size()});
   }
 
-  void OnBody(std::string_view bytes) {
+  // False: the verdict is known, and nobody waits for the rest.
+  bool OnBody(std::string_view bytes) {
     OnHead();
     shared_->token_events += reader_.Body(bytes, std::chrono::steady_clock::now());
+    return job_.outcome.ok();
   }
 
   // The server may close an idle connection at any time: a request that met that is sent again, on

@@ -226,48 +226,91 @@ TEST_F(RunnerTest, TokenEventsFallIntoTheirSeconds) {
   EXPECT_EQ(std::accumulate(seconds.begin(), seconds.end(), int64_t{0}), 10);
 }
 
-TEST(RampTest, LevelsDoubleUntilGoodputStopsGrowing) {
-  Ramp ramp(1, std::nullopt, 1000, "concurrency");
+// The loads that a ramp tries against a server whose goodput is a function of the load.
+template <typename Goodput>
+std::vector<double> Loads(Ramp* ramp, Goodput goodput) {
   std::vector<double> loads;
-  const auto goodput = [](double load) { return std::min(load, 8.0) * 2; };
   do {
-    loads.push_back(ramp.load());
-  } while (ramp.Next(goodput(ramp.load()), 1));
-  EXPECT_THAT(loads, ElementsAre(1, 2, 4, 8, 16));
-  EXPECT_EQ(ramp.knee().load, 8);
-  EXPECT_EQ(ramp.knee().goodput_per_s, 16);
-  EXPECT_THAT(ramp.knee().reason, HasSubstr("at concurrency 16"));
+    loads.push_back(ramp->load());
+  } while (ramp->Next(goodput(ramp->load()), 1));
+  return loads;
+}
+
+TEST(RampTest, LevelsDoubleUntilGoodputStopsGrowingThenHalveTheDistance) {
+  Ramp ramp(1, std::nullopt, 1000, "concurrency", true);
+  EXPECT_THAT(Loads(&ramp, [](double load) { return std::min(load, 11.0) * 2; }),
+              ElementsAre(1, 2, 4, 8, 16, 12, 14, 13));
+  EXPECT_EQ(ramp.knee().load, 12);
+  EXPECT_EQ(ramp.knee().goodput_per_s, 22);
+  EXPECT_THAT(ramp.knee().reason, HasSubstr("at concurrency 13, for 8.3 % more load than at 12"));
+}
+
+TEST(RampTest, RatesAreHalvedAsFarAsItPays) {
+  Ramp ramp(1, std::nullopt, 1000, "rate", false);
+  EXPECT_THAT(Loads(&ramp, [](double load) { return std::min(load, 1.3); }),
+              ElementsAre(1, 2, 1.5, 1.75, 1.625));
+  EXPECT_EQ(ramp.knee().load, 1.5);  // where half of what was added came out
 }
 
 TEST(RampTest, StepsAreAdded) {
-  Ramp ramp(2, 3, 1000, "rate");
+  Ramp ramp(2, 3, 1000, "rate", false);
   EXPECT_TRUE(ramp.Next(1, 1));
   EXPECT_EQ(ramp.load(), 5);
 }
 
+TEST(RampTest, SmallStepsOfALinearServerHaveNoKnee) {
+  for (const double noise : {0.0, 0.05}) {
+    Ramp ramp(1, 1, 1000, "concurrency", true);
+    const auto goodput = [&](double load) {
+      return load * (static_cast<int>(load) % 2 == 0 ? 1 + noise : 1 - noise);
+    };
+    EXPECT_EQ(Loads(&ramp, goodput).size(), static_cast<size_t>(kMaxLevels));
+    EXPECT_EQ(ramp.knee().load, kMaxLevels);
+    EXPECT_THAT(ramp.knee().reason, HasSubstr("still grew"));
+  }
+}
+
+TEST(RampTest, SmallStepsFindTheKneeOfAServerThatSaturates) {
+  for (const double noise : {0.0, 0.02}) {
+    Ramp ramp(1, 1, 1000, "concurrency", true);
+    Loads(&ramp, [&](double load) {
+      return std::min(load, 8.0) * (static_cast<int>(load) % 2 == 0 ? 1 + noise : 1 - noise);
+    });
+    EXPECT_EQ(ramp.knee().load, 8) << ramp.knee().reason;
+  }
+}
+
 TEST(RampTest, ABrokenSloEndsItBeforeTheLevel) {
-  Ramp ramp(4, std::nullopt, 1000, "rate");
+  Ramp ramp(4, std::nullopt, 1000, "rate", false);
   EXPECT_TRUE(ramp.Next(4, 1));
-  EXPECT_FALSE(ramp.Next(7, 0.89));
+  EXPECT_TRUE(ramp.Next(7, 0.89));  // at 8; then between
+  while (ramp.Next(ramp.load(), 0.8)) {
+  }
   EXPECT_EQ(ramp.knee().load, 4);
-  EXPECT_THAT(ramp.knee().reason, HasSubstr("89.0 %"));
+  EXPECT_THAT(ramp.knee().reason, HasSubstr("only 80.0 % of the requests at rate 4.5"));
 }
 
 TEST(RampTest, WithoutAnyGoodLevelThereIsNoKnee) {
-  Ramp ramp(4, std::nullopt, 1000, "rate");
+  Ramp ramp(4, std::nullopt, 1000, "rate", false);
   EXPECT_FALSE(ramp.Next(0, 0));
   EXPECT_EQ(ramp.knee().load, 0);
 }
 
 TEST(RampTest, ItEndsEvenWhenGoodputGrowsForEver) {
-  Ramp doubling(1, std::nullopt, 64, "rate");
+  Ramp doubling(1, std::nullopt, 64, "rate", false);
   while (doubling.Next(doubling.load(), 1)) {
   }
   EXPECT_EQ(doubling.knee().load, 64);
-  Ramp small(1, 0.01, 1e6, "rate");
+  Ramp small(1, 0.01, 1e6, "rate", false);
   int levels = 1;
   for (double goodput = 1; small.Next(goodput, 1); goodput *= 2) ++levels;
   EXPECT_EQ(levels, kMaxLevels);
+}
+
+TEST(RampTest, StepsBelowOneStillRaiseAWholeNumber) {
+  Ramp ramp(1, 0.25, 1000, "concurrency", true);
+  EXPECT_TRUE(ramp.Next(1, 1));
+  EXPECT_EQ(ramp.load(), 2);
 }
 
 }  // namespace
