@@ -25,7 +25,7 @@ ALLOWED = {
     "server/page": [],
     "server/http": ["server/dialects", "server/page", "server/node", "server/admission", "server/observe", "runtime"],
     "server/grpc": ["server/node", "server/admission", "server/observe", "runtime"],
-    "server/loadgen": ["runtime/base"],
+    "server/loadgen": ["runtime/text", "runtime/base"],
     "server/cli": ["server", "runtime", "kernels"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"((?:kernels|runtime|server|tests)/[^"]+)"')

@@ -27,6 +27,12 @@ absl::Status WriteFile(const std::string& path, const std::string& bytes) {
   return absl::UnavailableError(StrCat(path, ": ", ErrnoText(errno)));
 }
 
+// Said before the run rather than after it. What the file holds stays until there is a report.
+absl::Status CheckWritable(const std::string& path) {
+  if (std::ofstream(path, std::ios::binary | std::ios::app)) return absl::OkStatus();
+  return absl::UnavailableError(StrCat(path, ": ", ErrnoText(errno)));
+}
+
 // One line on a terminal's stderr that redraws itself; nothing elsewhere.
 std::function<void(const loadgen::Progress&)> ProgressLine() {
   if (isatty(STDERR_FILENO) == 0) return nullptr;
@@ -48,6 +54,9 @@ void ClearProgressLine() {
 }
 
 absl::StatusOr<int> Run(const loadgen::BenchOptions& options) {
+  for (const std::string& path : {options.json_file, options.plot_file}) {
+    if (!path.empty() && path != "-") TRIREME_RETURN_IF_ERROR(CheckWritable(path));
+  }
   loadgen::BenchObserver observer;
   observer.progress = ProgressLine();
   observer.level_ended = [](const loadgen::LevelResult& result) {

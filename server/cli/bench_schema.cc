@@ -75,8 +75,8 @@ std::vector<Setting> WorkloadRows(loadgen::WorkloadOptions& o) {
       {"ignore-eos", kBench, "Workload", Switch(&o.ignore_eos),
        "Answers run to their full length; off for servers that do not know `ignore_eos`"},
       {"dataset", kBench, "Workload", Text(&o.dataset_file, "FILE"),
-       "Prompts in random order: .jsonl of {\"prompt\"}, {\"messages\"} or ShareGPT's "
-       "{\"conversations\"}; any other file: one a line"},
+       "Prompts in random order: .json or .jsonl, an array or one object a line, of {\"prompt\"}, "
+       "{\"messages\"} or ShareGPT's {\"conversations\"}; any other file: one a line"},
       {"shared-prefix-share", kBench, "Workload", Number(&o.shared_prefix_share, 0, 1),
        "Share of prompts that begin with the same text"},
       {"shared-prefix-tokens", kBench, "Workload", Integer(&o.shared_prefix_tokens, 1, 1 << 20),
