@@ -32,7 +32,7 @@ SAID = {
     "html": whole(500, b"<html><script>alert(1)</script>\x1b[31m oops</html>" * 100, b"text/html"),
     "redirect": b"HTTP/1.1 302 F\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
     "no-stream": whole(200, b'{"choices":[]}'),
-    "twice": (HEAD + chunk(event("a", "stop")) + DONE) * 2,
+    "twice": HEAD + chunk(event("a", "stop")) + DONE + HEAD + chunk(event("forged") * 5) + DONE,
     "cased": HEAD.replace(b"text/event-stream", b"Text/Event-Stream; charset=utf-8") + chunk(event("a", "stop")) + END,
     "head": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100000 + b"\r\n\r\n",
 }
