@@ -26,7 +26,7 @@ ALLOWED = {
     "server/net": ["runtime/base"],
     "server/http": ["server/dialects", "server/page", "server/net", "server/node", "server/admission", "server/observe", "runtime"],
     "server/grpc": ["server/net", "server/node", "server/admission", "server/observe", "runtime"],
-    "server/loadgen": ["runtime/base"],
+    "server/loadgen": ["runtime/text", "runtime/base"],
     "server/cli": ["server", "runtime", "kernels"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"((?:kernels|runtime|server|tests)/[^"]+)"')
