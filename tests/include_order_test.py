@@ -26,6 +26,8 @@ ALLOWED = {
     "server/http": ["server/dialects", "server/page", "server/node", "server/admission", "server/observe", "runtime"],
     "server/grpc": ["server/node", "server/admission", "server/observe", "runtime"],
     "server/loadgen": ["runtime/base"],
+    "server/doctor": ["server/node", "server/admission", "runtime", "kernels"],
+    "server/pull": ["runtime/base"],
     "server/cli": ["server", "runtime", "kernels"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"((?:kernels|runtime|server|tests)/[^"]+)"')
