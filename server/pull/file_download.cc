@@ -109,6 +109,11 @@ absl::StatusOr<std::unique_ptr<FileDownload>> FileDownload::Open(const RemoteFil
   TRIREME_ASSIGN_OR_RETURN(file->part_, PartFile::Open(path));
   if (remote.size_bytes >= 0) {
     TRIREME_RETURN_IF_ERROR(file->Plan(file->Identity(remote.size_bytes, "")));
+  } else if (const auto saved = PartFile::SavedIdentity(path);
+             saved && saved->key == file->Identity(0, "").key && !saved->validator.empty() &&
+             CheckSize(saved->size_bytes).ok()) {
+    // The server confirms it, or tells that it has another one, when If-Range is sent.
+    TRIREME_RETURN_IF_ERROR(file->Plan(*saved));
   }
   return file;
 }

@@ -72,8 +72,11 @@ absl::StatusOr<std::unique_ptr<PartFile>> PartFile::Open(const std::string& path
   return std::unique_ptr<PartFile>(new PartFile(path, fd));
 }
 
-std::string PartFile::SavedValidator(const std::string& path) {
-  return TextOf(ReadState(path + ".part.json"), "validator");
+std::optional<PartIdentity> PartFile::SavedIdentity(const std::string& path) {
+  const json::object state = ReadState(path + ".part.json");
+  const json::value* size = state.if_contains("size");
+  if (size == nullptr || !size->is_int64() || size->get_int64() < 0) return std::nullopt;
+  return PartIdentity{TextOf(state, "key"), size->get_int64(), TextOf(state, "validator")};
 }
 
 void PartFile::Plan() {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,8 +53,8 @@ class PartFile {
   const PartIdentity& identity() const { return identity_; }
   // As the first answer gives it, where none was known before.
   void SetValidator(const std::string& validator) { identity_.validator = validator; }
-  // The validator that an earlier run has left in the state; empty: none.
-  static std::string SavedValidator(const std::string& path);
+  // Of what an earlier run has left; nullopt: nothing that could be gone on with.
+  static std::optional<PartIdentity> SavedIdentity(const std::string& path);
 
   std::vector<Segment>& segments() { return segments_; }
   int64_t written_bytes() const;
