@@ -27,6 +27,8 @@ ALLOWED = {
     "server/http": ["server/dialects", "server/page", "server/net", "server/node", "server/admission", "server/observe", "runtime"],
     "server/grpc": ["server/net", "server/node", "server/admission", "server/observe", "runtime"],
     "server/loadgen": ["runtime/text", "runtime/base"],
+    "server/doctor": ["server/node", "server/admission", "runtime", "kernels"],
+    "server/pull": ["runtime/base"],
     "server/cli": ["server", "runtime", "kernels"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"((?:kernels|runtime|server|tests)/[^"]+)"')

@@ -10,6 +10,7 @@
 #include "server/cli/setting.h"
 #include "server/loadgen/bench.h"
 #include "server/node/load.h"
+#include "server/pull/pull.h"
 
 namespace trireme {
 
@@ -20,10 +21,15 @@ enum class Command : unsigned {
   kGenerate = 2,
   kInspect = 4,
   kBench = 8,
+  kDoctor = 16,
+  kPull = 32,
+  kCompletion = 64,
+  kMan = 128,
   kAuditVerify = 256,
 };
 
-// Every default of the commands stands here, in LoadOptions or in BenchOptions, nowhere else.
+// Every default of the commands stands here or in LoadOptions, BenchOptions, PullOptions, nowhere
+// else.
 struct ServeOptions {
   std::string host = "127.0.0.1";
   int http_port = 8000;
@@ -70,7 +76,11 @@ struct Options {
   InspectOptions inspect;
   AuditOptions audit;
   loadgen::BenchOptions bench;
-  bool json = false;        // generate, inspect, audit-verify
+  pull::PullOptions pull;
+  std::string shell;        // completion
+  std::string model_error;  // doctor: why MODEL names nothing that is here; empty: it does
+  std::string cache;        // folder of pulled models; empty: pull::DefaultCache
+  bool json = false;        // generate, inspect, doctor, pull, audit-verify
   std::string config_file;  // YAML with any of the settings
   // TRIREME_* variables that are no setting, probably misspelt, each with the closest that is one.
   std::vector<std::pair<std::string, std::string>> unknown_variables;
@@ -79,6 +89,7 @@ struct Options {
 // The rows, bound to `options`, which outlives them. In the order of --help. A name has one row, or
 // one for each command where it means something else (--json is a switch, and a FILE of `bench`).
 std::vector<Setting> Schema(Options* options);
+bool Has(const Setting& setting, Command command);
 std::vector<Setting> BenchRows(loadgen::BenchOptions* options);  // of Schema, those of `bench`
 
 }  // namespace trireme

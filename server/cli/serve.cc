@@ -1,5 +1,4 @@
 // trireme serve: load, listen, wait for a signal, drain.
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -31,14 +30,6 @@ namespace {
 
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
 constexpr absl::Duration kTelemetryFlushTime = absl::Seconds(3);
-
-bool IsLoopback(const std::string& host) {
-  in_addr v4;
-  in6_addr v6;
-  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
-  if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
-  return host == "localhost";
-}
 
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, std::string_view flag) {
   std::ifstream file(path, std::ios::binary);
