@@ -15,7 +15,7 @@ namespace trireme::pull {
 
 // A hostile listing ends here.
 inline constexpr size_t kMaxListedFiles = 100'000;
-inline constexpr size_t kMaxListingBytes = 64 << 20;
+inline constexpr size_t kMaxListingBytes = 32 << 20;
 inline constexpr size_t kMaxModelFiles = 2'000;
 
 struct Listing {

@@ -159,6 +159,10 @@ absl::StatusOr<PullResult> Pull(const PullOptions& options, const std::string& c
                                 const std::atomic<bool>* stop,
                                 const std::function<void(const DownloadEvent&)>& observer) {
   TRIREME_ASSIGN_OR_RETURN(const Source source, ParseSource(options.source));
+  if (!options.revision.empty() && !IsSafePath(options.revision)) {
+    return absl::InvalidArgumentError(
+        StrCat("--revision: \"", Printable(options.revision), "\" is no branch, tag or commit"));
+  }
   const std::string target = TargetOf(source, options.revision, cache);
   if (IsOffline(options)) {
     if (const auto found = FindPulled(source, target); found.ok()) return PullResult{found->path};

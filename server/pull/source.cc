@@ -69,7 +69,7 @@ absl::StatusOr<Source> ParseHttps(std::string_view text, std::string_view rest) 
   const std::string_view path = rest.substr(0, end);
   std::string_view query = rest.substr(end);
   query = query.substr(0, query.find('#'));
-  if (!ConsistsOf(host, ".-:[]") || !IsSafePath(path))
+  if (!ConsistsOf(host, ".-:[]") || !IsSafePath(host) || !IsSafePath(path))
     return Wanted(text.substr(0, text.find('?')), "https://HOST/PATH of one file");
   return Source{Scheme::kHttps,    StrCat(kHttps, host, "/", path),
                 std::string(host), "",

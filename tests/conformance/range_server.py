@@ -51,6 +51,7 @@ class RangeServer:
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     owner = None
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass

@@ -76,6 +76,7 @@ class S3Front:
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     front = None
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass

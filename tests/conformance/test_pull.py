@@ -226,7 +226,7 @@ def test_a_silent_server_is_given_up(https):
     assert "gave up after 1 attempt" in puller.fails(url, "--retries", 0, "--timeout", "1s")
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 500, 503])
 def test_an_overloaded_server_is_asked_again_when_it_says(https, status):
     server, puller, url = https
     server.answers = [(status, {"Retry-After": "1"}, b"busy")] * 2
@@ -376,7 +376,7 @@ def test_progress_is_a_line_on_a_terminal_and_plain_elsewhere(https):
 @pytest.mark.parametrize("source", [
     "http://127.0.0.1/x", "ftp://h/x", "model.gguf", "hf://", "hf://name", "hf://a/../b", "hf://a/b/../c",
     "hf://a/b@", "s3://", "s3://../x", "s3://b/../c", "https://h", "https://h/", "https://h/../x",
-    "https://user:secret@h/x", "hf://a/b/.hidden"])
+    "https://user:secret@h/x", "https://../x", "hf://a/b/.hidden"])
 def test_what_is_no_source_is_refused(puller, source):
     said = puller.fails(source)
     assert "is no source: write" in said and not puller.cache.exists()
@@ -505,6 +505,8 @@ def test_revisions(hub, puller, server):
     assert puller.pull("hf://org/tiny@v1.0").name == "v1.0"
     assert puller.pull("hf://org/tiny", "--revision", "refs/pr/1").name == "refs%2Fpr%2F1"
     assert "not found" in puller.fails("hf://org/tiny@v2.0")
+    for revision in ("..", "../..", "a/../b"):
+        assert "--revision" in puller.fails("hf://org/tiny", "--revision", revision)
 
 
 def test_what_is_here_already_is_kept_and_a_new_commit_fetched(hub, puller, server, store):
@@ -577,7 +579,7 @@ def test_hostile_listings_are_bounded(hub, puller, server):
     api = "/api/models/org/tiny/revision/main"
     server.files[api] = json.dumps({"sha": COMMIT, "siblings": [{"rfilename": "a"}] * 1_000_000}).encode()
     assert "1000000 files; at most 100000" in puller.fails("hf://org/tiny")
-    server.files[api] = b" " * (65 << 20)
+    server.files[api] = b" " * (33 << 20)
     assert "larger than" in puller.fails("hf://org/tiny")
     server.files[api] = b"[" * (1 << 20)
     assert "does not answer as a Hugging Face hub" in puller.fails("hf://org/tiny")
