@@ -48,10 +48,10 @@ TEST_F(StreamTest, EventsAreMergedInOrder) {
   SequenceEvent prompt;
   prompt.prompt_logprobs.resize(2);
   prompt.prompt_logprobs[1].id = 42;
-  stream_->Append(std::move(prompt));
+  stream_->Append(std::move(prompt), {});
   SequenceEvent first = Token(1);
   first.num_cached_prompt_tokens = 16;
-  stream_->Append(std::move(first));
+  stream_->Append(std::move(first), {});
   stream_->Append(Token(2));
   auto event = stream_->TryNext();
   ASSERT_TRUE(event);
