@@ -277,7 +277,7 @@ void Metrics::CountGrpc(std::string_view method, std::string_view status_code,
       .Observe(absl::ToDoubleSeconds(elapsed));
 }
 
-std::function<void(int64_t)> Metrics::DropCounter(std::string_view sink) {
+std::function<void(int64_t)> Metrics::CounterOfDropped(std::string_view sink) {
   prometheus::Counter* counter = &impl_->dropped.Add({{"sink", std::string(sink)}});
   return [impl = impl_, counter](int64_t records) {
     counter->Increment(static_cast<double>(records));
