@@ -59,8 +59,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::any_io_executor executor() const { return executor_; }
 
  private:
-  enum class Arrival { kRequest, kNothing, kError };
-
   boost::asio::awaitable<void> Run();
   boost::asio::awaitable<bool> ServeOne();
   boost::asio::awaitable<bool> WaitForFirstByte();
