@@ -2,7 +2,6 @@
 
 #include <openssl/rand.h>
 
-#include <algorithm>
 #include <atomic>
 #include <boost/asio/post.hpp>
 #include <memory>
@@ -88,11 +87,6 @@ std::string ChunkOf(std::string_view payload) {
 }
 
 }  // namespace
-
-bool IsSaneRequestId(std::string_view id) {
-  return !id.empty() && id.size() <= 128 &&
-         std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 0x7f; });
-}
 
 std::string RandomId(std::string_view prefix) {
   unsigned char bits[16];
