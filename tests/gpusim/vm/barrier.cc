@@ -1,5 +1,6 @@
 // bar, barrier: the named barriers of a CTA, and bar.warp.sync (PTX ISA, "bar, barrier").
 #include "runtime/base/strings.h"
+#include "tests/gpusim/vm/families.h"
 #include "tests/gpusim/vm/lanewise.h"
 #include "tests/gpusim/vm/warp_sync.h"
 
@@ -108,7 +109,8 @@ absl::Status DecodeBarrier(Decoder& decoder, const Instruction& instruction, Op*
     op->run = &WarpBarrier;
     return absl::OkStatus();
   }
-  if (instruction.Has("cluster") || instruction.Has("red")) return decoder.Unknown(instruction);
+  if (instruction.Has("cluster")) return DecodeClusterBarrier(decoder, instruction, op);
+  if (instruction.Has("red")) return decoder.Unknown(instruction);
   std::vector<Slot> sources;
   for (const auto& operand : instruction.operands)
     sources.push_back(decoder.Read(operand, Type::kB32));
@@ -117,20 +119,11 @@ absl::Status DecodeBarrier(Decoder& decoder, const Instruction& instruction, Op*
   return absl::OkStatus();
 }
 
-// membar, fence between generic accesses: what is ordered by them only matters together with
-// atomics, which order here by themselves.
-Flow Fence(Warp&, const Op&, LaneMask) { return Flow::kNext; }
-
 }  // namespace
 
 void AddBarrierFamily(Families* families) {
   (*families)["bar"] = &DecodeBarrier;
   (*families)["barrier"] = &DecodeBarrier;
-  (*families)["membar"] = [](Decoder&, const Instruction&, Op* op) {
-    op->op_class = OpClass::kBarrier;
-    op->run = &Fence;
-    return absl::OkStatus();
-  };
 }
 
 }  // namespace trireme::gpusim

@@ -9,6 +9,7 @@
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
+#include "tests/gpusim/vm/wgmma.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -30,6 +31,10 @@ const Families& AllFamilies() {
     AddAsyncFamily(&families);
     AddBarrierFamily(&families);
     AddAtomicFamily(&families);
+    AddMbarrierFamily(&families);
+    AddClusterFamily(&families);
+    AddFenceFamily(&families);
+    AddWgmmaFamily(&families);
     return families;
   }();
   return kFamilies;
@@ -358,6 +363,7 @@ absl::StatusOr<std::unique_ptr<Program>> Decoder::Run() {
   for (const Program::SpecialSlot& special : program.specials) {
     program.defined[special.slot.index] = kAllLanes;
   }
+  WatchWgmmaRegisters(&program);
   return std::move(program_);
 }
 
