@@ -150,4 +150,9 @@ void DeviceMemory::SetDefined(uint64_t address, uint64_t size) {
   std::memset(defined_ + (address - base_), 1, size);
 }
 
+void DeviceMemory::CopyDefined(uint64_t to, const DeviceMemory& source, uint64_t from,
+                               uint64_t size) {
+  std::memmove(defined_ + (to - base_), source.defined_ + (from - source.base_), size);
+}
+
 }  // namespace trireme::gpusim

@@ -51,6 +51,8 @@ class DeviceMemory {
   // Which bytes were ever written, one a byte.
   bool Defined(uint64_t address, uint64_t size) const;
   void SetDefined(uint64_t address, uint64_t size);
+  // What a copy does to it. Both ranges belong to their memories themselves.
+  void CopyDefined(uint64_t to, const DeviceMemory& source, uint64_t from, uint64_t size);
 
  private:
   DeviceMemory* OwnerOf(uint64_t address) const;

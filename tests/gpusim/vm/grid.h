@@ -174,6 +174,7 @@ struct LaunchConfig {
   std::array<int, 3> grid = {1, 1, 1}, block = {1, 1, 1}, cluster = {1, 1, 1};
   uint32_t dynamic_shared_bytes = 0;
   uint64_t seed = 0;
+  bool all_resident = false;  // a cooperative launch: every CTA runs from the beginning
 };
 
 class Grid {
@@ -194,6 +195,8 @@ class Grid {
   std::mt19937_64& random() { return random_; }
   void Abort() { aborted_ = true; }  // the launch fails
   bool aborted() const { return aborted_; }
+  void NoteFinding(FindingKind kind) { failure_ = kind; }
+  FindingKind failure() const { return failure_; }  // the last finding: why it was aborted
   uint32_t NewAgent() { return next_agent_++; }
 
  private:
@@ -207,6 +210,7 @@ class Grid {
   Counters counters_;
   std::mt19937_64 random_;
   bool aborted_ = false;
+  FindingKind failure_ = FindingKind::kCount;
   uint32_t next_agent_ = 0;
 };
 
