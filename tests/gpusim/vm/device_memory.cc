@@ -24,17 +24,26 @@ std::byte* Map(uint64_t bytes, int protection) {
   return static_cast<std::byte*>(at);
 }
 
+// The allocation that this thread found last is most often the next one, too.
+struct Hot {
+  const DeviceMemory* owner = nullptr;
+  uint64_t num_frees = 0, start = 0, end = 0;
+};
+thread_local Hot hot;
+
 }  // namespace
 
-DeviceMemory::DeviceMemory(uint64_t capacity) : capacity_(capacity) {
+DeviceMemory::DeviceMemory(uint64_t capacity, Visibility visibility)
+    : capacity_(capacity), visibility_(visibility) {
   span_ = capacity * kSpanFactor;
-  base_ = reinterpret_cast<uint64_t>(Map(span_, PROT_NONE));
   bytes_ = Map(span_, PROT_READ | PROT_WRITE);
+  base_ =
+      reinterpret_cast<uint64_t>(visibility == Visibility::kHost ? bytes_ : Map(span_, PROT_NONE));
   defined_ = Map(span_, PROT_READ | PROT_WRITE);
 }
 
 DeviceMemory::~DeviceMemory() {
-  munmap(reinterpret_cast<void*>(base_), span_);
+  if (visibility_ == Visibility::kDevice) munmap(reinterpret_cast<void*>(base_), span_);
   munmap(bytes_, span_);
   munmap(defined_, span_);
 }
@@ -64,7 +73,7 @@ absl::Status DeviceMemory::Free(uint64_t address) {
   std::memset(defined_ + offset, 0, it->second);
   used_ -= it->second;
   allocations_.erase(it);
-  hot_start_ = hot_end_ = 0;
+  ++num_frees_;
   return absl::OkStatus();
 }
 
@@ -73,21 +82,42 @@ uint64_t DeviceMemory::used() const {
   return used_;
 }
 
+DeviceMemory* DeviceMemory::OwnerOf(uint64_t address) const {
+  for (DeviceMemory* peer : peers_) {
+    if (peer->Owns(address)) return peer;
+  }
+  return nullptr;
+}
+
 std::byte* DeviceMemory::Find(uint64_t address, uint64_t size) const {
-  if (address >= hot_start_ && size <= hot_end_ - hot_start_ && address <= hot_end_ - size) {
+  if (!Owns(address)) {
+    const DeviceMemory* owner = OwnerOf(address);
+    return owner != nullptr ? owner->Find(address, size) : nullptr;
+  }
+  const uint64_t num_frees = num_frees_.load(std::memory_order_relaxed);
+  if (hot.owner == this && hot.num_frees == num_frees && address >= hot.start &&
+      size <= hot.end - hot.start && address <= hot.end - size) {
     return bytes_ + (address - base_);
   }
-  std::lock_guard lock(mu_);
-  auto it = allocations_.upper_bound(address);
-  if (it == allocations_.begin()) return nullptr;
-  --it;
-  if (size > it->second || address - it->first > it->second - size) return nullptr;
-  hot_start_ = it->first;
-  hot_end_ = it->first + it->second;
+  const auto [start, length] = AllocationOf(address);
+  if (size > length || address - start > length - size) return nullptr;
+  hot = {this, num_frees, start, start + length};
   return bytes_ + (address - base_);
 }
 
+std::pair<uint64_t, uint64_t> DeviceMemory::AllocationOf(uint64_t address) const {
+  std::lock_guard lock(mu_);
+  auto it = allocations_.upper_bound(address);
+  if (it == allocations_.begin()) return {0, 0};
+  --it;
+  if (address - it->first >= it->second) return {0, 0};
+  return *it;
+}
+
 std::string DeviceMemory::Describe(uint64_t address) const {
+  if (const DeviceMemory* owner = Owns(address) ? nullptr : OwnerOf(address); owner != nullptr) {
+    return owner->Describe(address);
+  }
   std::lock_guard lock(mu_);
   auto it = allocations_.upper_bound(address);
   if (!Owns(address) || it == allocations_.begin()) return "no device memory is there";
@@ -99,6 +129,11 @@ std::string DeviceMemory::Describe(uint64_t address) const {
 }
 
 bool DeviceMemory::Defined(uint64_t address, uint64_t size) const {
+  if (!Owns(address)) {
+    const DeviceMemory* owner = OwnerOf(address);
+    return owner != nullptr && owner->Defined(address, size);
+  }
+  if (visibility_ == Visibility::kHost) return true;
   const std::byte* at = defined_ + (address - base_);
   for (uint64_t i = 0; i < size; ++i) {
     if (at[i] == std::byte{0}) return false;
@@ -107,7 +142,17 @@ bool DeviceMemory::Defined(uint64_t address, uint64_t size) const {
 }
 
 void DeviceMemory::SetDefined(uint64_t address, uint64_t size) {
+  if (!Owns(address)) {
+    DeviceMemory* owner = OwnerOf(address);
+    if (owner != nullptr) owner->SetDefined(address, size);
+    return;
+  }
   std::memset(defined_ + (address - base_), 1, size);
+}
+
+void DeviceMemory::CopyDefined(uint64_t to, const DeviceMemory& source, uint64_t from,
+                               uint64_t size) {
+  std::memmove(defined_ + (to - base_), source.defined_ + (from - source.base_), size);
 }
 
 }  // namespace trireme::gpusim

@@ -288,6 +288,7 @@ void Warp::ReportAt(const Op& op, int lane, FindingKind kind, std::string what) 
   finding.warp = index_;
   finding.lane = lane;
   finding.what = std::move(what);
+  grid().NoteFinding(kind);
   grid().report().Add(std::move(finding));
 }
 

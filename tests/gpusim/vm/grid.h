@@ -199,6 +199,7 @@ struct LaunchConfig {
   uint64_t seed = 0;
   MatrixRounding matrix_rounding = MatrixRounding::kFloatOrder;
   int registers_per_thread = 0;  // as ptxas says; 0: as many as the CTA's threads could have
+  bool all_resident = false;  // a cooperative launch: every CTA runs from the beginning
 };
 
 class Grid {
@@ -223,6 +224,8 @@ class Grid {
   void Abort() { aborted_ = true; }  // the launch fails
   bool aborted() const { return aborted_; }
   int RegistersPerThread() const;  // of a warp that starts
+  void NoteFinding(FindingKind kind) { failure_ = kind; }
+  FindingKind failure() const { return failure_; }  // the last finding: why it was aborted
   uint32_t NewAgent() { return next_agent_++; }
 
  private:
@@ -237,6 +240,7 @@ class Grid {
   Counters counters_;
   std::mt19937_64 random_;
   bool aborted_ = false, explaining_ = false;
+  FindingKind failure_ = FindingKind::kCount;
   uint32_t next_agent_ = 0;
 };
 

@@ -37,6 +37,7 @@ void Report::Add(Finding finding) {
   std::lock_guard lock(mu_);
   ++total_;
   if (!known_.emplace(finding.kind, finding.kernel, finding.ptx_line).second) return;
+  if (sink_) sink_(finding);
   findings_.push_back(std::move(finding));
 }
 

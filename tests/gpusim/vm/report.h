@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace trireme::gpusim {
@@ -45,11 +47,14 @@ struct Finding {
 // Thread-safe. Keeps the first finding of each kind and instruction, and counts the rest.
 class Report {
  public:
+  // `sink` gets each finding that is kept, at once.
+  explicit Report(std::function<void(const Finding&)> sink = {}) : sink_(std::move(sink)) {}
   void Add(Finding finding);
   std::vector<Finding> Take();
   uint64_t total() const;
 
  private:
+  const std::function<void(const Finding&)> sink_;
   mutable std::mutex mu_;
   std::vector<Finding> findings_;
   std::set<std::tuple<FindingKind, std::string, uint32_t>> known_;
