@@ -1,7 +1,6 @@
 #include "tests/gpusim/vm/wgmma.h"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <mutex>
 #include <set>
@@ -9,45 +8,12 @@
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/cluster.h"
 #include "tests/gpusim/vm/decoder.h"
-#include "tests/gpusim/vm/fp8.h"
 #include "tests/gpusim/vm/grid.h"
-#include "tests/gpusim/vm/numbers.h"
 #include "tests/gpusim/vm/warp_sync.h"
 #include "tests/gpusim/vm/wgmma_descriptor.h"
+#include "tests/gpusim/vm/wgmma_form.h"
 
 namespace trireme::gpusim {
-
-// What an opcode says. m is 64, k 32 bytes.
-struct WgmmaForm {
-  enum class Element : uint8_t { kBf16, kF16, kTf32, kE4m3, kE5m2, kS8, kU8 };
-  enum class Sum : uint8_t { kF32, kF16, kS32 };
-
-  int n = 8;
-  Element a = Element::kBf16, b = Element::kBf16;
-  Sum sum = Sum::kF32;
-  bool a_in_registers = false;
-  bool saturates = false;
-  bool negate_a = false, negate_b = false;
-  bool a_is_mn_major = false, b_is_mn_major = false;
-
-  int element_bytes() const {
-    return a == Element::kTf32 ? 4 : a == Element::kBf16 || a == Element::kF16 ? 2 : 1;
-  }
-  int k() const { return 32 / element_bytes(); }
-  int num_sums() const { return sum == Sum::kF16 ? n / 4 : n / 2; }  // registers
-  bool operator<(const WgmmaForm& other) const { return Key() < other.Key(); }
-  std::array<int, 9> Key() const {
-    return {n,
-            static_cast<int>(a),
-            static_cast<int>(b),
-            static_cast<int>(sum),
-            a_in_registers,
-            saturates * 4 + negate_a * 2 + negate_b,
-            a_is_mn_major,
-            b_is_mn_major,
-            0};
-  }
-};
 
 namespace {
 
@@ -56,9 +22,8 @@ using ptx::Type;
 using Element = WgmmaForm::Element;
 using Sum = WgmmaForm::Sum;
 
-constexpr int kRows = 64, kDepth = 32;  // rows of A; bytes along K
+constexpr int kRows = kWgmmaRows;
 
-const WgmmaForm& FormOf(const Op& op) { return *reinterpret_cast<const WgmmaForm*>(op.imm); }
 bool IsWgmma(const Op& op);
 
 Warpgroup& GroupOf(Warp& warp) {
@@ -78,188 +43,6 @@ WgmmaRegisters& RegistersOf(Warp& warp) {
 
 // src: A's registers or descriptor, B's descriptor, the predicate scale-d.
 int NumA(const WgmmaForm& form) { return form.a_in_registers ? 4 : 1; }
-
-// ---- The arithmetic
-
-float ElementAt(Element type, const std::byte* at) {
-  uint32_t word = 0;
-  switch (type) {
-    case Element::kBf16:
-      std::memcpy(&word, at, 2);
-      return FromBf16(static_cast<uint16_t>(word));
-    case Element::kF16:
-      std::memcpy(&word, at, 2);
-      return FromF16(static_cast<uint16_t>(word));
-    case Element::kTf32:  // the lower 13 bits are not looked at
-      std::memcpy(&word, at, 4);
-      return std::bit_cast<float>(word & ~0x1fffu);
-    case Element::kE4m3:
-      return FromE4m3(static_cast<uint8_t>(*at));
-    case Element::kE5m2:
-      return FromE5m2(static_cast<uint8_t>(*at));
-    case Element::kS8:
-      return static_cast<float>(static_cast<int8_t>(*at));
-    case Element::kU8:
-      return static_cast<float>(static_cast<uint8_t>(*at));
-  }
-  return 0;
-}
-
-MatrixFormat FormatOf(const WgmmaForm& form) {
-  const bool fp8 = form.a == Element::kE4m3 || form.a == Element::kE5m2;
-  return {.block = form.k(), .fraction_bits = fp8 ? 13 : 25};
-}
-
-// Both operands as floats: a [64][k], b [k][n].
-struct Operands {
-  std::vector<float> a, b;
-};
-
-// rows x k from shared memory; `put(row, k, value)`.
-template <typename Put>
-void ReadShared(Cta& cta, const WgmmaForm& form, Element type, uint64_t bits, bool mn_major,
-                int rows, Put&& put) {
-  const WgmmaDescriptor descriptor = WgmmaDescriptor::Of(bits);
-  const int bytes = form.element_bytes(), per_chunk = 16 / bytes;
-  for (int i = 0; mn_major && i < rows; i += 8) {
-    for (int k = 0; k < form.k(); ++k) {
-      const std::byte* chunk =
-          cta.shared(descriptor.MnMajor(static_cast<uint32_t>(i / 8), static_cast<uint32_t>(k)));
-      for (int j = 0; j < 8; ++j) put(i + j, k, ElementAt(type, chunk + 2 * j));
-    }
-  }
-  for (int row = 0; !mn_major && row < rows; ++row) {
-    for (int c = 0; c < 2; ++c) {
-      const std::byte* chunk =
-          cta.shared(descriptor.KMajor(static_cast<uint32_t>(row), static_cast<uint32_t>(c)));
-      for (int j = 0; j < per_chunk; ++j) {
-        put(row, c * per_chunk + j, ElementAt(type, chunk + bytes * j));
-      }
-    }
-  }
-}
-
-// A register of A holds 4 bytes along K: register i of lane l those from 4 (l % 4) + 16 (i / 2) of
-// row l / 4 + 8 (i % 2) of the warp's 16.
-template <typename Put>
-void ReadRegisters(Cta& cta, int first_warp, const Wgmma& wgmma, Put&& put) {
-  const WgmmaForm& form = FormOf(*wgmma.op);
-  const int bytes = form.element_bytes();
-  for (int w = 0; w < 4; ++w) {
-    const Warp& warp = *cta.warps()[static_cast<size_t>(first_warp + w)];
-    for (int i = 0; i < 4; ++i) {
-      const uint32_t* src = warp.In<uint32_t>(wgmma.op->src[i]);
-      for (int lane = 0; lane < kWarpSize; ++lane) {
-        const int row = 16 * w + lane / 4 + 8 * (i % 2), at = 4 * (lane % 4) + 16 * (i / 2);
-        const auto* word = reinterpret_cast<const std::byte*>(&src[lane]);
-        for (int j = 0; j < 4; j += bytes) {
-          put(row, (at + j) / bytes, ElementAt(form.a, word + j));
-        }
-      }
-    }
-  }
-}
-
-Operands ReadOperands(Cta& cta, int first_warp, const Wgmma& wgmma) {
-  const WgmmaForm& form = FormOf(*wgmma.op);
-  const int k = form.k();
-  Operands operands;
-  operands.a.resize(static_cast<size_t>(kRows * k));
-  operands.b.resize(static_cast<size_t>(k * form.n));
-  const float sign_a = form.negate_a ? -1.0f : 1.0f, sign_b = form.negate_b ? -1.0f : 1.0f;
-  const auto put_a = [&](int row, int i, float value) {
-    operands.a[static_cast<size_t>(row * k + i)] = sign_a * value;
-  };
-  if (form.a_in_registers) {
-    ReadRegisters(cta, first_warp, wgmma, put_a);
-  } else {
-    ReadShared(cta, form, form.a, wgmma.a, form.a_is_mn_major, kRows, put_a);
-  }
-  ReadShared(cta, form, form.b, wgmma.b, form.b_is_mn_major, form.n,
-             [&](int column, int i, float value) {
-               operands.b[static_cast<size_t>(i * form.n + column)] = sign_b * value;
-             });
-  return operands;
-}
-
-// Register i of lane l of warp w holds the element of row 16 w + l / 4 + 8 (i / 2 % 2) and column
-// 8 (i / 4) + 2 (l % 4) + i % 2; of f16 two elements next to each other share one.
-template <typename F>
-void EachSum(int n, F&& f) {
-  for (int w = 0; w < 4; ++w) {
-    for (int i = 0; i < n / 2; ++i) {
-      for (int lane = 0; lane < kWarpSize; ++lane) {
-        f(w, i, lane, 16 * w + lane / 4 + 8 * (i / 2 % 2), 8 * (i / 4) + 2 * (lane % 4) + i % 2);
-      }
-    }
-  }
-}
-
-template <Sum sum, typename T>
-T* SumAt(Warp& warp, const Op& op, int i, int lane) {
-  const Slot slot = op.dst[sum == Sum::kF16 ? i / 2 : i];
-  T* const lanes = const_cast<T*>(warp.In<T>(slot));
-  return sum == Sum::kF16 ? lanes + 2 * lane + i % 2 : lanes + lane;
-}
-
-template <Sum sum>
-void AddFloats(Cta& cta, int first_warp, const Wgmma& wgmma, const Operands& operands) {
-  using T = std::conditional_t<sum == Sum::kF16, uint16_t, float>;
-  const WgmmaForm& form = FormOf(*wgmma.op);
-  std::vector<float> c(static_cast<size_t>(kRows * form.n));
-  const auto warp = [&](int w) -> Warp& {
-    return *cta.warps()[static_cast<size_t>(first_warp + w)];
-  };
-  if (wgmma.accumulates) {
-    EachSum(form.n, [&](int w, int i, int lane, int row, int column) {
-      const T value = *SumAt<sum, T>(warp(w), *wgmma.op, i, lane);
-      if constexpr (sum == Sum::kF16) {
-        c[static_cast<size_t>(row * form.n + column)] = FromF16(value);
-      } else {
-        c[static_cast<size_t>(row * form.n + column)] = value;
-      }
-    });
-  }
-  MultiplyAdd(cta.grid().matrix_rounding(), FormatOf(form), operands.a.data(), operands.b.data(),
-              c.data(), kRows, form.n, form.k());
-  EachSum(form.n, [&](int w, int i, int lane, int row, int column) {
-    const float value = c[static_cast<size_t>(row * form.n + column)];
-    if constexpr (sum == Sum::kF16) {
-      *SumAt<sum, T>(warp(w), *wgmma.op, i, lane) = ToF16(value);
-    } else {
-      *SumAt<sum, T>(warp(w), *wgmma.op, i, lane) = value;
-    }
-  });
-}
-
-void AddIntegers(Cta& cta, int first_warp, const Wgmma& wgmma, const Operands& operands) {
-  const WgmmaForm& form = FormOf(*wgmma.op);
-  EachSum(form.n, [&](int w, int i, int lane, int row, int column) {
-    int32_t* const place = SumAt<Sum::kS32, int32_t>(
-        *cta.warps()[static_cast<size_t>(first_warp + w)], *wgmma.op, i, lane);
-    int64_t value = wgmma.accumulates ? *place : 0;
-    for (int k = 0; k < kDepth; ++k) {
-      value += static_cast<int64_t>(operands.a[static_cast<size_t>(row * kDepth + k)] *
-                                    operands.b[static_cast<size_t>(k * form.n + column)]);
-    }
-    if (form.saturates) value = std::clamp<int64_t>(value, INT32_MIN, INT32_MAX);
-    *place = static_cast<int32_t>(value);
-  });
-}
-
-void Compute(Cta& cta, int first_warp, Wgmma* wgmma) {
-  if (wgmma->computed) return;
-  wgmma->computed = true;
-  const Operands operands = ReadOperands(cta, first_warp, *wgmma);
-  switch (FormOf(*wgmma->op).sum) {
-    case Sum::kF32:
-      return AddFloats<Sum::kF32>(cta, first_warp, *wgmma, operands);
-    case Sum::kF16:
-      return AddFloats<Sum::kF16>(cta, first_warp, *wgmma, operands);
-    case Sum::kS32:
-      return AddIntegers(cta, first_warp, *wgmma, operands);
-  }
-}
 
 // ---- Starting
 

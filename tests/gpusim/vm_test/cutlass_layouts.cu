@@ -52,7 +52,7 @@ void KMajor() {
 
 int main() {
   namespace G = SM90::GMMA;
-  Fragment("sum64x16", G::CLayout_64xN<16>{});
+  Fragment("sum64x128", G::CLayout_64xN<128>{});
   Fragment("a64x8", G::ALayout_64x8{});
   Fragment("a64x16", G::ALayout_64x16{});
   Fragment("a64x32", G::ALayout_64x32{});
