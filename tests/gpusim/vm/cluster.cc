@@ -125,15 +125,19 @@ absl::Status DecodeGetCtaRank(Decoder& decoder, const Instruction& instruction, 
 
 // ---- the end of a CTA
 
+// Whether one of the CTA's warps knows of it.
+bool IsSeen(Cta& cta, const Stamp& what) {
+  return std::any_of(cta.warps().begin(), cta.warps().end(), [&](const auto& warp) {
+    return warp->knowledge.generic.Of(what.agent).Covers(what.lane, what.time);
+  });
+}
+
 // Others must be done with its shared memory by then, and it must know that.
 void CheckRemoteAccesses(Warp& warp, const Op& op) {
   Cta& cta = warp.cta();
   for (const Stamp& access : cta.remote_accesses) {
     if (access.time == 0) continue;
-    const bool seen = std::any_of(cta.warps().begin(), cta.warps().end(), [&](const auto& w) {
-      return w->knowledge.generic.Of(access.agent).Covers(access.lane, access.time);
-    });
-    if (seen) continue;
+    if (IsSeen(cta, access)) continue;
     warp.ReportAt(op, 0, FindingKind::kRaceShared,
                   "the CTA ends, not ordered after another CTA's access to its shared memory");
     return;
@@ -141,7 +145,18 @@ void CheckRemoteAccesses(Warp& warp, const Op& op) {
 }
 
 void CheckMbarriers(Warp& warp, const Op& op) {
-  for (const auto& [at, mbarrier] : warp.cta().mbarriers) {
+  Cta& cta = warp.cta();
+  for (const auto& [at, mbarrier] : cta.mbarriers) {
+    // That a copy has landed in this run is luck, unless somebody has waited for it.
+    const bool waited =
+        mbarrier.last_copy == 0 || IsSeen(cta, {mbarrier.agent, 0, mbarrier.last_copy});
+    if (!waited || !mbarrier.landed.empty() || cta.bulk_writes_in_flight > 0) {
+      warp.ReportAt(op, 0, FindingKind::kInFlight,
+                    StrCat("the CTA ends without having waited for the copies that complete on the "
+                           "mbarrier at shared byte ",
+                           at));
+      return;
+    }
     if (mbarrier.bytes == 0) continue;
     warp.ReportAt(
         op, 0, FindingKind::kBarrierMisuse,
@@ -223,9 +238,6 @@ void WarpEnds(Warp& warp, const Op& op) {
     }
   }
   if (!warp.cta().finished() || warp.grid().aborted()) return;
-  if (warp.cta().bulk_writes_in_flight > 0) {
-    in_flight("the CTA ends while a copy into its shared memory is in flight");
-  }
   CheckRemoteAccesses(warp, op);
   CheckMbarriers(warp, op);
 }

@@ -28,6 +28,7 @@ void CompleteIfDone(Mbarrier* mbarrier) {
   if (mbarrier->pending != 0 || mbarrier->bytes != 0) return;
   ++mbarrier->phase;
   mbarrier->pending = mbarrier->expected;
+  if (!mbarrier->landed.empty()) mbarrier->last_copy = mbarrier->phase;
   for (const Landed& landed : std::exchange(mbarrier->landed, {})) {
     Accessor as;
     as.agent = mbarrier->agent;

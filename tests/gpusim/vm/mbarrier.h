@@ -40,8 +40,9 @@ struct Mbarrier {
   uint32_t phase = 0;                 // phases that are complete
   uint32_t agent = 0;
   Stamp init;
-  bool init_fenced = false;  // the async proxy sees it (fence.mbarrier_init)
-  std::vector<Landed> landed;
+  bool init_fenced = false;    // the async proxy sees it (fence.mbarrier_init)
+  std::vector<Landed> landed;  // in this phase
+  uint32_t last_copy = 0;      // the time of the last phase that had any
   Knowledge gathered;
   Knowledge released;  // by the phases that are complete
 };

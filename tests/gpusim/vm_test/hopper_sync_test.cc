@@ -169,10 +169,12 @@ TEST_F(HopperMbarrier, MisuseIsFound) {
               InitFor(1) + "@%p1 mbarrier.arrive.noComplete.shared::cta.b64 %rd20, [%r4], 1;");
   ExpectFound(FindingKind::kBarrierMisuse, "belongs to an mbarrier",
               InitFor(1) + "@%p1 st.shared.u32 [%r4], 0;");
-  ExpectFound(FindingKind::kRaceShared, "not ordered after its initialisation",
-              "@%p1 mbarrier.init.shared::cta.b64 [%r4], 64;\n"
-              "W: setp.ne.u32 %p5, %r1, 40;\n@%p5 bra E;\nnanosleep.u32 20;\n"
-              "mbarrier.arrive.shared::cta.b64 _, [%r4];\nE:\n");
+  ExpectFound(
+      FindingKind::kRaceShared, "not ordered after its initialisation",
+      "@%p1 mbarrier.init.shared::cta.b64 [%r4], 64;\n"
+      "@%p1 st.relaxed.gpu.global.u32 [%rd1], 7;\n"
+      "W:\nld.relaxed.gpu.global.u32 %r10, [%rd1];\nsetp.ne.u32 %p5, %r10, 7;\n@%p5 bra W;\n"
+      "mbarrier.arrive.shared::cta.b64 _, [%r4];\n");
 }
 
 TEST_F(HopperMbarrier, AWaitThatNothingCanEndIsADeadlockThatNamesPhaseAndMissingArrivals) {
@@ -225,7 +227,7 @@ TEST_F(HopperBulkCopy, LandsBeforeThePhaseOfItsMbarrierIsComplete) {
 TEST_F(HopperBulkCopy, IsInFlightUntilThen) {
   ExpectFound(FindingKind::kInFlight, "is read while a copy into it is in flight",
               StrCat(InitFor(1), kLoad, "bar.sync 0;\n", kReadBack, WaitParity(0)));
-  ExpectFound(FindingKind::kInFlight, "ends while a copy into its shared memory",
+  ExpectFound(FindingKind::kInFlight, "ends without having waited for the copies",
               StrCat(InitFor(1), kLoad));
 }
 
@@ -457,8 +459,8 @@ TEST_F(HopperCluster, BarrierMisuseIsFound) {
   ExpectFound(FindingKind::kBarrierMisuse, "twice",
               "barrier.cluster.arrive.aligned;\nbarrier.cluster.arrive.aligned;\n", 64, 2);
   ExpectFound(FindingKind::kDeadlock, "the cluster barrier (64 threads are missing)",
-              "setp.eq.u32 %p3, %r2, 0;\n@%p3 bra A;\nbar.sync 1, 96;\nA:\n"
-              "barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;\n",
+              StrCat(InitFor(1), "setp.eq.u32 %p3, %r2, 0;\n@%p3 bra A;\n", WaitParity(0), "A:\n",
+                     kClusterSync),
               64, 2);
 }
 
