@@ -173,8 +173,9 @@ TEST_F(HopperMbarrier, MisuseIsFound) {
       FindingKind::kRaceShared, "not ordered after its initialisation",
       "@%p1 mbarrier.init.shared::cta.b64 [%r4], 64;\n"
       "@%p1 st.relaxed.gpu.global.u32 [%rd1], 7;\n"
+      "setp.lt.u32 %p5, %r1, 32;\n@%p5 bra E;\n"
       "W:\nld.relaxed.gpu.global.u32 %r10, [%rd1];\nsetp.ne.u32 %p5, %r10, 7;\n@%p5 bra W;\n"
-      "mbarrier.arrive.shared::cta.b64 _, [%r4];\n");
+      "mbarrier.arrive.shared::cta.b64 _, [%r4];\nst.relaxed.gpu.global.u32 [%rd1], 0;\nE:\n");
 }
 
 TEST_F(HopperMbarrier, AWaitThatNothingCanEndIsADeadlockThatNamesPhaseAndMissingArrivals) {
