@@ -454,6 +454,34 @@ TEST_F(HopperCluster, MulticastReachesEveryCtaAndItsMbarrier) {
   EXPECT_EQ(Words(64)[50], 50u);
 }
 
+TEST_F(HopperCluster, CopiesIntoAnotherCtaCompleteOnItsMbarrier) {
+  const std::string fill = StrCat(InitFor(1), kMapOther, kFillShared,
+                                  "add.s32 %r23, %r21, 1024;\nfence.proxy.async.shared::cta;\n"
+                                  "@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r4], 256;\n",
+                                  kClusterSync);
+  const std::string copy =
+      "@%p1 cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%r23], [%r3], "
+      "256, "
+      "[%r22];\n";
+  ExpectClean(StrCat(fill, copy, WaitParity(0), "ld.shared.u32 %r11, [%r10+1024];\n", kClusterSync,
+                     "setp.eq.u32 %p3, %r2, 0;\n@%p3 bra E;\n", Out("%r11"), "E:\n"),
+              64, 2);
+  EXPECT_EQ(Words(64)[30], 37u);
+  // The source is busy until the other CTA's phase is complete.
+  ExpectFound(FindingKind::kInFlight, "is written while a copy out of it",
+              StrCat(fill, copy, kFillShared, WaitParity(0), kClusterSync), 64, 2);
+}
+
+TEST_F(HopperCluster, AtomicsReachOtherCtasMemory) {
+  ExpectClean(StrCat(kMapOther, "@%p1 st.shared.u32 [%r3], 0;\n", kClusterSync,
+                     "red.shared::cluster.add.u32 [%r21], 1;\n",
+                     "atom.shared::cluster.add.u32 %r11, [%r21], 1;\n", kClusterSync,
+                     "ld.shared.u32 %r11, [%r3];\nsetp.eq.u32 %p3, %r2, 0;\n@%p3 bra E;\n",
+                     Out("%r11"), "E:\n"),
+              64, 2);
+  EXPECT_EQ(Words(1)[0], 128u);
+}
+
 TEST_F(HopperCluster, BarrierMisuseIsFound) {
   ExpectFound(FindingKind::kBarrierMisuse, "without having arrived",
               "barrier.cluster.wait.aligned;", 64, 2);
