@@ -106,13 +106,8 @@ Flow Invalidate(Warp& warp, const Op& op, LaneMask active) {
 
 // ---- arrive, arrive_drop, expect_tx, complete_tx
 
-enum ArriveFlags : uint64_t {
-  kDrop = 1,
-  kExpectTx = 2,
-  kNoComplete = 4,
-  kRelaxed = 8,
-  kHasCount = 16,
-};
+// op.imm of an arrival.
+constexpr uint64_t kDrop = 1, kExpectTx = 2, kNoComplete = 4, kRelaxed = 8, kHasCount = 16;
 
 // src: address {, count or bytes}; dst: the state, if it is asked for.
 Flow ArriveOn(Warp& warp, const Op& op, LaneMask active) {
@@ -162,7 +157,8 @@ Flow CountBytes(Warp& warp, const Op& op, LaneMask active) {
 
 // ---- test_wait, try_wait
 
-enum WaitFlags : uint64_t { kParity = 1, kSuspends = 2, kWaitRelaxed = 4 };
+// op.imm of a wait.
+constexpr uint64_t kParity = 1, kSuspends = 2, kWaitRelaxed = 4;
 
 // How often a wait may return false for one phase: a try_wait hardly ever, as it suspends the warp;
 // a test_wait as often as a program may reasonably ask. Then the warp waits, so that a deadlock
@@ -249,11 +245,11 @@ absl::Status DecodeArrive(Decoder& decoder, const Instruction& instruction, Op* 
   if (operands.empty()) return decoder.Unknown(instruction);
   const size_t address = operands[0].kind == ptx::Operand::Kind::kAddress ? 0 : 1;
   if (operands.size() <= address) return decoder.Unknown(instruction);
-  op->imm = (instruction.parts[1] == "arrive_drop" ? kDrop : 0) |
-            (instruction.Has("expect_tx") ? kExpectTx : 0) |
-            (instruction.Has("noComplete") ? kNoComplete : 0) |
-            (instruction.Has("relaxed") ? kRelaxed : 0) |
-            (operands.size() > address + 1 ? kHasCount : 0);
+  op->imm = (instruction.parts[1] == "arrive_drop" ? kDrop : uint64_t{0}) |
+            (instruction.Has("expect_tx") ? kExpectTx : uint64_t{0}) |
+            (instruction.Has("noComplete") ? kNoComplete : uint64_t{0}) |
+            (instruction.Has("relaxed") ? kRelaxed : uint64_t{0}) |
+            (operands.size() > address + 1 ? kHasCount : uint64_t{0});
   if (instruction.Has("expect_tx") && (op->imm & kHasCount) == 0) {
     return decoder.Unknown(instruction);
   }
@@ -267,8 +263,9 @@ absl::Status DecodeArrive(Decoder& decoder, const Instruction& instruction, Op* 
 
 absl::Status DecodeWait(Decoder& decoder, const Instruction& instruction, Op* op) {
   const bool parity = instruction.Has("parity");
-  op->imm = (parity ? kParity : 0) | (instruction.parts[1] == "try_wait" ? kSuspends : 0) |
-            (instruction.Has("relaxed") ? kWaitRelaxed : 0);
+  op->imm = (parity ? kParity : uint64_t{0}) |
+            (instruction.parts[1] == "try_wait" ? kSuspends : uint64_t{0}) |
+            (instruction.Has("relaxed") ? kWaitRelaxed : uint64_t{0});
   if (instruction.operands.size() < 3) return decoder.Unknown(instruction);
   decoder.SetDst(op, {decoder.Write(instruction.operands[0])});
   SetAddressAnd(decoder, instruction, 1, parity ? Type::kB32 : Type::kB64, op);
