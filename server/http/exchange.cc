@@ -1,6 +1,5 @@
 #include "server/http/exchange.h"
 
-#include <algorithm>
 #include <atomic>
 #include <boost/asio/post.hpp>
 #include <memory>
@@ -85,11 +84,6 @@ std::string ChunkOf(std::string_view payload) {
 }
 
 }  // namespace
-
-bool IsSaneRequestId(std::string_view id) {
-  return !id.empty() && id.size() <= 128 &&
-         std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 0x7f; });
-}
 
 Exchange::Exchange(Connection* connection, HttpRequest request)
     : connection_(connection),

@@ -103,7 +103,4 @@ class Exchange {
   RequestRegistry::Ticket ticket_;
 };
 
-// 1 to 128 visible ASCII characters: fit for a header and a log line.
-bool IsSaneRequestId(std::string_view id);
-
 }  // namespace trireme::http
