@@ -200,7 +200,6 @@ void EngineLoop::FailSlowReaders() {
     const bool stale = it == live_.end() || it->second.pause_number != oldest.number;
     if (!stale) {
       if (now < oldest.until) return;
-      Log(LogLevel::kInfo, "slow_reader", {{"request", oldest.id}});
       scheduler_.Cancel(
           oldest.id, {FinishReason::kError,
                       WithCode(absl::ResourceExhaustedError("the output was not read for too long"),

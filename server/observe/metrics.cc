@@ -222,7 +222,12 @@ void Metrics::Impl::AppendEngine(std::vector<MetricFamily>* out) const {
              {{"max_lora", "0"}, {"running_lora_adapters", ""}, {"waiting_lora_adapters", ""}}));
 }
 
-Metrics::Metrics(std::string_view model_name) : impl_(std::make_shared<Impl>(model_name)) {}
+Metrics::Metrics(std::string_view model_name) : impl_(std::make_shared<Impl>(model_name)) {
+  // From zero on, whether the sink is in use or not: the first loss is a change that alerts see.
+  for (const std::string_view sink : {"access_log", "audit_log", "otlp", "trace_file"}) {
+    CounterOfDropped(sink);
+  }
+}
 Metrics::~Metrics() = default;
 
 void Metrics::Attach(const Engine* engine) {
