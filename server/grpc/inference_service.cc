@@ -12,13 +12,11 @@
 namespace trireme::rpc {
 namespace {
 
-constexpr size_t kMaxRequestIdBytes = 128;
-
 absl::Status CheckRequestId(std::string_view id) {
-  if (id.size() > kMaxRequestIdBytes)
-    return InvalidParam("request_id", "request_id is longer than 128 bytes");
-  for (const char c : id) {
-    if (c <= ' ' || c > '~') return InvalidParam("request_id", "request_id must be visible ASCII");
+  if (!id.empty() && !IsSaneRequestId(id)) {
+    return InvalidParam("request_id",
+                        "request_id must be 1 to 128 visible ASCII characters, and "
+                        "neither \".\" nor \"..\"; leave it out to be given one");
   }
   return absl::OkStatus();
 }

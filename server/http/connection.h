@@ -61,8 +61,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
   uint64_t bytes_sent() const { return bytes_sent_; }  // so far
 
  private:
-  enum class Arrival { kRequest, kNothing, kError };
-
   boost::asio::awaitable<void> Run();
   boost::asio::awaitable<bool> ServeOne();
   boost::asio::awaitable<bool> WaitForFirstByte();

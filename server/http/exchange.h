@@ -103,9 +103,4 @@ class Exchange {
   RequestRegistry::Ticket ticket_;
 };
 
-// 1 to 128 visible ASCII characters: fit for a header and a log line.
-bool IsSaneRequestId(std::string_view id);
-// `prefix` and 128 random bits in hexadecimal.
-std::string RandomId(std::string_view prefix);
-
 }  // namespace trireme::http

@@ -72,10 +72,11 @@ class Runner::Active {
 
  private:
   bool all_planned() const { return level_.requests > 0 && planned_ >= level_.requests; }
-  // Whether a request of this time belongs to the run.
-  bool Belongs(TimePoint intended) const {
-    return !all_planned() && (level_.duration.count() == 0 || intended < begin_ + level_.duration);
+  bool AfterDeadline(TimePoint when) const {
+    return level_.duration.count() > 0 && when >= begin_ + level_.duration;
   }
+  // Whether a request of this time belongs to the run.
+  bool Belongs(TimePoint intended) const { return !all_planned() && !AfterDeadline(intended); }
   bool MaySendAt(TimePoint intended) const { return !runner_.stopped_ && Belongs(intended); }
   bool finished() const {
     const bool more = level_.rate && MaySendAt(next_);
@@ -166,11 +167,13 @@ class Runner::Active {
     summary_.Add(outcome);
     if (!level_.rate) {
       SendNow();
-    } else if (!waiting_.empty()) {
-      const TimePoint intended = waiting_.front();
-      waiting_.pop_front();
-      Send(intended, steady_clock::now() - intended);
+      return;
     }
+    const TimePoint now = steady_clock::now();
+    if (waiting_.empty() || AfterDeadline(now)) return;
+    const TimePoint intended = waiting_.front();
+    waiting_.pop_front();
+    Send(intended, now - intended);
   }
 
   void ScheduleProgress(TimePoint when) {

@@ -164,7 +164,7 @@ class Downloader {
                : Annotate(status, file.remote().name);
   }
 
-  void Drop(Jobs::iterator job) {
+  void Drop(const Jobs::iterator& job) {
     curl_multi_remove_handle(multi_, (*job)->transfer().handle());
     running_.erase(job);
   }

@@ -54,7 +54,7 @@ class Bucket {
 
   // `url` is made anew after a bucket of another region has told us which.
   absl::StatusOr<Response> Ask(const std::string& method, const std::function<std::string()>& url,
-                               std::vector<std::string> headers) {
+                               const std::vector<std::string>& headers) {
     for (bool moved = false;; moved = true) {
       TRIREME_ASSIGN_OR_RETURN(Auth auth, MakeAuth());
       const Request request = {url(), method, headers, std::move(auth), options_.timeout};

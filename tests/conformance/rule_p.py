@@ -71,8 +71,13 @@ class RuleP:
 
     def get(self, path):
         """Over one connection, which is part of the baseline."""
-        self.connection.request("GET", path, headers=self.http_headers)
-        answer = self.connection.getresponse()
+        try:
+            self.connection.request("GET", path, headers=self.http_headers)
+            answer = self.connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionError):  # it was idle for longer than the server keeps it
+            self.connection.close()
+            self.connection.request("GET", path, headers=self.http_headers)
+            answer = self.connection.getresponse()
         body = answer.read()
         assert answer.status == 200, body
         return body.decode()

@@ -14,7 +14,7 @@ import time
 import pytest
 
 SHELLS = ("bash", "zsh", "fish")
-COMMANDS = ("serve", "generate", "inspect", "bench", "doctor", "pull", "completion", "man")
+COMMANDS = ("serve", "generate", "inspect", "bench", "doctor", "pull", "audit-verify", "completion", "man")
 
 
 def output(binary, *arguments):

@@ -119,7 +119,6 @@ def test_hostile_messages_are_refused_by_path(rule_p, messages, param):
       for kwargs in ("[]", "{", '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": ' + "[" * 100 + "]" * 100 + "}")],
     ({"messages": [{"role": "user", "content": "x"}], "template_kwargs_json": '{"messages": []}'},
      "chat.template_kwargs_json"),
-    ({"messages": [{"role": "user", "content": "x"}], "continue_final_message": True}, "chat.continue_final_message"),
     ({"messages": [{"role": "user", "content": "x" * (1 << 20)}]}, "chat.messages"),
 ], ids=lambda value: str(value)[:60])
 def test_hostile_chats_over_grpc_are_refused_by_path(rule_p, doors, chat, param):

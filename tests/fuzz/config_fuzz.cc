@@ -38,8 +38,8 @@ std::string Print(const ConfigValues& values) {
 }  // namespace
 
 void OneInput(std::string_view data) {
-  Options options;
-  const std::vector<Setting> schema = Schema(&options);
+  static Options options;  // each input overwrites what the last one set
+  static const std::vector<Setting> schema = Schema(&options);
   const InputFile file(data);
   const auto values = ReadConfigFile(file.path(), schema);
   if (!values.ok()) return CheckFileError(values.status(), file.path());

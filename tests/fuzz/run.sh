@@ -29,10 +29,10 @@ for target in "${targets[@]}"; do
   mkdir -p "$corpus" "$found"
   dictionary=()
   [ -f "tests/fuzz/dict/$target.dict" ] && dictionary=(-dict="tests/fuzz/dict/$target.dict")
-  # The limits are part of the test: no input may take a second, 512 MB in one piece or 2 GB in all.
+  # The limits are part of the test: no input may take a minute (the machine may be busy), 512 MB in one piece or 2 GB in all.
   echo "==> $target, $seconds s"
   status=0
-  UBSAN_OPTIONS=print_stacktrace=1 "build/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=20 -malloc_limit_mb=512 \
+  UBSAN_OPTIONS=print_stacktrace=1 "build/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=60 -malloc_limit_mb=512 \
     -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 -artifact_prefix="$found/" "${dictionary[@]}" \
     "$corpus" "tests/fuzz/corpus/$target" >"$log" 2>&1 || status=$?
   if [ $status -ne 0 ]; then

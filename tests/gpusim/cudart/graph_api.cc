@@ -1,0 +1,143 @@
+// Graphs: caught from streams, run as a whole. Nodes run in a random order that their edges allow.
+#include <algorithm>
+#include <memory>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "tests/gpusim/cudart/graph.h"
+#include "tests/gpusim/cudart/runtime.h"
+
+using trireme::gpusim::Capture;
+using trireme::gpusim::GraphNode;
+using trireme::gpusim::Record;
+using trireme::gpusim::Runtime;
+
+namespace trireme::gpusim {
+namespace {
+
+// Every node after those it waits for.
+std::vector<size_t> RandomOrder(const std::vector<GraphNode>& nodes, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<size_t> missing(nodes.size()), ready, order;
+  std::vector<std::vector<size_t>> behind(nodes.size());
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    missing[i] = nodes[i].after.size();
+    for (const size_t before : nodes[i].after) behind[before].push_back(i);
+    if (missing[i] == 0) ready.push_back(i);
+  }
+  while (!ready.empty()) {
+    std::swap(ready[random() % ready.size()], ready.back());
+    const size_t next = ready.back();
+    ready.pop_back();
+    order.push_back(next);
+    for (const size_t i : behind[next]) {
+      if (--missing[i] == 0) ready.push_back(i);
+    }
+  }
+  return order;
+}
+
+bool SameShape(const std::vector<GraphNode>& a, const std::vector<GraphNode>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.what == y.what && x.after == y.after;
+  });
+}
+
+}  // namespace
+}  // namespace trireme::gpusim
+
+extern "C" {
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode) {
+  CUstream_st* const stream = Runtime::Get().Resolve(handle);
+  if (stream == nullptr) return Record(cudaErrorInvalidResourceHandle);
+  if (stream->queue->is_default) return Record(cudaErrorStreamCaptureUnsupported);
+  if (stream->capture != nullptr) return Record(cudaErrorIllegalState);
+  stream->capture = std::make_shared<Capture>();
+  stream->capture->origin = stream;
+  return Record(cudaSuccess);
+}
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* status) {
+  CUstream_st* const stream = Runtime::Get().Resolve(handle);
+  if (stream == nullptr) return Record(cudaErrorInvalidResourceHandle);
+  *status = stream->capture == nullptr ? cudaStreamCaptureStatusNone
+            : stream->capture->broken  ? cudaStreamCaptureStatusInvalidated
+                                       : cudaStreamCaptureStatusActive;
+  return Record(cudaSuccess);
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
+  *graph = nullptr;
+  Runtime& runtime = Runtime::Get();
+  CUstream_st* const stream = runtime.Resolve(handle);
+  if (stream == nullptr) return Record(cudaErrorInvalidResourceHandle);
+  const std::shared_ptr<Capture> capture = stream->capture;
+  if (capture == nullptr) return Record(cudaErrorIllegalState);
+  if (capture->origin != stream) return Record(cudaErrorStreamCaptureUnmatched);
+  // Every branch must have come back to this stream: its last node is waited for by some other.
+  std::vector<bool> followed(capture->nodes.size(), false);
+  for (const GraphNode& node : capture->nodes) {
+    for (const size_t before : node.after) followed[before] = true;
+  }
+  for (const size_t last : capture->last[stream]) followed[last] = true;
+  {
+    std::lock_guard lock(runtime.mu);
+    for (const auto& [joined, last] : capture->last) {
+      if (runtime.streams.contains(joined)) joined->capture = nullptr;
+    }
+  }
+  stream->capture = nullptr;
+  if (capture->broken) return Record(cudaErrorStreamCaptureInvalidated);
+  if (std::find(followed.begin(), followed.end(), false) != followed.end()) {
+    return Record(cudaErrorStreamCaptureUnjoined);
+  }
+  *graph = new CUgraph_st{std::move(capture->nodes)};
+  return Record(cudaSuccess);
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return Record(cudaSuccess);
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = new CUgraphExec_st{std::make_shared<const std::vector<GraphNode>>(graph->nodes),
+                             Runtime::current_device()};
+  return Record(cudaSuccess);
+}
+
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t graph,
+                                          unsigned long long flags) {
+  return cudaGraphInstantiate(exec, graph, flags);
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;  // a launch that is under way has its own reference to the nodes
+  return Record(cudaSuccess);
+}
+
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
+                                cudaGraphExecUpdateResultInfo* info) {
+  if (!trireme::gpusim::SameShape(*exec->nodes, graph->nodes)) {
+    info->result = cudaGraphExecUpdateErrorTopologyChanged;
+    return Record(cudaErrorGraphExecUpdateFailure);
+  }
+  exec->nodes = std::make_shared<const std::vector<GraphNode>>(graph->nodes);
+  info->result = cudaGraphExecUpdateSuccess;
+  return Record(cudaSuccess);
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  Runtime& runtime = Runtime::Get();
+  const uint64_t seed = runtime.NewSeed();
+  return Record(runtime.Submit(stream, "graph", [nodes = exec->nodes, seed] {
+    for (const size_t i : trireme::gpusim::RandomOrder(*nodes, seed)) {
+      if (const cudaError_t error = (*nodes)[i].work(); error != cudaSuccess) return error;
+    }
+    return cudaSuccess;
+  }));
+}
+
+}  // extern "C"

@@ -1,0 +1,170 @@
+#include "tests/gpusim/cudart/launch.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/base/strings.h"
+#include "tests/gpusim/cudart/profile.h"
+#include "tests/gpusim/cudart/runtime.h"
+#include "tests/gpusim/vm/grid.h"
+
+namespace trireme::gpusim {
+namespace {
+
+uint64_t Volume(const dim3& d) { return uint64_t{d.x} * d.y * d.z; }
+
+std::array<int, 3> ToArray(const dim3& d) {
+  return {static_cast<int>(d.x), static_cast<int>(d.y), static_cast<int>(d.z)};
+}
+
+cudaError_t Invalid(const Program& program, std::string_view what) {
+  return Explain(cudaErrorInvalidValue, StrCat("launch of ", program.name, ": ", what));
+}
+
+// CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
+cudaError_t CheckShape(const Program& program, const Architecture& architecture,
+                       const LaunchShape& shape, const std::array<int, 3>& cluster,
+                       int max_dynamic_shared) {
+  const dim3 &grid = shape.grid, &block = shape.block;
+  if (Volume(grid) == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) {
+    return Explain(cudaErrorInvalidConfiguration, StrCat("launch of ", program.name, ": a grid of ",
+                                                         grid.x, " x ", grid.y, " x ", grid.z));
+  }
+  if (Volume(block) == 0 || block.z > 64 || Volume(block) > Architecture::kThreadsPerCta) {
+    return Explain(cudaErrorInvalidConfiguration,
+                   StrCat("launch of ", program.name, ": a block of ", block.x, " x ", block.y,
+                          " x ", block.z));
+  }
+  if (Volume(block) > static_cast<uint64_t>(program.max_threads)) {
+    return Explain(cudaErrorInvalidValue,
+                   StrCat("launch of ", program.name, ": ", Volume(block),
+                          " threads, its __launch_bounds__ allow ", program.max_threads));
+  }
+  if (shape.shared_bytes > static_cast<size_t>(max_dynamic_shared)) {
+    return Invalid(program, StrCat(shape.shared_bytes, " bytes of dynamic shared memory, at most ",
+                                   max_dynamic_shared,
+                                   " without cudaFuncSetAttribute(MaxDynamicSharedMemorySize)"));
+  }
+  if (shape.shared_bytes + program.static_shared_bytes >
+      static_cast<size_t>(architecture.shared_bytes_optin)) {
+    return Invalid(program, StrCat("more shared memory than the ", architecture.shared_bytes_optin,
+                                   " bytes of ", architecture.name));
+  }
+  const uint64_t in_cluster = uint64_t{1} * static_cast<uint64_t>(cluster[0] * cluster[1]) *
+                              static_cast<uint64_t>(cluster[2]);
+  if (in_cluster > static_cast<uint64_t>(architecture.max_cluster)) {
+    return Explain(cudaErrorInvalidClusterSize,
+                   StrCat("launch of ", program.name, ": a cluster of ", in_cluster, ", ",
+                          architecture.name, " has at most ", architecture.max_cluster));
+  }
+  const auto sizes = ToArray(grid);
+  for (size_t i = 0; i < 3; ++i) {
+    if (sizes[i] % cluster[i] != 0) {
+      return Invalid(program, "the grid is no multiple of the cluster");
+    }
+  }
+  return cudaSuccess;
+}
+
+cudaError_t StickyErrorOf(FindingKind kind) {
+  switch (kind) {
+    case FindingKind::kMisaligned:
+      return cudaErrorMisalignedAddress;
+    case FindingKind::kOutOfBounds:
+      return cudaErrorIllegalAddress;
+    case FindingKind::kDeadlock:
+      return cudaErrorLaunchTimeout;
+    default:
+      return cudaErrorLaunchFailure;
+  }
+}
+
+cudaError_t RunGrid(Device& device, const Program& program, const LaunchConfig& config,
+                    const std::vector<char>& params) {
+  Runtime& runtime = Runtime::Get();
+  std::lock_guard one_at_a_time(device.run_mu);
+  const auto start = std::chrono::steady_clock::now();
+  Grid grid(&program, config, params, device.memory.get(), &runtime.report);
+  const absl::Status status = grid.Run();
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  if (runtime.profile) PrintProfile(program.name, grid.counters(), took.count());
+  {
+    std::lock_guard lock(runtime.mu);
+    runtime.last_counters = grid.counters();
+  }
+  return status.ok() ? cudaSuccess : StickyErrorOf(grid.failure());
+}
+
+}  // namespace
+
+int CtasPerSm(const Architecture& architecture, int threads, size_t shared_bytes) {
+  const int warps = (threads + 31) / 32;
+  const int by_threads = architecture.threads_per_sm / (warps * 32);
+  const int by_shared = architecture.shared_bytes_per_sm /
+                        static_cast<int>(shared_bytes + Architecture::kSharedBytesReserved);
+  return std::min({architecture.ctas_per_sm, by_threads, by_shared});
+}
+
+cudaError_t Launch(const void* host_function, const LaunchShape& shape, void** args) {
+  Runtime& runtime = Runtime::Get();
+  if (runtime.num_devices() == 0) return cudaErrorNoDevice;
+  if (Sticky() != cudaSuccess) return Sticky();
+  Device& device = runtime.device();
+  const Program* program = nullptr;
+  int max_dynamic_shared = 0;
+  {
+    std::lock_guard lock(runtime.mu);
+    const auto known = runtime.kernels.find(host_function);
+    if (known == runtime.kernels.end()) return cudaErrorInvalidDeviceFunction;
+    absl::StatusOr<LoadedModule*> module = runtime.Load(known->second.binary);
+    if (!module.ok()) {
+      return Explain(cudaErrorNoKernelImageForDevice, FromAbsl(module.status().message()));
+    }
+    absl::StatusOr<const Program*> decoded = (*module)->Kernel(known->second.name);
+    if (!decoded.ok()) {
+      return Explain(cudaErrorInvalidPtx, FromAbsl(decoded.status().message()));
+    }
+    program = *decoded;
+    const auto& limits = known->second.max_dynamic_shared_bytes;
+    const auto limit = limits.find(device.index);
+    max_dynamic_shared = limit != limits.end() ? limit->second
+                                               : Architecture::kSharedBytesDefault -
+                                                     static_cast<int>(program->static_shared_bytes);
+  }
+  LaunchConfig config;
+  config.grid = ToArray(shape.grid);
+  config.block = ToArray(shape.block);
+  config.cluster = Volume(shape.cluster) != 0 ? ToArray(shape.cluster)
+                   : program->cluster[0] != 0 ? program->cluster
+                                              : std::array<int, 3>{1, 1, 1};
+  config.dynamic_shared_bytes = static_cast<uint32_t>(shape.shared_bytes);
+  config.seed = runtime.NewSeed();
+  const cudaError_t checked =
+      CheckShape(*program, *device.architecture, shape, config.cluster, max_dynamic_shared);
+  if (checked != cudaSuccess) return checked;
+  const int resident = device.architecture->num_sms *
+                       CtasPerSm(*device.architecture, static_cast<int>(Volume(shape.block)),
+                                 shape.shared_bytes + program->static_shared_bytes);
+  if (shape.cooperative && Volume(shape.grid) > static_cast<uint64_t>(resident)) {
+    return cudaErrorCooperativeLaunchTooLarge;
+  }
+  config.all_resident = shape.cooperative;
+  std::vector<char> params(program->param_bytes);
+  for (size_t i = 0; i < program->param_sizes.size(); ++i) {
+    std::memcpy(params.data() + program->param_offsets[i], args[i], program->param_sizes[i]);
+  }
+  return runtime.Submit(shape.stream, StrCat("kernel ", program->name),
+                        [&device, program, config, params = std::move(params)] {
+                          return RunGrid(device, *program, config, params);
+                        });
+}
+
+}  // namespace trireme::gpusim

@@ -1,0 +1,82 @@
+// Streams as queues: what is enqueued runs when somebody waits for it, or at random before. Host
+// code that forgets to wait therefore reads old data, now or with another seed.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <vector>
+
+namespace trireme::gpusim {
+
+class Stream;
+
+enum class Progress : uint8_t {
+  kDone,
+  kNotYet,  // it waits for something outside of the queues, and is tried again
+};
+using Work = std::function<Progress()>;
+
+// A point of a stream: all that was enqueued before.
+struct Point {
+  std::shared_ptr<Stream> stream;  // null: nothing
+  uint64_t position = 0;
+};
+
+class Stream {
+ public:
+  Stream(int device, bool is_default, bool blocking, int priority)
+      : device(device), is_default(is_default), blocking(blocking), priority(priority) {}
+
+  const int device;
+  const bool is_default;  // the legacy default stream
+  const bool blocking;    // orders itself with the default stream
+  const int priority;
+
+ private:
+  friend class Queues;
+  struct Item {
+    Work work;
+    std::vector<Point> after;
+  };
+  // All guarded by Queues::mu_.
+  std::deque<Item> items_;
+  uint64_t enqueued_ = 0, done_ = 0;
+  bool busy_ = false;
+};
+
+// The streams of all devices. Thread-safe: work runs in the threads that wait for it, or enqueue
+// something, at most one piece a stream at a time.
+class Queues {
+ public:
+  explicit Queues(uint64_t seed) : random_(seed) {}
+
+  std::shared_ptr<Stream> Create(int device, bool is_default, bool blocking, int priority);
+  void Destroy(const std::shared_ptr<Stream>& stream);  // what it holds still runs
+
+  void Enqueue(const std::shared_ptr<Stream>& stream, Work work, std::vector<Point> after = {});
+  // The stream's further work runs after `point`.
+  void WaitFor(const std::shared_ptr<Stream>& stream, Point point);
+  Point End(const std::shared_ptr<Stream>& stream);
+  bool IsDone(const Point& point);
+  void Finish(const Point& point);  // runs what is needed
+  void FinishDevice(int device);
+  void Seed(uint64_t seed);
+
+ private:
+  // Runs one piece of work of the stream, or of one that it waits for. False: another thread is at
+  // it, or it cannot run yet.
+  bool Advance(const std::shared_ptr<Stream>& stream, std::unique_lock<std::mutex>* lock);
+  void RunSome(std::unique_lock<std::mutex>* lock);
+
+  std::mutex mu_;
+  std::condition_variable changed_;
+  std::vector<std::shared_ptr<Stream>> streams_;  // guarded by mu_, as all below
+  std::mt19937_64 random_;
+};
+
+}  // namespace trireme::gpusim

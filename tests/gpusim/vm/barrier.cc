@@ -1,0 +1,129 @@
+// bar, barrier: the named barriers of a CTA, and bar.warp.sync (PTX ISA, "bar, barrier").
+#include "runtime/base/strings.h"
+#include "tests/gpusim/vm/families.h"
+#include "tests/gpusim/vm/lanewise.h"
+#include "tests/gpusim/vm/warp_sync.h"
+
+namespace trireme::gpusim {
+namespace {
+
+using ptx::Instruction;
+using ptx::Type;
+
+Flow WarpBarrier(Warp& warp, const Op& op, LaneMask active) {
+  const LaneMask members = MemberMask(warp, op, op.src[0], active);
+  if (!Together(warp, op, members, active)) return Flow::kRetry;
+  warp.Converge(active);
+  return Flow::kNext;
+}
+
+// src: barrier number, and the threads that take part (0: all of the CTA).
+struct Arrival {
+  NamedBarrier* barrier = nullptr;
+  int id = 0, expected = 0;
+};
+
+bool Find(Warp& warp, const Op& op, LaneMask active, Arrival* arrival) {
+  const int lane = std::countr_zero(active);
+  arrival->id = static_cast<int>(warp.In<uint32_t>(op.src[0])[lane]);
+  int expected = op.num_src > 1 ? static_cast<int>(warp.In<uint32_t>(op.src[1])[lane]) : 0;
+  const int threads = (warp.cta().num_threads() + kWarpSize - 1) / kWarpSize * kWarpSize;
+  if (expected == 0) expected = threads;
+  if (arrival->id < 0 || arrival->id > 15 || expected % kWarpSize != 0 || expected > threads) {
+    warp.ReportAt(op, lane, FindingKind::kBarrierMisuse,
+                  StrCat("barrier ", arrival->id, " for ", expected, " of ", threads, " threads"));
+    warp.grid().Abort();
+    return false;
+  }
+  arrival->expected = expected;
+  arrival->barrier = &warp.cta().barriers[static_cast<size_t>(arrival->id)];
+  return true;
+}
+
+// Threads of warps that have ended do not hold up a barrier of the whole CTA.
+bool Complete(Warp& warp, const NamedBarrier& barrier) {
+  if (barrier.expected == 0 || barrier.arrived >= barrier.expected) return barrier.expected != 0;
+  int live = 0, all = 0;
+  for (const auto& other : warp.cta().warps()) {
+    all += kWarpSize;
+    live += other->finished() ? 0 : kWarpSize;
+  }
+  return barrier.expected == all && barrier.arrived >= live;
+}
+
+void Advance(NamedBarrier* barrier) {
+  ++barrier->phase;
+  barrier->released.Join(barrier->gathered);
+  barrier->gathered = {};
+  barrier->arrived = barrier->expected = 0;
+}
+
+// One warp's arrival: it counts as a whole.
+void Arrive(Warp& warp, const Op& op, LaneMask active, const Arrival& arrival) {
+  NamedBarrier& barrier = *arrival.barrier;
+  if (barrier.expected != 0 && barrier.expected != arrival.expected) {
+    warp.ReportAt(op, std::countr_zero(active), FindingKind::kBarrierMisuse,
+                  StrCat("barrier ", arrival.id, " is for ", arrival.expected,
+                         " threads here and for ", barrier.expected, " where others arrived"));
+  }
+  barrier.expected = arrival.expected;
+  barrier.arrived += kWarpSize;
+  barrier.gathered.Join(warp.Release(active));
+  if (Complete(warp, barrier)) Advance(&barrier);
+}
+
+template <bool wait>
+Flow CtaBarrier(Warp& warp, const Op& op, LaneMask active) {
+  Arrival arrival;
+  if (!warp.at_barrier) {
+    warp.RequireDefined(op, active);
+    if (!Together(warp, op, warp.live(), active)) {
+      // Its other lanes may still come; a barrier is for whole warps.
+      warp.waits_for = StrCat("its other lanes at '", op.text->opcode, "'");
+      return Flow::kRetry;
+    }
+    if (!Find(warp, op, active, &arrival)) return Flow::kNext;
+    warp.barrier_phase = arrival.barrier->phase;
+    Arrive(warp, op, active, arrival);
+    if constexpr (!wait) return Flow::kNext;
+    warp.at_barrier = true;
+    warp.barrier_id = arrival.id;
+  }
+  NamedBarrier& barrier = warp.cta().barriers[static_cast<size_t>(warp.barrier_id)];
+  if (barrier.phase == warp.barrier_phase && Complete(warp, barrier)) Advance(&barrier);
+  if (barrier.phase == warp.barrier_phase) {
+    warp.waits_for = StrCat("barrier ", warp.barrier_id, " (", barrier.arrived, " of ",
+                            barrier.expected, " threads are there)");
+    return Flow::kRetry;
+  }
+  warp.at_barrier = false;
+  warp.Acquire(barrier.released, active);
+  warp.Converge(active);
+  return Flow::kNext;
+}
+
+absl::Status DecodeBarrier(Decoder& decoder, const Instruction& instruction, Op* op) {
+  op->op_class = OpClass::kBarrier;
+  if (instruction.Has("warp")) {
+    decoder.SetSrc(op, {decoder.Read(instruction.operands[0], Type::kB32)});
+    op->run = &WarpBarrier;
+    return absl::OkStatus();
+  }
+  if (instruction.Has("cluster")) return DecodeClusterBarrier(decoder, instruction, op);
+  if (instruction.Has("red")) return decoder.Unknown(instruction);
+  std::vector<Slot> sources;
+  for (const auto& operand : instruction.operands)
+    sources.push_back(decoder.Read(operand, Type::kB32));
+  decoder.SetSrc(op, sources);
+  op->run = instruction.Has("arrive") ? &CtaBarrier<false> : &CtaBarrier<true>;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddBarrierFamily(Families* families) {
+  (*families)["bar"] = &DecodeBarrier;
+  (*families)["barrier"] = &DecodeBarrier;
+}
+
+}  // namespace trireme::gpusim

@@ -1,0 +1,68 @@
+// Vector clocks of a cluster: who has seen what of whom. (Lamport 1978; Fidge 1988; kept small as
+// in FastTrack, Flanagan and Freund 2009.)
+//
+// An agent is a warp, or an mbarrier standing for the asynchronous copies that complete on it. An
+// agent's time is a counter that moves at each of its synchronisations; an access is stamped with
+// agent, lane and time. Of each agent a clock knows the time up to which *all* its lanes are seen,
+// and perhaps of some lanes a later one: what a single lane releases covers its own accesses, but
+// those of its neighbours only up to their last convergence. Where two such facts meet the union is
+// kept: an error may be missed by that, but none is made up.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "tests/gpusim/vm/lanes.h"
+
+namespace trireme::gpusim {
+
+struct Seen {
+  uint32_t all = 0;
+  uint32_t some_time = 0;  // of the lanes `some`
+  LaneMask some = 0;
+
+  bool Covers(int lane, uint32_t time) const {
+    return time <= all || ((some >> lane & 1) != 0 && time <= some_time);
+  }
+  void Join(const Seen& other) {
+    all = std::max(all, other.all);
+    some |= other.some;
+    some_time = std::max(some_time, other.some_time);
+  }
+};
+
+class Clock {
+ public:
+  const Seen& Of(uint32_t agent) const {
+    static constexpr Seen kNothing;
+    return agent < seen_.size() ? seen_[agent] : kNothing;
+  }
+  Seen& Mutable(uint32_t agent) {
+    if (agent >= seen_.size()) seen_.resize(agent + 1);
+    return seen_[agent];
+  }
+  void Join(const Clock& other) {
+    if (other.seen_.size() > seen_.size()) seen_.resize(other.seen_.size());
+    for (size_t i = 0; i < other.seen_.size(); ++i) seen_[i].Join(other.seen_[i]);
+  }
+  void Clear() { seen_.clear(); }
+  bool empty() const { return seen_.empty(); }
+
+ private:
+  std::vector<Seen> seen_;
+};
+
+// What travels with a synchronisation: all that was seen, and of it what the async proxy sees, too
+// (fence.proxy.async; PTX ISA, "Proxies").
+struct Knowledge {
+  Clock generic;
+  Clock async_proxy;
+
+  void Join(const Knowledge& other) {
+    generic.Join(other.generic);
+    async_proxy.Join(other.async_proxy);
+  }
+};
+
+}  // namespace trireme::gpusim

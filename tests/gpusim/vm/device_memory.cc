@@ -1,0 +1,158 @@
+#include "tests/gpusim/vm/device_memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "runtime/base/check.h"
+#include "runtime/base/strings.h"
+
+namespace trireme::gpusim {
+namespace {
+
+constexpr uint64_t kAlignment = 4096;  // a page, so that a freed one goes back to the host
+// Between allocations, so that running over an end never meets the next one. Addresses are not
+// given out twice before the span is used up: a stale pointer is noticed, too.
+constexpr uint64_t kGap = 4096;
+constexpr uint64_t kSpanFactor = 16;
+
+std::byte* Map(uint64_t bytes, int protection) {
+  void* at = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  TRIREME_CHECK(at != MAP_FAILED);
+  return static_cast<std::byte*>(at);
+}
+
+// The allocation that this thread found last is most often the next one, too.
+struct Hot {
+  const DeviceMemory* owner = nullptr;
+  uint64_t num_frees = 0, start = 0, end = 0;
+};
+thread_local Hot hot;
+
+}  // namespace
+
+DeviceMemory::DeviceMemory(uint64_t capacity, Visibility visibility)
+    : capacity_(capacity), visibility_(visibility) {
+  span_ = capacity * kSpanFactor;
+  bytes_ = Map(span_, PROT_READ | PROT_WRITE);
+  base_ =
+      reinterpret_cast<uint64_t>(visibility == Visibility::kHost ? bytes_ : Map(span_, PROT_NONE));
+  defined_ = Map(span_, PROT_READ | PROT_WRITE);
+}
+
+DeviceMemory::~DeviceMemory() {
+  if (visibility_ == Visibility::kDevice) munmap(reinterpret_cast<void*>(base_), span_);
+  munmap(bytes_, span_);
+  munmap(defined_, span_);
+}
+
+absl::StatusOr<uint64_t> DeviceMemory::Allocate(uint64_t bytes) {
+  std::lock_guard lock(mu_);
+  const uint64_t size = std::max<uint64_t>(bytes, 1);
+  if (size > capacity_ || used_ + size > capacity_) {
+    return absl::ResourceExhaustedError(
+        ToAbsl(StrCat(bytes, " bytes are wanted, ", capacity_ - used_, " are free")));
+  }
+  const uint64_t place = (size + kGap + kAlignment - 1) / kAlignment * kAlignment;
+  if (next_ + place > span_) return absl::ResourceExhaustedError("the address range is used up");
+  const uint64_t address = base_ + next_;
+  next_ += place;
+  used_ += size;
+  allocations_[address] = size;
+  return address;
+}
+
+absl::Status DeviceMemory::Free(uint64_t address) {
+  std::lock_guard lock(mu_);
+  const auto it = allocations_.find(address);
+  if (it == allocations_.end()) return absl::InvalidArgumentError("no such allocation");
+  const uint64_t offset = address - base_;
+  madvise(bytes_ + offset / 4096 * 4096, it->second / 4096 * 4096, MADV_DONTNEED);
+  std::memset(defined_ + offset, 0, it->second);
+  used_ -= it->second;
+  allocations_.erase(it);
+  ++num_frees_;
+  return absl::OkStatus();
+}
+
+uint64_t DeviceMemory::used() const {
+  std::lock_guard lock(mu_);
+  return used_;
+}
+
+DeviceMemory* DeviceMemory::OwnerOf(uint64_t address) const {
+  for (DeviceMemory* peer : peers_) {
+    if (peer->Owns(address)) return peer;
+  }
+  return nullptr;
+}
+
+std::byte* DeviceMemory::Find(uint64_t address, uint64_t size) const {
+  if (!Owns(address)) {
+    const DeviceMemory* owner = OwnerOf(address);
+    return owner != nullptr ? owner->Find(address, size) : nullptr;
+  }
+  const uint64_t num_frees = num_frees_.load(std::memory_order_relaxed);
+  if (hot.owner == this && hot.num_frees == num_frees && address >= hot.start &&
+      size <= hot.end - hot.start && address <= hot.end - size) {
+    return bytes_ + (address - base_);
+  }
+  const auto [start, length] = AllocationOf(address);
+  if (size > length || address - start > length - size) return nullptr;
+  hot = {this, num_frees, start, start + length};
+  return bytes_ + (address - base_);
+}
+
+std::pair<uint64_t, uint64_t> DeviceMemory::AllocationOf(uint64_t address) const {
+  std::lock_guard lock(mu_);
+  auto it = allocations_.upper_bound(address);
+  if (it == allocations_.begin()) return {0, 0};
+  --it;
+  if (address - it->first >= it->second) return {0, 0};
+  return *it;
+}
+
+std::string DeviceMemory::Describe(uint64_t address) const {
+  if (const DeviceMemory* owner = Owns(address) ? nullptr : OwnerOf(address); owner != nullptr) {
+    return owner->Describe(address);
+  }
+  std::lock_guard lock(mu_);
+  auto it = allocations_.upper_bound(address);
+  if (!Owns(address) || it == allocations_.begin()) return "no device memory is there";
+  --it;
+  const uint64_t end = it->first + it->second;
+  return address < end ? StrCat("it runs over the end of an allocation of ", it->second, " bytes")
+                       : StrCat("it is ", address - end,
+                                " bytes behind the end of an allocation of ", it->second, " bytes");
+}
+
+bool DeviceMemory::Defined(uint64_t address, uint64_t size) const {
+  if (!Owns(address)) {
+    const DeviceMemory* owner = OwnerOf(address);
+    return owner != nullptr && owner->Defined(address, size);
+  }
+  if (visibility_ == Visibility::kHost) return true;
+  const std::byte* at = defined_ + (address - base_);
+  for (uint64_t i = 0; i < size; ++i) {
+    if (at[i] == std::byte{0}) return false;
+  }
+  return true;
+}
+
+void DeviceMemory::SetDefined(uint64_t address, uint64_t size) {
+  if (!Owns(address)) {
+    DeviceMemory* owner = OwnerOf(address);
+    if (owner != nullptr) owner->SetDefined(address, size);
+    return;
+  }
+  std::memset(defined_ + (address - base_), 1, size);
+}
+
+void DeviceMemory::CopyDefined(uint64_t to, const DeviceMemory& source, uint64_t from,
+                               uint64_t size) {
+  std::memmove(defined_ + (to - base_), source.defined_ + (from - source.base_), size);
+}
+
+}  // namespace trireme::gpusim

@@ -1,0 +1,18 @@
+// Opcodes that exist for integers and for floats are decoded by the float family, which hands the
+// integer ones over.
+#pragma once
+
+#include "tests/gpusim/vm/decoder.h"
+
+namespace trireme::gpusim {
+
+absl::Status DecodeIntegerAddSub(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
+absl::Status DecodeIntegerMul(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
+absl::Status DecodeIntegerDiv(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
+absl::Status DecodeIntegerMinMax(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
+absl::Status DecodeIntegerNegAbs(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
+
+// The decoders of `barrier` and `cp` hand over what is Hopper's.
+absl::Status DecodeClusterBarrier(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
+
+}  // namespace trireme::gpusim

@@ -1,0 +1,190 @@
+// ld and st (PTX ISA, "Data Movement and Conversion Instructions").
+#include <cstring>
+
+#include "tests/gpusim/vm/access.h"
+#include "tests/gpusim/vm/lanewise.h"
+
+namespace trireme::gpusim {
+namespace {
+
+using ptx::Instruction;
+using ptx::Type;
+
+MemorySpace Space(const Op& op) { return static_cast<MemorySpace>(op.imm); }
+
+void Count(Warp& warp, const Op& op, const std::array<uint64_t, kWarpSize>& addresses,
+           LaneMask active, uint32_t bytes) {
+  if (Space(op) == MemorySpace::kShared) {
+    CountShared(warp, addresses, active, bytes);
+  } else if (Space(op) == MemorySpace::kGlobal) {
+    CountGlobal(warp, addresses, active, bytes);
+  }
+}
+
+// M in memory, R in the register file: as wide or wider, then extended.
+template <typename M, typename R>
+Flow Load(Warp& warp, const Op& op, LaneMask active) {
+  warp.RequireDefined(op, active);
+  std::array<uint64_t, kWarpSize> addresses;
+  warp.Addresses(op, 0, &addresses);
+  const uint32_t bytes = static_cast<uint32_t>(sizeof(M) * op.count);
+  Count(warp, op, addresses, active, bytes);
+  ForEachLane(active, [&](int lane) {
+    const std::byte* from = Touch(warp, op, lane, addresses[static_cast<size_t>(lane)], bytes,
+                                  Space(op), AccessMode::kRead);
+    if (from == nullptr) return;
+    for (int i = 0; i < op.count; ++i) {
+      M value;
+      std::memcpy(&value, from + static_cast<size_t>(i) * sizeof(M), sizeof(M));
+      warp.Out<R>(op.dst[i], LaneMask{1} << lane)[lane] = static_cast<R>(value);
+    }
+  });
+  return Flow::kNext;
+}
+
+// The commonest: a parameter, the same for all lanes.
+template <typename M, typename R>
+Flow LoadParam(Warp& warp, const Op& op, LaneMask active) {
+  const auto& params = warp.grid().params();
+  const uint64_t at = warp.In<uint64_t>(op.src[0])[0] + static_cast<uint64_t>(op.offset);
+  if (at + sizeof(M) * op.count > params.size()) return Load<M, R>(warp, op, active);
+  for (int i = 0; i < op.count; ++i) {
+    M value;
+    std::memcpy(&value, params.data() + at + static_cast<size_t>(i) * sizeof(M), sizeof(M));
+    R* dst = warp.Out<R>(op.dst[i], active);
+    ForEachLane(active, [&](int lane) { dst[lane] = static_cast<R>(value); });
+  }
+  return Flow::kNext;
+}
+
+template <typename M, typename R>
+Flow Store(Warp& warp, const Op& op, LaneMask active) {
+  warp.RequireDefined(op, active);
+  std::array<uint64_t, kWarpSize> addresses;
+  warp.Addresses(op, 0, &addresses);
+  const uint32_t bytes = static_cast<uint32_t>(sizeof(M) * op.count);
+  Count(warp, op, addresses, active, bytes);
+  ForEachLane(active, [&](int lane) {
+    std::byte* to = Touch(warp, op, lane, addresses[static_cast<size_t>(lane)], bytes, Space(op),
+                          AccessMode::kWrite);
+    if (to == nullptr) return;
+    for (int i = 0; i < op.count; ++i) {
+      const M value = static_cast<M>(warp.In<R>(op.src[1 + i])[lane]);
+      std::memcpy(to + static_cast<size_t>(i) * sizeof(M), &value, sizeof(M));
+    }
+  });
+  return Flow::kNext;
+}
+
+struct LoadChoice {
+  template <typename M, typename R>
+  static Execute Get(bool param) {
+    return param ? &LoadParam<M, R> : &Load<M, R>;
+  }
+};
+struct StoreChoice {
+  template <typename M, typename R>
+  static Execute Get(bool) {
+    return &Store<M, R>;
+  }
+};
+
+template <typename Choice, typename M>
+Execute ForRegister(int register_bytes, bool param) {
+  switch (register_bytes) {
+    case 2:
+      if constexpr (sizeof(M) <= 2) return Choice::template Get<M, uint16_t>(param);
+      return nullptr;
+    case 4:
+      if constexpr (sizeof(M) <= 4) return Choice::template Get<M, uint32_t>(param);
+      return nullptr;
+    case 8:
+      return Choice::template Get<M, uint64_t>(param);
+    default:
+      return nullptr;
+  }
+}
+
+template <typename Choice>
+Execute ForMemory(Type type, int register_bytes, bool param) {
+  switch (type) {
+    case Type::kS8:
+      return ForRegister<Choice, int8_t>(register_bytes, param);
+    case Type::kS16:
+      return ForRegister<Choice, int16_t>(register_bytes, param);
+    case Type::kS32:
+      return ForRegister<Choice, int32_t>(register_bytes, param);
+    default:
+      break;
+  }
+  switch (ptx::SizeOf(type)) {
+    case 1:
+      return ForRegister<Choice, uint8_t>(register_bytes, param);
+    case 2:
+      return ForRegister<Choice, uint16_t>(register_bytes, param);
+    case 4:
+      return ForRegister<Choice, uint32_t>(register_bytes, param);
+    case 8:
+      return ForRegister<Choice, uint64_t>(register_bytes, param);
+    default:
+      return nullptr;
+  }
+}
+
+const ptx::Operand& FirstOf(const ptx::Operand& operand) {
+  return operand.kind == ptx::Operand::Kind::kVector ? operand.items[0] : operand;
+}
+
+void SetClass(MemorySpace space, Op* op) {
+  op->imm = static_cast<uint64_t>(space);
+  op->op_class = space == MemorySpace::kShared ? OpClass::kShared : OpClass::kMemory;
+}
+
+absl::Status DecodeLoad(Decoder& decoder, const Instruction& instruction, Op* op) {
+  const Type type = Decoder::TypeOf(instruction);
+  const auto& operands = instruction.operands;
+  const MemorySpace space = SpaceOf(instruction);
+  SetClass(space, op);
+  decoder.SetDst(op, decoder.WriteAll(operands[0]));
+  op->count = static_cast<uint8_t>(op->num_dst);
+  decoder.SetSrc(op, {decoder.Address(operands[1], op)});
+  const bool fixed =
+      space == MemorySpace::kParam && operands[1].items[0].kind == ptx::Operand::Kind::kSymbol;
+  op->run = ForMemory<LoadChoice>(type, decoder.SizeOf(FirstOf(operands[0]), type), fixed);
+  return op->run != nullptr ? absl::OkStatus() : decoder.Unknown(instruction);
+}
+
+absl::Status DecodeStore(Decoder& decoder, const Instruction& instruction, Op* op) {
+  const Type type = Decoder::TypeOf(instruction);
+  const auto& operands = instruction.operands;
+  const MemorySpace space = SpaceOf(instruction);
+  if (space == MemorySpace::kParam) return decoder.Unknown(instruction);
+  SetClass(space, op);
+  std::vector<Slot> sources = {decoder.Address(operands[0], op)};
+  for (const Slot slot : decoder.ReadAll(operands[1], type)) sources.push_back(slot);
+  decoder.SetSrc(op, sources);
+  op->count = static_cast<uint8_t>(op->num_src - 1);
+  op->run = ForMemory<StoreChoice>(type, decoder.SizeOf(FirstOf(operands[1]), type), false);
+  return op->run != nullptr ? absl::OkStatus() : decoder.Unknown(instruction);
+}
+
+Flow Nothing(Warp&, const Op&, LaneMask) { return Flow::kNext; }
+
+}  // namespace
+
+void AddMemoryFamily(Families* families) {
+  (*families)["ld"] = &DecodeLoad;
+  (*families)["ldu"] = &DecodeLoad;
+  (*families)["st"] = &DecodeStore;
+  const auto hint = [](Decoder&, const Instruction&, Op* op) {
+    op->op_class = OpClass::kMemory;
+    op->run = &Nothing;
+    return absl::OkStatus();
+  };
+  (*families)["prefetch"] = hint;
+  (*families)["prefetchu"] = hint;
+  (*families)["applypriority"] = hint;
+  (*families)["discard"] = hint;
+}
+
+}  // namespace trireme::gpusim
