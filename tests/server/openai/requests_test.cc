@@ -315,6 +315,18 @@ TEST(JsonBudgetTest, AMillionKeysAreRefusedByTheirNumber) {
   EXPECT_THAT(std::string(request.status().message()), testing::HasSubstr("more than 100000 keys"));
 }
 
+TEST(JsonBudgetTest, ANumberBeyondADoubleIsRefusedWhereverItStands) {
+  for (const std::string number : {"1e999", "-1e999", "0.1e999"}) {
+    const auto request =
+        ParseChatRequest(R"({"model":"m","messages":[{"role":"user","content":"a"}],)"
+                         R"("chat_template_kwargs":{"x":[)" +
+                             number + "]}}",
+                         {});
+    EXPECT_THAT(std::string(request.status().message()),
+                testing::HasSubstr("a number is too large"));
+  }
+}
+
 TEST(JsonBudgetTest, AClientsWordIsShortenedBetweenCodePoints) {
   auto request = ParseChatRequest(Chat(StrCat("\"x", Repeat("\xc3\xa9", 1000), "\":1")), {});
   EXPECT_EQ(ErrorParam(request.status()), StrCat("x", Repeat("\xc3\xa9", 31), "..."));
