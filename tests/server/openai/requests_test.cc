@@ -176,7 +176,7 @@ INSTANTIATE_TEST_SUITE_P(
     Table, BadChatTest,
     testing::Values(
         Bad{R"("temperature":"hot")", "temperature", "invalid_type"},
-        Bad{R"("temperature":1e999)", "temperature", "decimal_above_max_value"},
+        Bad{R"("temperature":1e300)", "temperature", "decimal_above_max_value"},
         Bad{R"("n":1.0)", "n", "invalid_type"},
         Bad{R"("n":18446744073709551616)", "n", "invalid_type"},
         Bad{R"("max_tokens":4294967296)", "max_tokens", "integer_above_max_value"},
