@@ -150,13 +150,6 @@ cudaError_t Launch(const void* host_function, const LaunchShape& shape, void** a
   const cudaError_t checked =
       CheckShape(*program, *device.architecture, shape, config.cluster, max_dynamic_shared);
   if (checked != cudaSuccess) return checked;
-  const int resident = device.architecture->num_sms *
-                       CtasPerSm(*device.architecture, static_cast<int>(Volume(shape.block)),
-                                 shape.shared_bytes + program->static_shared_bytes);
-  if (shape.cooperative && Volume(shape.grid) > static_cast<uint64_t>(resident)) {
-    return cudaErrorCooperativeLaunchTooLarge;
-  }
-  config.all_resident = shape.cooperative;
   std::vector<char> params(program->param_bytes);
   for (size_t i = 0; i < program->param_sizes.size(); ++i) {
     std::memcpy(params.data() + program->param_offsets[i], args[i], program->param_sizes[i]);

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <numeric>
+#include <cstdlib>
 #include <vector>
 
 #include "tests/gpusim/gpusim.h"
@@ -45,6 +45,16 @@ TEST_F(VectorAddMutantTest, RunningOverTheEndIsFoundAndSticks) {
   EXPECT_EQ(cudaGetLastError(), cudaErrorIllegalAddress);
   EXPECT_EQ(cudaDeviceReset(), cudaSuccess);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+}
+
+TEST_F(VectorAddMutantTest, AProcessThatLeavesFindingsBehindFails) {
+  EXPECT_EXIT(
+      {
+        LaunchVectorAdd(a_, b_, sum_, kN, AddMutant::kNoBound, nullptr);
+        cudaDeviceSynchronize();
+        std::exit(0);
+      },
+      testing::ExitedWithCode(kExitFindings), "out of bounds");
 }
 
 TEST_F(VectorAddMutantTest, InputThatWasNeverWrittenIsFound) {

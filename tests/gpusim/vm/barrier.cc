@@ -117,20 +117,28 @@ absl::Status DecodeBarrier(Decoder& decoder, const Instruction& instruction, Op*
   return absl::OkStatus();
 }
 
-// membar, fence between generic accesses: what is ordered by them only matters together with
-// atomics, which order here by themselves.
-Flow Fence(Warp&, const Op&, LaneMask) { return Flow::kNext; }
+// membar, fence between generic accesses.
+Flow Fence(Warp& warp, const Op&, LaneMask active) {
+  FenceGlobal(warp, active);
+  return Flow::kNext;
+}
+
+absl::Status DecodeFence(Decoder& decoder, const Instruction& instruction, Op* op) {
+  if (instruction.Has("proxy") || instruction.Has("mbarrier_init")) {
+    return decoder.Unknown(instruction);
+  }
+  op->op_class = OpClass::kBarrier;
+  op->run = &Fence;
+  return absl::OkStatus();
+}
 
 }  // namespace
 
 void AddBarrierFamily(Families* families) {
   (*families)["bar"] = &DecodeBarrier;
   (*families)["barrier"] = &DecodeBarrier;
-  (*families)["membar"] = [](Decoder&, const Instruction&, Op* op) {
-    op->op_class = OpClass::kBarrier;
-    op->run = &Fence;
-    return absl::OkStatus();
-  };
+  (*families)["membar"] = &DecodeFence;
+  (*families)["fence"] = &DecodeFence;
 }
 
 }  // namespace trireme::gpusim

@@ -1,6 +1,7 @@
 #include "tests/gpusim/vm/grid.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -18,6 +19,11 @@ constexpr int kMinQuantum = 1, kMaxQuantum = 64;
 
 uint32_t LinearIndex(const std::array<int, 3>& at, const std::array<int, 3>& size) {
   return static_cast<uint32_t>((at[2] * size[1] + at[1]) * size[0] + at[0]);
+}
+
+uint32_t NextLaunch() {
+  static std::atomic<uint32_t> last = 0;
+  return ++last;
 }
 
 int Volume(const std::array<int, 3>& size) { return size[0] * size[1] * size[2]; }
@@ -131,6 +137,7 @@ Warp::Warp(Cta* cta, int index)
 }
 
 Grid& Warp::grid() { return cta_->grid(); }
+const Grid& Warp::grid() const { return cta_->grid(); }
 
 void Warp::Addresses(const Op& op, int i, std::array<uint64_t, kWarpSize>* out) const {
   const uint64_t offset = static_cast<uint64_t>(op.offset);
@@ -326,9 +333,11 @@ Grid::Grid(const Program* program, const LaunchConfig& config, std::vector<char>
       params_(std::move(params)),
       memory_(memory),
       report_(report),
-      random_(config.seed) {}
+      random_(config.seed),
+      launch_(NextLaunch()) {}
 
 void Grid::RunCluster(std::array<int, 3> first_cta) {
+  first_agent_ += next_agent_;
   next_agent_ = 0;
   std::vector<std::unique_ptr<Cta>> ctas;
   for (int z = 0; z < config_.cluster[2]; ++z) {

@@ -13,6 +13,7 @@
 #include "tests/gpusim/vm/clock.h"
 #include "tests/gpusim/vm/counters.h"
 #include "tests/gpusim/vm/device_memory.h"
+#include "tests/gpusim/vm/global_order.h"
 #include "tests/gpusim/vm/program.h"
 #include "tests/gpusim/vm/report.h"
 #include "tests/gpusim/vm/shadow.h"
@@ -90,6 +91,7 @@ class Warp {
   Knowledge Release(LaneMask lanes);
   void Acquire(const Knowledge& released, LaneMask lanes);
   Knowledge knowledge;
+  PendingOrder order;
 
   // Runs at most `quantum` operations; false when nothing could be run.
   bool Run(int quantum);
@@ -97,6 +99,7 @@ class Warp {
   void ReportAt(const Op& op, int lane, FindingKind kind, std::string what);
   Cta& cta() { return *cta_; }
   Grid& grid();
+  const Grid& grid() const;
 
   // cp.async: by lane, in order of issue.
   std::array<std::vector<PendingCopy>, kWarpSize> copies;
@@ -174,7 +177,6 @@ struct LaunchConfig {
   std::array<int, 3> grid = {1, 1, 1}, block = {1, 1, 1}, cluster = {1, 1, 1};
   uint32_t dynamic_shared_bytes = 0;
   uint64_t seed = 0;
-  bool all_resident = false;  // a cooperative launch: every CTA runs from the beginning
 };
 
 class Grid {
@@ -198,6 +200,11 @@ class Grid {
   void NoteFinding(FindingKind kind) { failure_ = kind; }
   FindingKind failure() const { return failure_; }  // the last finding: why it was aborted
   uint32_t NewAgent() { return next_agent_++; }
+  // For global_order.h.
+  uint32_t launch() const { return launch_; }            // unique, not 0
+  uint32_t first_agent() const { return first_agent_; }  // of the cluster, in the launch
+  uint32_t num_agents() const { return next_agent_; }    // of the cluster
+  GlobalReleases& releases() { return releases_; }
 
  private:
   void RunCluster(std::array<int, 3> first_cta);
@@ -212,6 +219,9 @@ class Grid {
   bool aborted_ = false;
   FindingKind failure_ = FindingKind::kCount;
   uint32_t next_agent_ = 0;
+  const uint32_t launch_;
+  uint32_t first_agent_ = 0;
+  GlobalReleases releases_;
 };
 
 }  // namespace trireme::gpusim
