@@ -8,11 +8,13 @@ build_packages=(
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc grpc-proto
   libabsl-dev libboost1.81-dev libboost-json1.81-dev libboost-system1.81-dev
   libssl-dev libpcre2-dev libutf8proc-dev prometheus-cpp-dev libspdlog-dev libcli11-dev libyaml-cpp-dev
-  zlib1g-dev ca-certificates python3 python3-pip
+  libcurl4-openssl-dev libpugixml-dev zlib1g-dev ca-certificates python3 python3-pip
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev libsimde-dev clang-format-14 clang-tidy-14
   python3-venv python3-yaml curl openssl git procps
+  clang-14 libclang-rt-14-dev  # tests/fuzz
+  zsh fish groff man-db  # tests/conformance/test_completion.py
   chromium chromium-driver  # tests/conformance/test_page.py
   prometheus systemd strace  # tests/deploy: promtool and a server to scrape with, systemd-analyze, what system calls are made
 )

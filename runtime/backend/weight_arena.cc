@@ -60,8 +60,8 @@ struct WeightArena::Chunk {
 absl::StatusOr<std::shared_ptr<uint8_t>> WeightArena::Allocate(size_t bytes) {
   const size_t available = AvailableMemoryBytes();
   if (bytes > available) {
-    return absl::ResourceExhaustedError(StrCat("not enough memory for weights: ", bytes,
-                                               " bytes needed, ", available, " bytes available"));
+    return absl::ResourceExhaustedError(
+        StrCat("not enough memory: ", bytes, " bytes needed, ", available, " bytes available"));
   }
   const size_t rounded = (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
   if (chunk_ == nullptr || chunk_->size - used_ < rounded) {
@@ -71,8 +71,8 @@ absl::StatusOr<std::shared_ptr<uint8_t>> WeightArena::Allocate(size_t bytes) {
     void* mapping = mmap(nullptr, chunk->mapped_bytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) {
-      return absl::ResourceExhaustedError(StrCat("cannot map memory for weights: ", bytes,
-                                                 " bytes needed, ", available, " bytes available"));
+      return absl::ResourceExhaustedError(
+          StrCat("cannot map memory: ", bytes, " bytes needed, ", available, " bytes available"));
     }
     chunk->mapping = static_cast<uint8_t*>(mapping);
     chunk->data = chunk->mapping + (-reinterpret_cast<uintptr_t>(mapping) & (kHugePage - 1));

@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include <cstdint>
+#include <cstdio>
 
 namespace trireme {
 namespace {
@@ -70,6 +71,19 @@ std::string Printable(std::string_view text, size_t max_bytes) {
     pos += bytes.size();
   }
   return out;
+}
+
+std::string SizeText(int64_t bytes) {
+  auto size = static_cast<double>(bytes);
+  const char* unit = "B";
+  for (const char* larger : {"KiB", "MiB", "GiB", "TiB"}) {
+    if (size < 1024) break;
+    size /= 1024;
+    unit = larger;
+  }
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g %s", size, unit);
+  return text;
 }
 
 std::string ErrnoText(int error) { return std::generic_category().message(error); }

@@ -3,6 +3,7 @@
 // StrCat in place of absl::StrCat.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -41,6 +42,9 @@ void StrAppend(std::string* out, const Args&... args) {
 // direction of text, bytes that are no UTF-8, and the backslash come out escaped ("\n", "\xff"), so
 // that a hostile name can neither forge a log line nor steer a terminal.
 std::string Printable(std::string_view text, size_t max_bytes = 64);
+
+// "1.5 GiB": four digits at most, for people.
+std::string SizeText(int64_t bytes);
 
 // "No such file or directory", of an errno. strerror is not thread-safe.
 std::string ErrnoText(int error);

@@ -22,6 +22,14 @@ class EngineLoop;
 class StreamState;
 }  // namespace internal
 
+// What the engine notes of a request. Engine-clock times; those of what has not happened are the
+// epoch.
+struct RequestRecord {
+  absl::Time arrival, first_scheduled, first_token, last_token, finished;
+  int prompt_tokens = 0, cached_prompt_tokens = 0, generated_tokens = 0, preemptions = 0;
+  FinishReason finish = FinishReason::kNone;
+};
+
 // The reader's end of one request. Move-only; destruction cancels within two steps. Used by one
 // thread at a time.
 class RequestStream {
@@ -31,6 +39,8 @@ class RequestStream {
   ~RequestStream();
 
   RequestId id() const;
+  // What the engine has noted of the request so far: complete once the last event has arrived.
+  RequestRecord record() const;
   // Everything that has arrived since the last call, merged into one event; nullopt when nothing
   // has.
   std::optional<StreamEvent> TryNext();
@@ -75,17 +85,21 @@ struct EngineStats {
   bool device_lost = false;  // the executor failed: nothing is accepted any more
 };
 
-// What the engine tells the metrics about each finished request. Times are engine-clock.
-struct RequestRecord {
-  absl::Time arrival, first_scheduled, first_token, finished;
-  int prompt_tokens = 0, cached_prompt_tokens = 0, generated_tokens = 0, preemptions = 0;
-  FinishReason finish = FinishReason::kNone;
+// One step that ran. Engine-clock times, in order; plan, execution and commit fill it without gaps.
+struct StepRecord {
+  uint64_t step = 0;  // counts from 1
+  absl::Time begin, planned, executed, end;
+  int rows = 0, decode_rows = 0;
+  int tokens = 0;  // computed: one by each decode row, the rest are prefill
+  // While it ran.
+  int running = 0, waiting = 0, kv_blocks_held = 0, kv_blocks_total = 0;
 };
+
 // Called on the engine thread; must be quick and not block.
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
-  virtual void OnStep(int /*num_tokens*/, int /*num_decode_rows*/, absl::Duration /*elapsed*/) {}
+  virtual void OnStep(const StepRecord& /*record*/) {}
   virtual void OnToken(absl::Duration /*since_previous*/) {}
   virtual void OnFirstToken(absl::Duration /*since_arrival*/) {}
   virtual void OnFinish(const RequestRecord& /*record*/) {}

@@ -79,8 +79,9 @@ absl::StatusOr<RequestStream> EngineLoop::Submit(GenerateRequest request) {
   const RequestId id = next_id_.fetch_add(1, std::memory_order_relaxed);
   if (!request.sampling.seed) request.sampling.seed = SplitMix64(seed_ + id);
   auto sequence = MakeSequence(id, request, options_.limits, clock_->Now());
-  auto state = std::make_shared<StreamState>(id, mailbox_, clock_,
-                                             static_cast<size_t>(options_.max_unread_tokens));
+  auto state = std::make_shared<StreamState>(
+      id, mailbox_, clock_, static_cast<size_t>(options_.max_unread_tokens),
+      RequestRecord{.arrival = sequence->arrival, .prompt_tokens = sequence->num_prompt_tokens});
   TRIREME_RETURN_IF_ERROR(mailbox_->Post({std::move(sequence), std::move(request), state}));
   return RequestStream(std::move(state));
 }
@@ -93,23 +94,39 @@ bool EngineLoop::Round(bool may_sleep) {
 
   const absl::Time started = clock_->Now();
   const StepPlan plan = scheduler_.Plan();
-  const bool ended_some = Deliver(scheduler_.TakeEvents());
+  const bool ended_some = Deliver(scheduler_.TakeEvents(), started);
   idle_ = plan.rows.empty() && !ended_some;
-  if (!plan.rows.empty()) {
-    NoteScheduled(plan);
-    mailbox_->Publish(scheduler_.stats());  // a step may be long, and load is asked for meanwhile
-    executor_->Submit(plan);
-    absl::StatusOr<StepResult> result = executor_->Collect();
-    if (result.ok()) {
-      Deliver(scheduler_.Commit(plan, *std::move(result)));
-    } else {
-      LoseDevice(result.status());
-    }
-    Deliver(scheduler_.TakeEvents());
-    observer_->OnStep(plan.num_tokens, plan.num_decode_rows, clock_->Now() - started);
-  }
+  if (!plan.rows.empty()) RunStep(plan, started);
   mailbox_->Publish(scheduler_.stats());
   return true;
+}
+
+// The clock is read once between the phases, and not once an event.
+void EngineLoop::RunStep(const StepPlan& plan, absl::Time began) {
+  const SchedulerStats stats = scheduler_.stats();
+  StepRecord record = {.step = plan.step,
+                       .begin = began,
+                       .planned = clock_->Now(),
+                       .rows = static_cast<int>(plan.rows.size()),
+                       .decode_rows = plan.num_decode_rows,
+                       .tokens = plan.num_tokens,
+                       .running = stats.running,
+                       .waiting = stats.waiting,
+                       .kv_blocks_held = stats.blocks_held,
+                       .kv_blocks_total = stats.blocks_total};
+  NoteScheduled(plan, record.planned);
+  mailbox_->Publish(stats);  // a step may be long, and load is asked for meanwhile
+  executor_->Submit(plan);
+  absl::StatusOr<StepResult> result = executor_->Collect();
+  record.executed = clock_->Now();
+  if (result.ok()) {
+    Deliver(scheduler_.Commit(plan, *std::move(result)), record.executed);
+  } else {
+    LoseDevice(result.status());
+  }
+  Deliver(scheduler_.TakeEvents(), record.executed);
+  record.end = clock_->Now();
+  observer_->OnStep(record);
 }
 
 // How long the engine thread may sleep: until the clock alone changes something.
@@ -131,15 +148,16 @@ bool EngineLoop::Receive(Mail mail) {
     it->second.pause_number = 0;
     scheduler_.SetPaused(id, false);
   }
+  const absl::Time now = clock_->Now();
   drain_deadline_ = mail.drain_deadline;
   if (mail.closed) {
     for (const auto& [id, request] : live_) scheduler_.Cancel(id);
-  } else if (clock_->Now() >= drain_deadline_) {
+  } else if (now >= drain_deadline_) {
     scheduler_.FailAll(
         WithCode(absl::UnavailableError("the server is shutting down"), "shutting_down"));
     drain_deadline_ = absl::InfiniteFuture();
   }
-  Deliver(scheduler_.TakeEvents());
+  Deliver(scheduler_.TakeEvents(), now);
   if (mail.check_invariants) {
     scheduler_.CheckInvariants();
     mailbox_->Publish(scheduler_.stats());
@@ -154,8 +172,7 @@ void EngineLoop::Admit(Submission submission) {
   const RequestId id = submission.sequence->id;
   LiveRequest& request = live_[id];
   request.stream = std::move(submission.stream);
-  request.record.arrival = submission.sequence->arrival;
-  request.record.prompt_tokens = submission.sequence->num_prompt_tokens;
+  request.record = request.stream->record();
   std::vector<SequenceEvent> ended(1);
   ended[0].id = id;
   ended[0].finish = submission.withdrawn;
@@ -171,10 +188,11 @@ void EngineLoop::Admit(Submission submission) {
     ended[0].finish = FinishReason::kError;
     ended[0].error = std::move(status);
   }
-  Deliver(std::move(ended));
+  Deliver(std::move(ended), clock_->Now());
 }
 
 void EngineLoop::FailSlowReaders() {
+  if (pauses_.empty()) return;
   const absl::Time now = clock_->Now();
   while (!pauses_.empty()) {
     const Pause& oldest = pauses_.front();
@@ -193,31 +211,32 @@ void EngineLoop::FailSlowReaders() {
 }
 
 // The first row of a request is a prefill row.
-void EngineLoop::NoteScheduled(const StepPlan& plan) {
-  const absl::Time now = clock_->Now();
+void EngineLoop::NoteScheduled(const StepPlan& plan, absl::Time now) {
   for (size_t i = static_cast<size_t>(plan.num_decode_rows); i < plan.rows.size(); ++i) {
     const Sequence& sequence = *plan.rows[i].sequence;
     LiveRequest& request = live_.at(sequence.id);
     if (!std::exchange(request.queued, false)) continue;
     request.record.first_scheduled = now;
+    request.stream->Note(request.record);
     mailbox_->LeftQueue(sequence.num_prompt_tokens);
   }
 }
 
 // True when some request ended. Whoever reads a last event finds it counted already.
-bool EngineLoop::Deliver(std::vector<SequenceEvent> events) {
+bool EngineLoop::Deliver(std::vector<SequenceEvent> events, absl::Time now) {
   bool ended_some = false;
   for (SequenceEvent& event : events) {
     const RequestId id = event.id;
     auto it = live_.find(id);
     TRIREME_CHECK(it != live_.end());
     LiveRequest& request = it->second;
-    Observe(event, &request);
+    Observe(event, now, &request);
+    request.stream->Note(request.record);
     if (event.finish == FinishReason::kNone) {
       if (!request.stream->Append(std::move(event))) continue;
       scheduler_.SetPaused(id, true);
       request.pause_number = ++num_pauses_;
-      pauses_.push_back({clock_->Now() + options_.slow_reader_timeout, id, request.pause_number});
+      pauses_.push_back({now + options_.slow_reader_timeout, id, request.pause_number});
     } else {
       ended_some = true;
       if (request.open && device_error_.ok()) executor_->Close(id);
@@ -231,9 +250,8 @@ bool EngineLoop::Deliver(std::vector<SequenceEvent> events) {
   return ended_some;
 }
 
-void EngineLoop::Observe(const SequenceEvent& event, LiveRequest* request) {
+void EngineLoop::Observe(const SequenceEvent& event, absl::Time now, LiveRequest* request) {
   RequestRecord& record = request->record;
-  const absl::Time now = clock_->Now();
   record.preemptions = event.num_preemptions;
   if (event.has_token) {
     if (record.generated_tokens == 0) {
@@ -241,9 +259,9 @@ void EngineLoop::Observe(const SequenceEvent& event, LiveRequest* request) {
       record.cached_prompt_tokens = event.num_cached_prompt_tokens;
       observer_->OnFirstToken(now - record.arrival);
     } else {
-      observer_->OnToken(now - request->last_token);
+      observer_->OnToken(now - record.last_token);
     }
-    request->last_token = now;
+    record.last_token = now;
     ++record.generated_tokens;
   }
   if (event.finish != FinishReason::kNone) {

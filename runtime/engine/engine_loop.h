@@ -36,7 +36,6 @@ class EngineLoop {
   struct LiveRequest {
     std::shared_ptr<StreamState> stream;
     RequestRecord record;
-    absl::Time last_token;
     bool queued = false;        // holds a place in the queue: no step has touched it yet
     bool open = false;          // known to the executor
     uint64_t pause_number = 0;  // of its current pause; 0: it is not paused
@@ -52,9 +51,10 @@ class EngineLoop {
   bool Receive(Mail mail);
   void Admit(Submission submission);
   void FailSlowReaders();
-  void NoteScheduled(const StepPlan& plan);
-  bool Deliver(std::vector<SequenceEvent> events);
-  void Observe(const SequenceEvent& event, LiveRequest* request);
+  void RunStep(const StepPlan& plan, absl::Time began);
+  void NoteScheduled(const StepPlan& plan, absl::Time now);
+  bool Deliver(std::vector<SequenceEvent> events, absl::Time now);
+  void Observe(const SequenceEvent& event, absl::Time now, LiveRequest* request);
   void LoseDevice(const absl::Status& error);
 
   // Constant after construction.

@@ -26,6 +26,16 @@ void Merge(SequenceEvent&& from, StreamEvent* into) {
 
 }  // namespace
 
+void StreamState::Note(const RequestRecord& record) {
+  std::lock_guard lock(mu_);
+  record_ = record;
+}
+
+RequestRecord StreamState::record() const {
+  std::lock_guard lock(mu_);
+  return record_;
+}
+
 bool StreamState::Append(SequenceEvent&& event) {
   std::unique_lock lock(mu_);
   TRIREME_CHECK(!ended_);
@@ -129,6 +139,7 @@ RequestStream::~RequestStream() {
 }
 
 RequestId RequestStream::id() const { return state_->id; }
+RequestRecord RequestStream::record() const { return state_->record(); }
 std::optional<StreamEvent> RequestStream::TryNext() { return state_->TryNext(); }
 absl::StatusOr<StreamEvent> RequestStream::Next(absl::Time deadline) {
   return state_->Next(deadline);

@@ -16,16 +16,24 @@ namespace trireme::internal {
 
 class StreamState {
  public:
-  StreamState(RequestId id, std::shared_ptr<Mailbox> mailbox, const Clock* clock, size_t max_unread)
-      : id(id), mailbox_(std::move(mailbox)), clock_(clock), max_unread_(max_unread) {}
+  StreamState(RequestId id, std::shared_ptr<Mailbox> mailbox, const Clock* clock, size_t max_unread,
+              const RequestRecord& record = {})
+      : id(id),
+        mailbox_(std::move(mailbox)),
+        clock_(clock),
+        max_unread_(max_unread),
+        record_(record) {}
 
   // ---- Engine thread.
+  // What record() tells from now on.
+  void Note(const RequestRecord& record);
   // Adds to what the reader has not taken yet, and tells it. True when the reader has just fallen
   // too far behind: the request is to be paused, and a resume will be posted when the reader has
   // caught up.
   bool Append(SequenceEvent&& event);
 
   // ---- Reader; see RequestStream.
+  RequestRecord record() const;
   std::optional<StreamEvent> TryNext();
   absl::StatusOr<StreamEvent> Next(absl::Time deadline);
   void NotifyWhenReady(absl::AnyInvocable<void()> ready);
@@ -44,7 +52,8 @@ class StreamState {
   const size_t max_unread_;
 
   // Guarded by mu_.
-  std::mutex mu_;
+  mutable std::mutex mu_;
+  RequestRecord record_;
   std::condition_variable changed_;  // unread_ or notifying_
   StreamEvent unread_;
   bool has_unread_ = false;

@@ -104,4 +104,10 @@ size_t AppendValidUtf8(std::string_view bytes, bool keep_incomplete, std::string
   return pos;
 }
 
+std::string LossyUtf8(std::string_view bytes) {
+  std::string out;
+  AppendValidUtf8(bytes, /*keep_incomplete=*/false, &out);
+  return out;
+}
+
 }  // namespace trireme

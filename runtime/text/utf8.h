@@ -60,4 +60,8 @@ bool IsValidUtf8(std::string_view text);
 // bytes).
 size_t AppendValidUtf8(std::string_view bytes, bool keep_incomplete, std::string* out);
 
+// `bytes` with everything that is no UTF-8 replaced by U+FFFD, one per maximal subpart (Unicode 15,
+// section 3.9).
+std::string LossyUtf8(std::string_view bytes);
+
 }  // namespace trireme

@@ -115,18 +115,21 @@ absl::StatusOr<std::vector<KeyEntry>> ParseKeys(std::string_view text) {
 }
 
 std::unique_ptr<KeyStore> KeyStore::Open() {
-  return std::unique_ptr<KeyStore>(new KeyStore("", {}, absl::InfiniteDuration()));
+  return std::unique_ptr<KeyStore>(new KeyStore("", {}, absl::InfiniteDuration(), nullptr));
 }
 
 absl::StatusOr<std::unique_ptr<KeyStore>> KeyStore::Open(const std::string& path,
-                                                         absl::Duration poll_interval) {
+                                                         absl::Duration poll_interval,
+                                                         Reloaded reloaded) {
   TRIREME_ASSIGN_OR_RETURN(Loaded loaded, Load(path));
-  return std::unique_ptr<KeyStore>(new KeyStore(path, std::move(loaded), poll_interval));
+  return std::unique_ptr<KeyStore>(
+      new KeyStore(path, std::move(loaded), poll_interval, std::move(reloaded)));
 }
 
-KeyStore::KeyStore(std::string path, Loaded loaded, absl::Duration poll_interval)
+KeyStore::KeyStore(std::string path, Loaded loaded, absl::Duration poll_interval, Reloaded reloaded)
     : path_(std::move(path)),
       poll_interval_(poll_interval),
+      reloaded_(std::move(reloaded)),
       keys_(std::make_shared<std::vector<KeyEntry>>(std::move(loaded.keys))),
       seen_(loaded.version) {
   if (!path_.empty() && poll_interval != absl::InfiniteDuration()) {
@@ -206,6 +209,12 @@ bool KeyStore::ReloadIfChanged() {
   if (!loaded.ok()) {
     Log(LogLevel::kError, "key file refused; the keys before it stay in force",
         {{"error", FromAbsl(loaded.status().message())}});
+    size_t in_force = 0;
+    {
+      std::lock_guard lock(mu_);
+      in_force = keys_->size();
+    }
+    if (reloaded_) reloaded_(/*accepted=*/false, in_force);
     return false;
   }
   const size_t count = loaded->keys.size();
@@ -215,6 +224,7 @@ bool KeyStore::ReloadIfChanged() {
     seen_ = loaded->version;
   }
   Log(LogLevel::kInfo, "key file reloaded", {{"keys", count}});
+  if (reloaded_) reloaded_(/*accepted=*/true, count);
   return true;
 }
 

@@ -15,6 +15,7 @@
 #include <array>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -49,14 +50,19 @@ class KeyStore {
   static constexpr size_t kMaxFileBytes = 1 << 20;
   static constexpr size_t kMaxKeys = 10000;  // every check compares all of them
   static constexpr size_t kMaxPresentedBytes = 4096;
+  static constexpr absl::Duration kPollInterval = absl::Seconds(1);
 
   // Without keys: everybody is the anonymous tenant.
   static std::unique_ptr<KeyStore> Open();
   // Reads `path` and watches it every `poll_interval` (InfiniteDuration: only ReloadIfChanged reads
   // again). NOT_FOUND, PERMISSION_DENIED or INVALID_ARGUMENT. Warns when group or others can read
   // the file.
+  // `reloaded` (may be null) is told of each changed file, on the thread that read it: whether its
+  // keys are in force, and how many there are now.
+  using Reloaded = std::function<void(bool accepted, size_t num_keys)>;
   static absl::StatusOr<std::unique_ptr<KeyStore>> Open(
-      const std::string& path, absl::Duration poll_interval = absl::Seconds(1));
+      const std::string& path, absl::Duration poll_interval = kPollInterval,
+      Reloaded reloaded = nullptr);
   ~KeyStore();
 
   bool required() const { return !path_.empty(); }
@@ -80,13 +86,14 @@ class KeyStore {
     FileVersion version;
   };
 
-  KeyStore(std::string path, Loaded loaded, absl::Duration poll_interval);
+  KeyStore(std::string path, Loaded loaded, absl::Duration poll_interval, Reloaded reloaded);
   static absl::StatusOr<Loaded> Load(const std::string& path);
   static FileVersion VersionOf(const struct stat& info);
   void Watch();
 
   const std::string path_;  // empty: no keys
   const absl::Duration poll_interval_;
+  const Reloaded reloaded_;
   mutable std::mutex mu_;
   std::condition_variable stop_;
   // Guarded by mu_.

@@ -27,6 +27,12 @@ absl::Status WriteFile(const std::string& path, const std::string& bytes) {
   return absl::UnavailableError(StrCat(path, ": ", ErrnoText(errno)));
 }
 
+// Said before the run rather than after it. What the file holds stays until there is a report.
+absl::Status CheckWritable(const std::string& path) {
+  if (std::ofstream(path, std::ios::binary | std::ios::app)) return absl::OkStatus();
+  return absl::UnavailableError(StrCat(path, ": ", ErrnoText(errno)));
+}
+
 // One line on a terminal's stderr that redraws itself; nothing elsewhere.
 std::function<void(const loadgen::Progress&)> ProgressLine() {
   if (isatty(STDERR_FILENO) == 0) return nullptr;
@@ -48,6 +54,9 @@ void ClearProgressLine() {
 }
 
 absl::StatusOr<int> Run(const loadgen::BenchOptions& options) {
+  for (const std::string& path : {options.json_file, options.plot_file}) {
+    if (!path.empty() && path != "-") TRIREME_RETURN_IF_ERROR(CheckWritable(path));
+  }
   loadgen::BenchObserver observer;
   observer.progress = ProgressLine();
   observer.level_ended = [](const loadgen::LevelResult& result) {
@@ -82,6 +91,10 @@ absl::StatusOr<int> Run(const loadgen::BenchOptions& options) {
 
 int RunBench(const Options& options) {
   ConfigureLog(LogLevel::kWarning, LogFormat::kText);
+  if (const absl::Status reserved = loadgen::ReserveDescriptors(options.bench); !reserved.ok()) {
+    std::cerr << "trireme bench: " << std::string(reserved.message()) << "\n";
+    return kExitUsage;
+  }
   const absl::StatusOr<int> exit_code = Run(options.bench);
   if (exit_code.ok()) return *exit_code;
   std::cerr << "trireme bench: " << std::string(exit_code.status().message()) << "\n";

@@ -48,14 +48,17 @@ std::vector<Setting> LoadRows(loadgen::BenchOptions& o) {
        "Stop after so many (0: no limit; without --duration: 100, or 10 s for each level of a "
        "ramp)"},
       {"duration", kBench, "Load", Parsed(&o.duration, "TIME", "", ParseTime),
-       "Stop sending after this time, then wait for what is in flight"},
+       "Stop sending after this time, then wait for what is in flight; what --max-in-flight has "
+       "kept "
+       "waiting counts as the error not_sent"},
       {"warmup", kBench, "Load", Integer(&o.warmup_requests, 0, kMaxCount),
        "Requests of the same kind before the measured ones"},
       {"ramp", kBench, "Load", Switch(&o.ramp),
-       "Raise the load, level by level, until goodput stops growing or the SLO breaks; name the "
-       "knee"},
+       "Raise the load, level by level, until goodput grows by less than half of what the load "
+       "does "
+       "or the SLO breaks; name the knee"},
       {"ramp-step", kBench, "Load", Number(&o.ramp_step, 0.01F, 1e5F),
-       "Added to the load of each level (default: levels double)"},
+       "Added to the load of each level (default: levels double, then close in on the knee)"},
       {"seed", kBench, "Load", WholeNumber(&o.seed), "Same seed, same requests at the same times"},
   };
 }
@@ -72,8 +75,8 @@ std::vector<Setting> WorkloadRows(loadgen::WorkloadOptions& o) {
       {"ignore-eos", kBench, "Workload", Switch(&o.ignore_eos),
        "Answers run to their full length; off for servers that do not know `ignore_eos`"},
       {"dataset", kBench, "Workload", Text(&o.dataset_file, "FILE"),
-       "Prompts in random order: .jsonl of {\"prompt\"}, {\"messages\"} or ShareGPT's "
-       "{\"conversations\"}; any other file: one a line"},
+       "Prompts in random order: .json or .jsonl, an array or one object a line, of {\"prompt\"}, "
+       "{\"messages\"} or ShareGPT's {\"conversations\"}; any other file: one a line"},
       {"shared-prefix-share", kBench, "Workload", Number(&o.shared_prefix_share, 0, 1),
        "Share of prompts that begin with the same text"},
       {"shared-prefix-tokens", kBench, "Workload", Integer(&o.shared_prefix_tokens, 1, 1 << 20),

@@ -6,13 +6,19 @@
 
 namespace trireme {
 
-// Exit codes: 0 done (or drained), 1 could not start or run, 2 usage, 3 aborted by a second signal.
+// Exit codes: 0 done (or drained), 1 could not start or run, 2 usage, 3 aborted by a second signal
+// (bench, pull: by the first).
 inline constexpr int kExitOk = 0, kExitFailure = 1, kExitUsage = 2, kExitAborted = 3;
 
 int RunServe(const Options& options);
 int RunGenerate(const Options& options);
 int RunInspect(const Options& options);
 int RunBench(const Options& options);
+int RunAuditVerify(const Options& options);
+int RunDoctor(const Options& options);
+int RunPull(const Options& options);
+int RunCompletion(const Options& options);
+int RunMan();
 
 // A progress line on stderr that redraws itself on a terminal and logs milestones elsewhere.
 LoadProgress MakeProgressPrinter();

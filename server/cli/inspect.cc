@@ -27,20 +27,6 @@ namespace json = boost::json;
 
 constexpr absl::Duration kMeasuringTime = absl::Seconds(1);
 
-// "1.5 GiB"
-std::string Size(int64_t bytes) {
-  double size = static_cast<double>(bytes);
-  const char* unit = "B";
-  for (const char* larger : {"KiB", "MiB", "GiB"}) {
-    if (size < 1024) break;
-    size /= 1024;
-    unit = larger;
-  }
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g %s", size, unit);
-  return text;
-}
-
 void AddModel(const ModelFiles& files, const std::string& type, json::object* facts) {
   const DecoderSpec& spec = files.spec;
   (*facts)["architecture"] = spec.architecture;
@@ -158,7 +144,7 @@ void PrintValue(std::string_view key, const json::value& value) {
     std::cout << " " << json::serialize(value);
   }
   if (value.is_int64() && key.find("bytes") != key.npos) {
-    std::cout << "  (" << Size(value.get_int64()) << (key.ends_with("_per_s") ? "/s)" : ")");
+    std::cout << "  (" << SizeText(value.get_int64()) << (key.ends_with("_per_s") ? "/s)" : ")");
   }
   std::cout << "\n";
 }

@@ -12,6 +12,16 @@ int main(int argc, char** argv) {
       return trireme::RunInspect(parsed.options);
     case trireme::Command::kBench:
       return trireme::RunBench(parsed.options);
+    case trireme::Command::kAuditVerify:
+      return trireme::RunAuditVerify(parsed.options);
+    case trireme::Command::kDoctor:
+      return trireme::RunDoctor(parsed.options);
+    case trireme::Command::kPull:
+      return trireme::RunPull(parsed.options);
+    case trireme::Command::kCompletion:
+      return trireme::RunCompletion(parsed.options);
+    case trireme::Command::kMan:
+      return trireme::RunMan();
     case trireme::Command::kExit:
       break;
   }

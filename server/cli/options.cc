@@ -19,69 +19,14 @@
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/base/version.h"
+#include "server/cli/command_text.h"
 #include "server/cli/commands.h"
 #include "server/cli/config_file.h"
+#include "server/pull/cache.h"
+#include "server/pull/source.h"
 
 namespace trireme {
 namespace {
-
-struct CommandText {
-  Command command;
-  const char *name, *summary, *footer;
-};
-constexpr char kSources[] =
-    "Every setting is also an environment variable (named above) and a key of the --config file,\n"
-    "named like the flag: --http-port 9000, TRIREME_HTTP_PORT=9000, \"http-port: 9000\"; MODEL is\n"
-    "TRIREME_MODEL and \"model:\". Flags win over the environment, the environment over the "
-    "file.\n"
-    "A list is a repeated flag, a YAML list, or, in the environment, split at commas.\n\n";
-constexpr CommandText kCommands[] = {
-    {Command::kServe, "serve", "Serve a model over HTTP and gRPC",
-     "Examples:\n"
-     "  trireme serve model.gguf\n"
-     "  trireme serve ./Llama-3.2-1B-Instruct --served-model-name llama --threads 8\n"
-     "  trireme serve model.gguf --host 0.0.0.0 --api-keys keys.txt --tls-cert cert.pem --tls-key "
-     "key.pem\n"
-     "\nThen: curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' "
-     "\\\n"
-     "        -d '{\"model\": \"NAME\", \"messages\": [{\"role\": \"user\", \"content\": "
-     "\"Hello\"}]}'\n"
-     "\nSIGTERM drains: /ready turns 503, running requests finish, exit code 0. A second signal "
-     "aborts."},
-    {Command::kGenerate, "generate", "Answer one prompt and exit",
-     "Examples:\n"
-     "  trireme generate model.gguf -p 'Why is the sky blue?'\n"
-     "  cat notes.txt | trireme generate model.gguf --system 'Summarise.' --max-tokens 200\n"
-     "  trireme generate model.gguf --raw -p 'Once upon a time' --temperature 0 --json"},
-    {Command::kInspect, "inspect",
-     "Check a model and show what it needs: memory, KV blocks, ceilings",
-     "Checks every tensor against the architecture without loading the weights. Ceilings are what\n"
-     "reading the weights (and the KV cache) once per token allows, for one stream; a model that "
-     "fits\n"
-     "the caches can be faster.\n\n"
-     "Examples:\n"
-     "  trireme inspect model.gguf\n"
-     "  trireme inspect model.gguf --kv-cache-memory 4GiB --bandwidth 100 --json"},
-    {Command::kBench, "bench", "Put a server under load and measure it: OpenAI over HTTP, or gRPC",
-     "A closed loop keeps --concurrency requests in flight. An open loop sends --rate requests a\n"
-     "second, however slow the answers are; latency counts from the time a request was due, so\n"
-     "waiting for a full server or a busy client is never left out. TTFT: to the first token;\n"
-     "ITL: from one token event to the next; E2E: to the end. Goodput counts what met the --slo.\n"
-     "Percentiles are exact to 0.4 %.\n\n"
-     "Examples:\n"
-     "  trireme bench --target http://127.0.0.1:8000 --concurrency 8 --requests 200\n"
-     "  trireme bench --target grpc://127.0.0.1:8001 --rate 5 --duration 60s --warmup 10 \\\n"
-     "      --prompt-tokens lognormal:512:0.6 --output-tokens uniform:64:256 \\\n"
-     "      --slo ttft=500ms,itl=50ms --json report.json --plot report.svg\n"
-     "  trireme bench --target http://127.0.0.1:8000 --ramp --duration 20s --slo ttft=1s --plot "
-     "ramp.png\n"
-     "\nExit code: 0 when a request succeeded, 1 when none did or the target cannot be reached, "
-     "2 for\nwrong usage, 3 when interrupted."},
-};
-
-bool Has(const Setting& setting, Command command) {
-  return (setting.commands & static_cast<unsigned>(command)) != 0;
-}
 
 // A row of the schema on one command's line: what CLI11 found there, as text.
 struct Argument {
@@ -112,11 +57,14 @@ void AddArgument(CLI::App* app, Argument* argument) {
           argument->text, setting.help);
       break;
     case SettingValue::Kind::kList:
-      option = app->add_option(flag, argument->texts, setting.help)->allow_extra_args(false);
+      option = app->add_option(setting.positional ? PositionalName(setting.name) : flag,
+                               argument->texts, setting.help)
+                   ->allow_extra_args(setting.positional);
       break;
     case SettingValue::Kind::kOne: {
       const std::string names = setting.shorthand.empty() ? flag : setting.shorthand + "," + flag;
-      option = app->add_option(setting.positional ? "MODEL" : names, argument->text, setting.help);
+      option = app->add_option(setting.positional ? PositionalName(setting.name) : names,
+                               argument->text, setting.help);
       break;
     }
   }
@@ -134,7 +82,8 @@ absl::StatusOr<bool> SetFromFlagOrEnvironment(const Argument& argument) {
   const Setting& setting = *argument.setting;
   const bool is_list = setting.value.kind == SettingValue::Kind::kList;
   if (argument.option->count() > 0) {
-    const std::string source = setting.positional ? "MODEL" : StrCat("--", setting.name);
+    const std::string source =
+        setting.positional ? PositionalName(setting.name) : StrCat("--", setting.name);
     TRIREME_RETURN_IF_ERROR(SetFrom(
         source, setting, is_list ? argument.texts : std::vector<std::string>{argument.text}));
     return true;
@@ -149,42 +98,80 @@ absl::StatusOr<bool> SetFromFlagOrEnvironment(const Argument& argument) {
   return true;
 }
 
+absl::Status CheckModelCommand(Command command, Options* options) {
+  if (options->load.model.empty() && command != Command::kDoctor) {
+    return absl::InvalidArgumentError(
+        "MODEL is missing: give a directory, a .gguf file or what was pulled (hf://...), "
+        "TRIREME_MODEL, or \"model:\" in the --config file");
+  }
+  if (options->generate.raw && !options->generate.system.empty()) {
+    return absl::InvalidArgumentError("--raw has no place for a --system message: drop one");
+  }
+  if (options->serve.tls_cert_file.empty() != options->serve.tls_key_file.empty()) {
+    return absl::InvalidArgumentError("--tls-cert and --tls-key go together");
+  }
+  return absl::OkStatus();
+}
+
+// What no row can tell by itself.
+absl::Status CheckTogether(Command command, Options* options) {
+  const auto missing = [](const char* name) {
+    return absl::InvalidArgumentError(StrCat(name, " is missing"));
+  };
+  switch (command) {
+    case Command::kBench:
+      return loadgen::CheckBenchOptions(options->bench);
+    case Command::kPull:
+      return options->pull.source.empty() ? missing("SOURCE") : absl::OkStatus();
+    case Command::kAuditVerify:
+      return options->audit.files.empty() ? missing("AUDIT-LOG (several: oldest first)")
+                                          : absl::OkStatus();
+    case Command::kCompletion:
+      return options->shell.empty() ? missing("SHELL (bash, zsh or fish)") : absl::OkStatus();
+    case Command::kMan:
+    case Command::kExit:
+      return absl::OkStatus();
+    default:
+      return CheckModelCommand(command, options);
+  }
+}
+
 absl::Status Resolve(Command command, const std::deque<Argument>& arguments,
-                     const std::vector<Setting>& schema, const Options& options) {
+                     const std::vector<Setting>& schema, Options* options) {
   std::vector<const Setting*> open;  // set by neither flag nor environment
   for (const Argument& argument : arguments) {
     TRIREME_ASSIGN_OR_RETURN(const bool is_set, SetFromFlagOrEnvironment(argument));
     if (!is_set) open.push_back(argument.setting);
   }
-  if (!options.config_file.empty()) {
-    auto values = ReadConfigFile(options.config_file, schema);
+  if (!options->config_file.empty()) {
+    auto values = ReadConfigFile(options->config_file, schema);
     if (!values.ok()) return Annotate(values.status(), "--config");
     for (const Setting* setting : open) {
       const auto found = values->find(setting->name);
       if (found == values->end()) continue;
-      TRIREME_RETURN_IF_ERROR(SetFrom(
-          StrCat("--config: ", options.config_file, ": ", setting->name), *setting, found->second));
+      TRIREME_RETURN_IF_ERROR(
+          SetFrom(StrCat("--config: ", options->config_file, ": ", setting->name), *setting,
+                  found->second));
     }
   }
-  if (command == Command::kBench) return loadgen::CheckBenchOptions(options.bench);
-  if (options.load.model.empty()) {
-    return absl::InvalidArgumentError(
-        "MODEL is missing: give a directory or a .gguf file, TRIREME_MODEL, or \"model:\" in the "
-        "--config file");
-  }
-  if (options.generate.raw && !options.generate.system.empty()) {
-    return absl::InvalidArgumentError("--raw has no place for a --system message: drop one");
-  }
-  if (options.serve.tls_cert_file.empty() != options.serve.tls_key_file.empty()) {
-    return absl::InvalidArgumentError("--tls-cert and --tls-key go together");
-  }
+  return CheckTogether(command, options);
+}
+
+// hf://ORG/NAME and the like become the path that they were pulled to.
+absl::Status FindModel(Options* options) {
+  if (!pull::IsSource(options->load.model)) return absl::OkStatus();
+  TRIREME_ASSIGN_OR_RETURN(pull::PulledModel found,
+                           pull::ResolveModel(options->load.model, options->cache));
+  options->load.model = std::move(found.path);
+  if (options->load.served_names.empty() && !found.name.empty())
+    options->load.served_names = {std::move(found.name)};
   return absl::OkStatus();
 }
 
 // What others than this program read, or set: tests, scripts, and Kubernetes for a service of our
 // name.
 bool IsForeignVariable(std::string_view name, std::string_view value) {
-  for (const char* known : {"TRIREME_TEST_MODEL", "TRIREME_CPU_ISA", "TRIREME_CACHE"})
+  for (const char* known : {"TRIREME_TEST_MODEL", "TRIREME_CPU_ISA"})
     if (name == known) return true;
   for (const char* prefix : {"TRIREME_SIMULATION_", "TRIREME_SERVICE_", "TRIREME_PORT_"})
     if (name.starts_with(prefix)) return true;
@@ -215,14 +202,17 @@ std::vector<std::pair<std::string, std::string>> UnknownVariables(
 ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
   ParsedCommandLine parsed;
   const std::vector<Setting> schema = Schema(&parsed.options);
-  CLI::App app("Trireme serves language models over OpenAI-compatible HTTP and gRPC.", "trireme");
+  CLI::App app(kProgramSummary, "trireme");
   app.set_version_flag("--version", std::string("trireme ") + kVersion);
   app.require_subcommand(1);
   app.footer("trireme COMMAND --help explains a command.");
   std::map<Command, std::deque<Argument>> arguments;  // deque: CLI11 keeps pointers into it
-  for (const CommandText& text : kCommands) {
+  for (const CommandText& text : Commands()) {
     CLI::App* command = app.add_subcommand(text.name, text.summary);
-    command->footer(std::string("\n") + kSources + text.footer);
+    const bool settings = std::any_of(schema.begin(), schema.end(), [&](const Setting& row) {
+      return row.name == "config" && Has(row, text.command);
+    });
+    command->footer(StrCat("\n", settings ? kSources : "", text.footer));
     for (const Setting& setting : schema) {
       if (!Has(setting, text.command)) continue;
       AddArgument(command, &arguments[text.command].emplace_back(Argument{&setting}));
@@ -234,15 +224,23 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
     parsed.exit_code = app.exit(e) == 0 ? kExitOk : kExitUsage;
     return parsed;
   }
-  for (const CommandText& text : kCommands) {
+  for (const CommandText& text : Commands()) {
     if (!app.got_subcommand(text.name)) continue;
     const absl::Status status =
-        Resolve(text.command, arguments[text.command], schema, parsed.options);
+        Resolve(text.command, arguments[text.command], schema, &parsed.options);
     if (!status.ok()) {
       std::cerr << "trireme " << text.name << ": " << std::string(status.message())
                 << "\nRun with --help for more information.\n";
       parsed.exit_code = kExitUsage;
       return parsed;
+    }
+    if (const absl::Status found = FindModel(&parsed.options); !found.ok()) {
+      parsed.options.model_error = std::string(found.message());
+      if (text.command != Command::kDoctor) {  // which makes a finding of it
+        std::cerr << "trireme " << text.name << ": " << parsed.options.model_error << "\n";
+        parsed.exit_code = kExitFailure;
+        return parsed;
+      }
     }
     parsed.options.unknown_variables = UnknownVariables(schema);
     parsed.command = text.command;

@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "server/loadgen/parse.h"
+
 namespace trireme {
 namespace {
 
@@ -11,8 +13,12 @@ constexpr unsigned kServe = static_cast<unsigned>(Command::kServe);
 constexpr unsigned kGenerate = static_cast<unsigned>(Command::kGenerate);
 constexpr unsigned kInspect = static_cast<unsigned>(Command::kInspect);
 constexpr unsigned kBench = static_cast<unsigned>(Command::kBench);
-constexpr unsigned kRun = kServe | kGenerate;  // those that load the weights
-constexpr unsigned kAll = kRun | kInspect;
+constexpr unsigned kAuditVerify = static_cast<unsigned>(Command::kAuditVerify);
+constexpr unsigned kDoctor = static_cast<unsigned>(Command::kDoctor);
+constexpr unsigned kPull = static_cast<unsigned>(Command::kPull);
+constexpr unsigned kCompletion = static_cast<unsigned>(Command::kCompletion);
+constexpr unsigned kRun = kServe | kGenerate;         // those that load the weights
+constexpr unsigned kAll = kRun | kInspect | kDoctor;  // those that know a model
 
 void Append(std::vector<Setting> rows, std::vector<Setting>* out) {
   out->insert(out->end(), std::make_move_iterator(rows.begin()),
@@ -22,7 +28,8 @@ void Append(std::vector<Setting> rows, std::vector<Setting>* out) {
 std::vector<Setting> ModelRows(LoadOptions& o) {
   return {
       {"model", kAll, "Model", Text(&o.model, "PATH"),
-       "Directory with config.json and *.safetensors (Hugging Face), or a .gguf file",
+       "Directory with config.json and *.safetensors (Hugging Face), a .gguf file, or what was "
+       "pulled: hf://ORG/NAME",
        /*shorthand=*/"", /*positional=*/true},
       {"served-model-name", kServe, "Model", TextList(&o.served_names, "NAME"),
        "Name clients send as `model`; repeat for aliases (default: from the path)"},
@@ -42,26 +49,52 @@ std::vector<Setting> ModelRows(LoadOptions& o) {
 
 std::vector<Setting> NetworkRows(ServeOptions& o) {
   return {
-      {"host", kServe, "Network", Text(&o.host, "ADDRESS"),
+      {"host", kServe | kDoctor, "Network", Text(&o.host, "ADDRESS"),
        "Address to listen on; anything but loopback needs --api-keys"},
-      {"http-port", kServe, "Network", Integer(&o.http_port, 0, 65535),
+      {"http-port", kServe | kDoctor, "Network", Integer(&o.http_port, 0, 65535),
        "HTTP port (0: any free one)"},
-      {"grpc-port", kServe, "Network", Integer(&o.grpc_port, -1, 65535),
+      {"grpc-port", kServe | kDoctor, "Network", Integer(&o.grpc_port, -1, 65535),
        "gRPC port (0: any free one, -1: no gRPC)"},
       {"io-threads", kServe, "Network", Integer(&o.io_threads, 1, 64),
        "Threads that read and write sockets"},
-      {"max-connections", kServe, "Network", Integer(&o.max_connections, 1, 1 << 20),
+      {"max-connections", kServe | kDoctor, "Network", Integer(&o.max_connections, 1, 1 << 20),
        "Open HTTP connections; further ones wait to be accepted"},
       {"max-body", kServe, "Network", Bytes(&o.max_body_bytes), "Largest request body"},
       {"page", kServe, "Network", Switch(&o.page),
        "The built-in page at / (chat, live view); needs no key, what it calls does"},
-      {"api-keys", kServe, "Security", Text(&o.api_keys_file, "FILE"),
+      {"api-keys", kServe | kDoctor, "Security", Text(&o.api_keys_file, "FILE"),
        "File of API keys, one a line: KEY or sha256:HEX, then optionally a tenant name; reloaded "
        "on change"},
-      {"tls-cert", kServe, "Security", Text(&o.tls_cert_file, "FILE"),
+      {"tls-cert", kServe | kDoctor, "Security", Text(&o.tls_cert_file, "FILE"),
        "PEM certificate chain: HTTP and gRPC speak TLS; needs --tls-key"},
-      {"tls-key", kServe, "Security", Text(&o.tls_key_file, "FILE"),
+      {"tls-key", kServe | kDoctor, "Security", Text(&o.tls_key_file, "FILE"),
        "PEM private key of --tls-cert"},
+  };
+}
+
+std::vector<Setting> ObservabilityRows(ServeOptions& o) {
+  return {
+      {"access-log", kServe, "Observability", Text(&o.access_log, "FILE"),
+       "One JSON line for each request (-: standard output); SIGHUP opens the file anew"},
+      {"audit-log", kServe, "Observability", Text(&o.audit_log, "FILE"),
+       "Hash chain of logins refused, key reloads, requests; check it with `trireme audit-verify`"},
+      {"trace-file", kServe, "Observability", Text(&o.trace_file, "FILE"),
+       "Engine steps and requests for ui.perfetto.dev or chrome://tracing"},
+      {"otlp-endpoint", kServe, "Observability", Text(&o.otlp_endpoint, "URL"),
+       "OTLP/HTTP collector for traces, like http://127.0.0.1:4318 (default: what the OTEL_* "
+       "variables say)"},
+      {"otlp-sample-ratio", kServe, "Observability", Number(&o.otlp_sample_ratio, 0, 1),
+       "Share of traces that begin here and are exported; a caller's decision is followed"},
+  };
+}
+
+std::vector<Setting> AuditRows(AuditOptions& o) {
+  return {
+      {"audit-log", kAuditVerify, "Audit", TextList(&o.files, "FILE"),
+       "Audit log; of a rotated one every file, oldest first",
+       /*shorthand=*/"", /*positional=*/true},
+      {"last-hash", kAuditVerify, "Audit", Text(&o.last_hash, "HEX"),
+       "Where the chain must end, as the process log said at the stop: shows a missing end"},
   };
 }
 
@@ -69,9 +102,10 @@ std::vector<Setting> SchedulingRows(SchedulerOptions& o) {
   return {
       {"block-size", kAll, "Scheduling", OneOf(&o.block_size, {8, 16, 32, 64}),
        "Tokens of one KV block"},
-      {"max-running", kServe | kInspect, "Scheduling", Integer(&o.max_running, 1, 65536),
+      {"max-running", kServe | kInspect | kDoctor, "Scheduling", Integer(&o.max_running, 1, 65536),
        "Sequences that generate at the same time"},
-      {"max-step-tokens", kServe | kInspect, "Scheduling", Integer(&o.max_step_tokens, 1, 1 << 20),
+      {"max-step-tokens", kServe | kInspect | kDoctor, "Scheduling",
+       Integer(&o.max_step_tokens, 1, 1 << 20),
        "Tokens of one engine step, decode and prefill together"},
       {"max-prefill-chunk", kServe, "Scheduling", Integer(&o.max_prefill_chunk, 1, 1 << 20),
        "Tokens of one prompt computed in one step: lower keeps running streams smoother"},
@@ -106,33 +140,67 @@ std::vector<Setting> GenerationRows(GenerateOptions& o) {
   };
 }
 
+std::vector<Setting> PullRows(pull::PullOptions& o) {
+  return {
+      {"source", kPull, "Source", Text(&o.source, "URL"),
+       "hf://ORG/NAME[@REVISION][/FILE], s3://BUCKET/KEY-OR-PREFIX or https://HOST/PATH",
+       /*shorthand=*/"", /*positional=*/true},
+      {"revision", kPull, "Source", Text(&o.revision, "NAME"),
+       "Branch, tag or commit of a Hugging Face repository (default: that of SOURCE, else main)"},
+      {"sha256", kPull, "Source", Text(&o.sha256, "HEX"),
+       "What the file's SHA-256 must be, where SOURCE names one file"},
+      {"output", kPull, "Source", Text(&o.output, "FOLDER"),
+       "Where the files go (default: a folder of the cache)"},
+      {"jobs", kPull, "Transfer", Integer(&o.jobs, 1, 64), "Connections at the same time"},
+      {"retries", kPull, "Transfer", Integer(&o.retries, 0, 100),
+       "Attempts after one that failed and brought nothing, with growing pauses"},
+      {"timeout", kPull, "Transfer",
+       Parsed(&o.timeout, "TIME", absl::FormatDuration(o.timeout), loadgen::ParseTime),
+       "Without a byte, until a connection is given up"},
+      {"offline", kPull, "Transfer", Switch(&o.offline),
+       "Ask nothing of the network: only say whether the model is there (also HF_HUB_OFFLINE=1)"},
+  };
+}
+
 std::vector<Setting> OtherRows(Options& o) {
   return {
       {"bandwidth", kInspect, "Output", Number(&o.inspect.bandwidth_gb_s, 0.001f, 1e6f, "GB/S"),
        "Memory bandwidth that ceilings are computed with (default: measured, one second)"},
       {"metadata", kInspect, "Output", Switch(&o.inspect.metadata),
        "Every metadata entry and tensor of the file too"},
-      {"json", kGenerate | kInspect, "Output", Switch(&o.json), "One JSON object, for machines"},
+      {"json", kGenerate | kInspect | kDoctor | kPull | kAuditVerify, "Output", Switch(&o.json),
+       "JSON for machines: one object (pull: one event a line)"},
+      {"shell", kCompletion, "Output", OneOf(&o.shell, {"bash", "zsh", "fish"}), "Which shell's",
+       /*shorthand=*/"", /*positional=*/true},
+      {"cache", kAll | kPull, "Process", Text(&o.cache, "FOLDER"),
+       "Where pulled models are kept (default: trireme in XDG_CACHE_HOME or ~/.cache)"},
       {"drain-timeout", kServe, "Process", Integer(&o.serve.drain_timeout_s, 0, 86400),
        "Seconds that running requests get after SIGTERM"},
       {"log-level", kServe, "Process",
        OneOf(&o.serve.log_level, {"debug", "info", "warning", "error"}), "What is logged"},
       {"log-format", kServe, "Process", OneOf(&o.serve.log_format, {"text", "json"}),
        "text for people, json for machines"},
-      {"config", kAll | kBench, "Process", Text(&o.config_file, "FILE"),
+      {"config", kAll | kBench | kPull | kAuditVerify, "Process", Text(&o.config_file, "FILE"),
        "YAML file with any of these settings (\"http-port: 9000\")"},
   };
 }
 
 }  // namespace
 
+bool Has(const Setting& setting, Command command) {
+  return (setting.commands & static_cast<unsigned>(command)) != 0;
+}
+
 std::vector<Setting> Schema(Options* options) {
   std::vector<Setting> rows;
   Append(ModelRows(options->load), &rows);
   Append(NetworkRows(options->serve), &rows);
+  Append(ObservabilityRows(options->serve), &rows);
+  Append(AuditRows(options->audit), &rows);
   Append(SchedulingRows(options->load.scheduler), &rows);
   Append(GenerationRows(options->generate), &rows);
   Append(BenchRows(&options->bench), &rows);
+  Append(PullRows(options->pull), &rows);
   Append(OtherRows(*options), &rows);
   return rows;
 }

@@ -1,5 +1,4 @@
 // trireme serve: load, listen, wait for a signal, drain.
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -24,20 +23,13 @@
 #include "server/cli/options.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/http_server.h"
-#include "server/observe/metrics.h"
+#include "server/observe/telemetry.h"
 
 namespace trireme {
 namespace {
 
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
-
-bool IsLoopback(const std::string& host) {
-  in_addr v4;
-  in6_addr v6;
-  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
-  if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
-  return host == "localhost";
-}
+constexpr absl::Duration kTelemetryFlushTime = absl::Seconds(3);
 
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, std::string_view flag) {
   std::ifstream file(path, std::ios::binary);
@@ -54,15 +46,17 @@ LogLevel ToLogLevel(const std::string& name) {
   return LogLevel::kInfo;
 }
 
-// SIGTERM and SIGINT are taken by sigwait on the main thread only; every later thread inherits the
-// mask.
-sigset_t BlockSignals() {
+// These are taken by sigwait on the main thread only; every later thread inherits the mask. Without
+// a log to open anew SIGHUP keeps its meaning: the terminal has gone.
+sigset_t BlockSignals(bool has_logs) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  if (has_logs) sigaddset(&set, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a log at its size limit is an error of that log
   return set;
 }
 
@@ -94,8 +88,8 @@ int Fail(const absl::Status& status) {
 
 // Everything that lives while the node serves, in order of construction.
 struct Service {
+  std::unique_ptr<Telemetry> telemetry;
   std::unique_ptr<KeyStore> keys;
-  std::unique_ptr<Metrics> metrics;
   std::unique_ptr<Node> node;
   std::unique_ptr<HttpServer> http;
   std::unique_ptr<GrpcServer> grpc;
@@ -114,6 +108,19 @@ LoadProgress InterruptibleProgress() {
   };
 }
 
+absl::Status OpenTelemetry(const ServeOptions& options, const std::string& model,
+                           Service* service) {
+  TelemetryOptions telemetry = {.access_log = options.access_log,
+                                .audit_log = options.audit_log,
+                                .trace_file = options.trace_file};
+  TRIREME_ASSIGN_OR_RETURN(
+      telemetry.otlp,
+      ReadOtlpOptions(options.otlp_endpoint, options.otlp_sample_ratio, ProcessEnvironment));
+  TRIREME_ASSIGN_OR_RETURN(service->telemetry,
+                           Telemetry::Open(model, telemetry, &Clock::Monotonic()));
+  return absl::OkStatus();
+}
+
 absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service* service) {
   if (!IsLoopback(options.host) && options.api_keys_file.empty()) {
     return absl::InvalidArgumentError(
@@ -128,18 +135,24 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service
     grpc.tls_cert_pem = http.tls_cert_pem;
     grpc.tls_key_pem = http.tls_key_pem;
   }
+  const std::string name =
+      load.served_names.empty() ? DefaultModelName(load.model) : load.served_names.front();
+  TRIREME_RETURN_IF_ERROR(OpenTelemetry(options, name, service));
+  Telemetry* const telemetry = service->telemetry.get();
   if (options.api_keys_file.empty()) {
     service->keys = KeyStore::Open();
   } else {
-    TRIREME_ASSIGN_OR_RETURN(service->keys, KeyStore::Open(options.api_keys_file));
+    const auto tell = [telemetry](bool accepted, size_t keys) {
+      telemetry->OnKeysReloaded(accepted, keys);
+    };
+    TRIREME_ASSIGN_OR_RETURN(service->keys,
+                             KeyStore::Open(options.api_keys_file, KeyStore::kPollInterval, tell));
   }
-  const std::string name =
-      load.served_names.empty() ? DefaultModelName(load.model) : load.served_names.front();
-  service->metrics = std::make_unique<Metrics>(name);
   TRIREME_ASSIGN_OR_RETURN(
       service->node,
-      LoadNode(load, &Clock::Monotonic(), service->metrics.get(), InterruptibleProgress()));
-  service->metrics->Attach(service->node->engine.get());
+      LoadNode(load, &Clock::Monotonic(), telemetry->engine_observer(), InterruptibleProgress()));
+  telemetry->metrics().Attach(service->node->engine.get());
+  telemetry->OnStart(name);
 
   http.host = options.host;
   http.port = options.http_port;
@@ -147,8 +160,7 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service
   http.max_connections = options.max_connections;
   http.max_body_bytes = options.max_body_bytes;
   http.page = options.page;
-  auto server =
-      HttpServer::Start(http, service->node.get(), service->keys.get(), service->metrics.get());
+  auto server = HttpServer::Start(http, service->node.get(), service->keys.get(), telemetry);
   if (!server.ok()) return Annotate(server.status(), "HTTP (--host, --http-port, --tls-cert)");
   service->http = *std::move(server);
   if (options.grpc_port >= 0) {
@@ -156,9 +168,8 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service
     grpc.port = options.grpc_port;
     grpc.max_message_bytes =
         static_cast<int>(std::min<int64_t>(static_cast<int64_t>(options.max_body_bytes), INT_MAX));
-    TRIREME_ASSIGN_OR_RETURN(
-        service->grpc,
-        GrpcServer::Start(grpc, service->node.get(), service->keys.get(), service->metrics.get()));
+    TRIREME_ASSIGN_OR_RETURN(service->grpc, GrpcServer::Start(grpc, service->node.get(),
+                                                              service->keys.get(), telemetry));
   }
   return absl::OkStatus();
 }
@@ -174,6 +185,16 @@ void Drain(Service* service, absl::Duration timeout) {
   const absl::Time flush = Clock::Monotonic().Now() + kFlushTime;
   service->http->Shutdown(std::max(deadline, flush));
   if (service->grpc) service->grpc->Shutdown(flush);
+  service->telemetry->OnStop();
+  service->telemetry->Close(kTelemetryFlushTime);
+}
+
+// Returns at SIGTERM or SIGINT; at SIGHUP the logs are opened anew.
+void WaitForStop(const sigset_t& signals, Telemetry* telemetry) {
+  for (int number = SIGHUP; number == SIGHUP;) {
+    sigwait(&signals, &number);
+    if (number == SIGHUP) telemetry->ReopenLogs();
+  }
 }
 
 }  // namespace
@@ -183,7 +204,7 @@ int RunServe(const Options& all) {
   ConfigureLog(ToLogLevel(options.log_level),
                options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   WarnOfUnknownVariables(all);
-  const sigset_t signals = BlockSignals();
+  const sigset_t signals = BlockSignals(!options.access_log.empty() || !options.audit_log.empty());
   Service service;
   if (absl::Status status = Start(options, all.load, &service); !status.ok()) return Fail(status);
 
@@ -196,8 +217,7 @@ int RunServe(const Options& all) {
        {"grpc_port", grpc_port}});
   if (options.log_format == "text") PrintBanner(options, service.node->info, http_port, grpc_port);
 
-  int signal_number = 0;
-  sigwait(&signals, &signal_number);
+  WaitForStop(signals, service.telemetry.get());
   Log(LogLevel::kInfo, "draining", {{"timeout_s", options.drain_timeout_s}});
   std::atomic<bool> drained = false;
   std::thread drain([&] {
@@ -205,7 +225,7 @@ int RunServe(const Options& all) {
     drained = true;
     kill(getpid(), SIGTERM);  // wakes the main thread
   });
-  sigwait(&signals, &signal_number);
+  WaitForStop(signals, service.telemetry.get());
   if (!drained) {
     Log(LogLevel::kWarning, "aborted by a second signal");
     std::_Exit(kExitAborted);

@@ -119,22 +119,28 @@ SettingValue Bytes(int64_t* target) {
 
 SettingValue OneOf(std::string* target, std::initializer_list<const char*> choices) {
   const std::vector<std::string> list(choices.begin(), choices.end());
-  return One(target, absl::StrJoin(list, "|"), *target,
-             [list](const std::string& text) -> absl::StatusOr<std::string> {
-               if (std::find(list.begin(), list.end(), text) != list.end()) return text;
-               return Wanted(text, StrCat("one of ", absl::StrJoin(list, ", ")));
-             });
+  SettingValue value = One(target, absl::StrJoin(list, "|"), *target,
+                           [list](const std::string& text) -> absl::StatusOr<std::string> {
+                             if (std::find(list.begin(), list.end(), text) != list.end())
+                               return text;
+                             return Wanted(text, StrCat("one of ", absl::StrJoin(list, ", ")));
+                           });
+  value.choices = list;
+  return value;
 }
 
 SettingValue OneOf(int* target, std::initializer_list<int> choices) {
   const std::vector<int> list(choices);
-  return One(target, absl::StrJoin(list, "|"), StrCat(*target),
-             [list](const std::string& text) -> absl::StatusOr<int> {
-               const std::optional<int> value = Parse<int>(text);
-               if (value && std::find(list.begin(), list.end(), *value) != list.end())
-                 return *value;
-               return Wanted(text, StrCat("one of ", absl::StrJoin(list, ", ")));
-             });
+  SettingValue value =
+      One(target, absl::StrJoin(list, "|"), StrCat(*target),
+          [list](const std::string& text) -> absl::StatusOr<int> {
+            const std::optional<int> number = Parse<int>(text);
+            if (number && std::find(list.begin(), list.end(), *number) != list.end())
+              return *number;
+            return Wanted(text, StrCat("one of ", absl::StrJoin(list, ", ")));
+          });
+  for (const int choice : list) value.choices.push_back(StrCat(choice));
+  return value;
 }
 
 SettingValue Text(std::string* target, std::string_view type) {
@@ -171,6 +177,16 @@ SettingValue Switch(bool* target) {
                            });
   value.kind = SettingValue::Kind::kSwitch;
   return value;
+}
+
+bool TakesPath(const SettingValue& value) {
+  return value.type == "FILE" || value.type == "PATH" || value.type == "FOLDER";
+}
+
+std::string PositionalName(std::string_view name) {
+  std::string out(name);
+  for (char& c : out) c = static_cast<char>(std::toupper(c));
+  return out;
 }
 
 std::string EnvironmentName(std::string_view name) {

@@ -21,6 +21,7 @@ struct SettingValue {
   Kind kind = Kind::kOne;
   std::string type;          // as --help shows it: "0..65535"; empty for switches
   std::string default_text;  // of the target when this was made; empty: help says it in words
+  std::vector<std::string> choices = {};  // of OneOf; empty: no list could name them all
   // One text for kOne and kSwitch ("true", "off", ...). INVALID_ARGUMENT says what is wanted;
   // whoever calls adds where the text came from. The target is untouched then.
   std::function<absl::Status(const std::vector<std::string>& texts)> set;
@@ -64,8 +65,14 @@ struct Setting {
   SettingValue value;
   std::string help;
   std::string shorthand = "";  // "-p"
-  bool positional = false;     // MODEL: no flag
+  bool positional = false;     // "MODEL": no flag
 };
+
+// Whether the value names a file or folder: shells complete those.
+bool TakesPath(const SettingValue& value);
+
+// What stands for a positional setting on the command line: "model" -> "MODEL".
+std::string PositionalName(std::string_view name);
 
 // "http-port" -> "TRIREME_HTTP_PORT".
 std::string EnvironmentName(std::string_view name);

@@ -1,32 +1,54 @@
 #include "server/grpc/call_record.h"
 
-#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "server/grpc/convert.h"
 
 namespace trireme::rpc {
+namespace {
 
-absl::StatusOr<std::string> Authenticate(const KeyStore& keys,
-                                         const grpc::CallbackServerContext& context) {
-  std::string_view presented;
-  const auto& metadata = context.client_metadata();
-  if (const auto found = metadata.find("authorization"); found != metadata.end()) {
-    presented = {found->second.data(), found->second.size()};
-    if (presented.starts_with("Bearer ") || presented.starts_with("bearer "))
-      presented.remove_prefix(7);
-  }
-  const auto tenant = keys.Authenticate(presented);
-  if (!tenant)
-    return WithCode(absl::UnauthenticatedError("a valid API key is needed"), "invalid_api_key");
-  return tenant->id;
+using Metadata = std::multimap<grpc::string_ref, grpc::string_ref>;
+
+std::vector<std::string_view> All(const Metadata& metadata, const char* name) {
+  std::vector<std::string_view> values;
+  const auto [begin, end] = metadata.equal_range(name);
+  for (auto it = begin; it != end; ++it) values.emplace_back(it->second.data(), it->second.size());
+  return values;
 }
 
-CallRecord::CallRecord(const ServiceContext* context, const char* method)
-    : context_(context), method_(method), begin_(context->node->clock->Now()) {}
+}  // namespace
+
+CallRecord::CallRecord(const ServiceContext* context, std::string_view route,
+                       grpc::CallbackServerContext* call)
+    : context_(context), call_(call) {
+  record_.door = FinishedRequest::Door::kGrpc;
+  record_.id = StrCat("grpc-", context->next_id.fetch_add(1));
+  record_.route = route;
+  record_.method = route.substr(route.find('/') + 1);
+  record_.peer = PeerKind(call->peer());
+  record_.begin = context->node->clock->Now();
+  const Metadata& metadata = call->client_metadata();
+  record_.trace = ParseTraceContext(All(metadata, "traceparent"), All(metadata, "tracestate"))
+                      .value_or(TraceContext{});
+}
 
 CallRecord::~CallRecord() { context_->request_bytes -= charged_bytes_; }
+
+absl::StatusOr<std::string> CallRecord::Authenticate() {
+  const std::vector<std::string_view> found = All(call_->client_metadata(), "authorization");
+  std::string_view presented = found.empty() ? "" : found.front();
+  if (presented.starts_with("Bearer ") || presented.starts_with("bearer "))
+    presented.remove_prefix(7);
+  const auto tenant = context_->keys->Authenticate(presented);
+  record_.key_refused = !tenant;
+  if (!tenant)
+    return WithCode(absl::UnauthenticatedError("a valid API key is needed"), "invalid_api_key");
+  record_.tenant = tenant->id;
+  return tenant->id;
+}
 
 absl::Status CallRecord::Charge(size_t request_bytes) {
   charged_bytes_ = static_cast<int64_t>(request_bytes);
@@ -38,21 +60,28 @@ absl::Status CallRecord::Charge(size_t request_bytes) {
                   "overloaded");
 }
 
-grpc::Status CallRecord::End(const absl::Status& status, grpc::CallbackServerContext* call) {
-  code_ = status.code();
+void CallRecord::SetGeneration(std::string_view model, const Generation& generation) {
+  record_.model = model;
+  record_.stream = true;
+  record_.work = generation.record();
+  record_.finish_reasons = generation.finish_reasons();
+}
+
+grpc::Status CallRecord::End(const absl::Status& status) {
+  record_.grpc_code = status.code();
   if (const std::string param = ErrorParam(status); !param.empty()) {
-    call->AddTrailingMetadata("trireme-param", param);
+    call_->AddTrailingMetadata("trireme-param", param);
   }
-  if (const std::string code = ErrorCode(status); !code.empty()) {
-    call->AddTrailingMetadata("trireme-code", code);
+  if (std::string code = ErrorCode(status); !code.empty()) {
+    call_->AddTrailingMetadata("trireme-code", code);
+    record_.error_code = std::move(code);
   }
   return ToGrpcStatus(status);
 }
 
-void CallRecord::Count() const {
-  if (context_->metrics == nullptr) return;
-  context_->metrics->CountGrpc(method_, absl::StatusCodeToString(code_),
-                               context_->node->clock->Now() - begin_);
+void CallRecord::Report() {
+  record_.end = context_->node->clock->Now();
+  context_->telemetry->OnRequest(std::move(record_));
 }
 
 }  // namespace trireme::rpc

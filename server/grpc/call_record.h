@@ -1,42 +1,51 @@
-// What all calls have in common, whatever their method: who may call, how the end is told, and that
-// it is counted.
+// What all calls have in common, whatever their method: who may call, how the end is told, and what
+// is told of it.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
 
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "server/grpc/service_context.h"
+#include "server/node/generation.h"
+#include "server/observe/finished_request.h"
 
 namespace trireme::rpc {
-
-// The tenant of the call's key (metadata `authorization: Bearer KEY`). UNAUTHENTICATED without
-// saying why.
-absl::StatusOr<std::string> Authenticate(const KeyStore& keys,
-                                         const grpc::CallbackServerContext& context);
 
 // One call. Not thread-safe: its owner's lock or the order of gRPC's callbacks guards it.
 class CallRecord {
  public:
-  // `method` is the name that metrics show; a literal. `context` outlives the record.
-  CallRecord(const ServiceContext* context, const char* method);
+  // `route` is "package.Service/Method", a literal. `context` outlives the record, `call` does
+  // until OnDone.
+  CallRecord(const ServiceContext* context, std::string_view route,
+             grpc::CallbackServerContext* call);
 
   ~CallRecord();
 
+  // The tenant of the call's key (metadata `authorization: Bearer KEY`). UNAUTHENTICATED without
+  // saying why.
+  absl::StatusOr<std::string> Authenticate();
   // Counts the bytes of the request, until the record dies, against what all calls together may
   // hold. RESOURCE_EXHAUSTED (code "overloaded"). Once.
   absl::Status Charge(size_t request_bytes);
-  // `status` as Finish takes it. Param and code go into the trailing metadata of `call`. Once.
-  grpc::Status End(const absl::Status& status, grpc::CallbackServerContext* call);
-  // For OnDone: counts the call by the code that End was given.
-  void Count() const;
+  // Made up unless set.
+  const std::string& id() const { return record_.id; }
+  void set_id(std::string id) { record_.id = std::move(id); }
+  void AddReceived(size_t bytes) { record_.bytes_received += bytes; }
+  void AddSent(size_t bytes) { record_.bytes_sent += bytes; }
+  // What became of the generation, as far as it got.
+  void SetGeneration(std::string_view model, const Generation& generation);
+  // `status` as Finish takes it. Param and code go into the call's trailing metadata. Once.
+  grpc::Status End(const absl::Status& status);
+  // For OnDone: tells how the call ended.
+  void Report();
 
  private:
   const ServiceContext* const context_;
-  const char* const method_;
-  const absl::Time begin_;
-  absl::StatusCode code_ = absl::StatusCode::kOk;
+  grpc::CallbackServerContext* const call_;
+  FinishedRequest record_;
   int64_t charged_bytes_ = 0;
 };
 

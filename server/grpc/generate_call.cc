@@ -41,11 +41,17 @@ GenerateCall::GenerateCall(const ServiceContext* context, WorkerPool* pump,
     : context_(context),
       pump_(pump),
       call_(call),
-      request_id_(std::move(request_id)),
       handle_(std::make_shared<Handle>(this)),
-      record_(context, "Generate") {
+      record_(context, "trireme.v1.Inference/Generate", call) {
+  if (!request_id.empty()) record_.set_id(std::move(request_id));
+  request_id_ = record_.id();
   call_->AddInitialMetadata("x-request-id", request_id_);
   HandOver(this);
+}
+
+absl::StatusOr<std::string> GenerateCall::Authenticate() {
+  std::lock_guard lock(mu_);
+  return record_.Authenticate();
 }
 
 void GenerateCall::Begin(v1::GenerateRequest wire, std::string tenant) {
@@ -83,6 +89,7 @@ void GenerateCall::Begin(v1::GenerateRequest wire, std::string tenant) {
 // gRPC keeps the request as long as the call, too.
 absl::Status GenerateCall::Charge(size_t request_bytes) {
   std::lock_guard lock(mu_);
+  record_.AddReceived(request_bytes);
   return record_.Charge(2 * request_bytes);
 }
 
@@ -99,6 +106,7 @@ void GenerateCall::Prepared(const TextRequest& request,
   auto generation = Generation::Start(*context_->node, request, *std::move(prepared));
   if (!generation.ok()) return Close(generation.status());
   generation_ = *std::move(generation);
+  model_ = request.model;
   ticket_.SetSubmitted(request.model, /*stream=*/true, generation_->usage().prompt_tokens);
   Pump();
 }
@@ -125,6 +133,7 @@ void GenerateCall::Pump() {
     response_.mutable_usage()->set_completion_tokens(usage.completion_tokens);
     response_.mutable_usage()->set_cached_tokens(usage.cached_tokens);
   }
+  record_.AddSent(response_.ByteSizeLong());
   writing_ = true;
   ExpectProgress();
   StartWrite(&response_);
@@ -140,9 +149,10 @@ void GenerateCall::Close(const absl::Status& status) {
   if (finished_) return;
   finished_ = true;
   ticket_.Leave();
+  if (generation_ != nullptr) record_.SetGeneration(model_, *generation_);
   generation_.reset();  // cancels what still runs
   ExpectProgress();
-  Finish(record_.End(status, call_));
+  Finish(record_.End(status));
 }
 
 void GenerateCall::ExpectProgress() {
@@ -195,7 +205,7 @@ void GenerateCall::OnDone() {
   }
   {
     std::lock_guard lock(mu_);
-    record_.Count();
+    record_.Report();
   }
   delete this;
 }

@@ -26,10 +26,13 @@ namespace trireme::rpc {
 class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
   // Deletes itself after gRPC's OnDone. `pump` runs the continuation; all outlive the call.
+  // `request_id`: empty: one is made up.
   GenerateCall(const ServiceContext* context, WorkerPool* pump, grpc::CallbackServerContext* call,
                std::string request_id);
 
-  // Exactly one of these, once, right after construction.
+  // First of all.
+  absl::StatusOr<std::string> Authenticate();
+  // Then exactly one of these, once.
   // Conversion, template and tokenization go to the node's workers.
   void Begin(v1::GenerateRequest request, std::string tenant);
   void Fail(const absl::Status& status);
@@ -54,13 +57,14 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   const ServiceContext* const context_;
   WorkerPool* const pump_;
   grpc::CallbackServerContext* const call_;
-  const std::string request_id_;
   const std::shared_ptr<Handle> handle_;
+  std::string request_id_;  // constant after construction
 
   std::mutex mu_;
   // Guarded by mu_.
   CallRecord record_;
   RequestRegistry::Ticket ticket_;
+  std::string model_;  // as the client spelt it, once it was found
   std::unique_ptr<Generation> generation_;
   std::deque<ChoiceDelta> pending_;
   v1::GenerateResponse response_;

@@ -4,14 +4,17 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
+#include <boost/asio/post.hpp>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "grpc/health/v1/health.pb.h"
-#include "runtime/base/host_port.h"
-#include "runtime/base/strings.h"
+#include "runtime/base/status.h"
 #include "server/grpc/inference_service.h"
+#include "server/grpc/library_logs.h"
 #include "server/grpc/reflection.h"
+#include "server/net/acceptor.h"
 
 namespace trireme {
 namespace {
@@ -34,9 +37,9 @@ std::shared_ptr<grpc::ServerCredentials> Credentials(const GrpcServerOptions& op
 }  // namespace
 
 struct GrpcServer::Impl {
-  Impl(Node* node, const KeyStore* keys, Metrics* metrics, absl::Duration write_timeout,
+  Impl(Node* node, const KeyStore* keys, Telemetry* telemetry, absl::Duration write_timeout,
        const std::vector<std::string>& services)
-      : context{node, keys, metrics, write_timeout},
+      : context{node, keys, telemetry, write_timeout},
         inference(&context),
         reflection_v1(rpc::MakeReflectionV1(&context, services)),
         reflection_v1alpha(rpc::MakeReflectionV1Alpha(&context, services)) {}
@@ -44,25 +47,57 @@ struct GrpcServer::Impl {
   const rpc::ServiceContext context;
   rpc::InferenceService inference;
   std::unique_ptr<grpc::Service> reflection_v1, reflection_v1alpha;
+  // Accepts on a thread of its own and hands connections to gRPC.
+  void Accept();
+  void StopAccepting();
+
+  boost::asio::io_context io{/*concurrency_hint=*/1};
+  std::unique_ptr<Acceptor> acceptor;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
   std::unique_ptr<grpc::Server> server;
-  int port = 0;
+  std::thread accept_thread;
 };
+
+void GrpcServer::Impl::Accept() {
+  acceptor->Start([this] { return &io; },
+                  [this](Acceptor::Socket socket) {
+                    boost::system::error_code error;
+                    socket.set_option(boost::asio::ip::tcp::no_delay(true), error);
+                    socket.native_non_blocking(true, error);
+                    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters given;
+                    given.fd = socket.release(error);
+                    if (!error) connections->HandleNewConnection(&given);
+                  });
+  accept_thread = std::thread([this] { io.run(); });
+}
+
+void GrpcServer::Impl::StopAccepting() {
+  if (!accept_thread.joinable()) return;
+  boost::asio::post(io, [this] { acceptor->Close(); });  // then there is nothing left to run
+  accept_thread.join();
+}
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
                                                               Node* node, const KeyStore* keys,
-                                                              Metrics* metrics) {
+                                                              Telemetry* telemetry) {
+  rpc::RouteLibraryLogs();
   // Links the health messages into the descriptor pool, so that reflection can describe the
   // service.
   grpc::health::v1::HealthCheckRequest::descriptor();
   grpc::EnableDefaultHealthCheckService(true);
 
   auto impl =
-      std::make_unique<Impl>(node, keys, metrics, options.write_timeout,
+      std::make_unique<Impl>(node, keys, telemetry, options.write_timeout,
                              std::vector<std::string>{kInference, "grpc.health.v1.Health",
                                                       "grpc.reflection.v1.ServerReflection",
                                                       "grpc.reflection.v1alpha.ServerReflection"});
+  auto listening = Acceptor::Listen(&impl->io, options.host, options.port);
+  if (!listening.ok()) return Annotate(listening.status(), "gRPC (--host, --grpc-port)");
+  impl->acceptor = *std::move(listening);
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(HostPort(options.host, options.port), Credentials(options), &impl->port);
+  impl->connections = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      Credentials(options));
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   // Bounds what is received before a handler sees it, of whoever sends it.
   grpc::ResourceQuota quota("trireme");
@@ -75,16 +110,12 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
                              kMinPingIntervalMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, kMaxPingStrikes);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.RegisterService(&impl->inference);
   builder.RegisterService(impl->reflection_v1.get());
   builder.RegisterService(impl->reflection_v1alpha.get());
   impl->server = builder.BuildAndStart();
-  if (impl->server == nullptr || impl->port == 0) {
-    return absl::UnavailableError(
-        StrCat("cannot listen for gRPC on ", HostPort(options.host, options.port),
-               ": the address is in use or not ours; choose another --grpc-port"));
-  }
+  if (impl->server == nullptr) return absl::InternalError("gRPC did not start");
+  impl->Accept();
   std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(impl)));
   server->SetServing(true);
   return server;
@@ -93,7 +124,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
 GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GrpcServer::~GrpcServer() { Shutdown(absl::UnixEpoch()); }
 
-int GrpcServer::port() const { return impl_->port; }
+int GrpcServer::port() const { return impl_->acceptor->port(); }
 
 void GrpcServer::SetServing(bool serving) {
   grpc::HealthCheckServiceInterface* health = impl_->server->GetHealthCheckService();
@@ -102,6 +133,7 @@ void GrpcServer::SetServing(bool serving) {
 }
 
 void GrpcServer::Shutdown(absl::Time deadline) {
+  impl_->StopAccepting();
   impl_->server->Shutdown(absl::ToChronoTime(deadline));
   impl_->server->Wait();
 }

@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 #include "server/admission/keys.h"
 #include "server/node/node.h"
-#include "server/observe/metrics.h"
+#include "server/observe/telemetry.h"
 
 namespace trireme {
 
@@ -24,14 +24,14 @@ struct GrpcServerOptions {
   absl::Duration write_timeout = absl::Seconds(30);
 };
 
-// Thread-safe. `node`, `keys` and `metrics` (null: calls are not counted) must outlive the server.
+// Thread-safe. `node`, `keys` and `telemetry` must outlive the server.
 // With keys, everything but grpc.health.v1 needs one.
 class GrpcServer {
  public:
-  // UNAVAILABLE when the address cannot be bound.
+  // Errors of Acceptor::Listen (server/net/acceptor.h).
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options,
                                                            Node* node, const KeyStore* keys,
-                                                           Metrics* metrics);
+                                                           Telemetry* telemetry);
   ~GrpcServer();
 
   int port() const;

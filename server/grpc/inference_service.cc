@@ -12,13 +12,11 @@
 namespace trireme::rpc {
 namespace {
 
-constexpr size_t kMaxRequestIdBytes = 128;
-
 absl::Status CheckRequestId(std::string_view id) {
-  if (id.size() > kMaxRequestIdBytes)
-    return InvalidParam("request_id", "request_id is longer than 128 bytes");
-  for (const char c : id) {
-    if (c <= ' ' || c > '~') return InvalidParam("request_id", "request_id must be visible ASCII");
+  if (!id.empty() && !IsSaneRequestId(id)) {
+    return InvalidParam("request_id",
+                        "request_id must be 1 to 128 visible ASCII characters, and "
+                        "neither \".\" nor \"..\"; leave it out to be given one");
   }
   return absl::OkStatus();
 }
@@ -26,13 +24,20 @@ absl::Status CheckRequestId(std::string_view id) {
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
   // Deletes itself after gRPC's OnDone.
-  UnaryCall(const ServiceContext* context, const char* method, grpc::CallbackServerContext* call)
-      : call_(call), record_(context, method) {}
+  // `response` is what Finish sends; it lives until then.
+  UnaryCall(const ServiceContext* context, std::string_view route,
+            grpc::CallbackServerContext* call, const google::protobuf::Message* response)
+      : record_(context, route, call), response_(response) {}
 
-  absl::Status Charge(size_t request_bytes) { return record_.Charge(request_bytes); }
+  absl::StatusOr<std::string> Authenticate() { return record_.Authenticate(); }
+  absl::Status Charge(size_t request_bytes) {
+    record_.AddReceived(request_bytes);
+    return record_.Charge(request_bytes);
+  }
   // Once.
   void End(const absl::Status& status) {
-    const grpc::Status end = record_.End(status, call_);
+    const grpc::Status end = record_.End(status);
+    if (end.ok()) record_.AddSent(response_->ByteSizeLong());
     HandOver(this);
     Finish(end);
   }
@@ -42,13 +47,13 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void OnCancel() override { cancelled_.store(true); }
   void OnDone() override {
     TakeOver(this);
-    record_.Count();
+    record_.Report();
     delete this;
   }
 
  private:
-  grpc::CallbackServerContext* const call_;
   CallRecord record_;
+  const google::protobuf::Message* const response_;
   std::atomic<bool> cancelled_ = false;
 };
 
@@ -61,11 +66,13 @@ InferenceService::InferenceService(const ServiceContext* context)
       pump_(1, std::numeric_limits<size_t>::max()) {}
 
 template <typename Work>
-grpc::ServerUnaryReactor* InferenceService::OnWorkers(const char* method,
+grpc::ServerUnaryReactor* InferenceService::OnWorkers(std::string_view route,
                                                       grpc::CallbackServerContext* context,
-                                                      size_t request_bytes, Work work) {
-  auto* call = new UnaryCall(context_, method, context);
-  if (auto tenant = Authenticate(*context_->keys, *context); !tenant.ok()) {
+                                                      size_t request_bytes,
+                                                      const google::protobuf::Message* response,
+                                                      Work work) {
+  auto* call = new UnaryCall(context_, route, context, response);
+  if (auto tenant = call->Authenticate(); !tenant.ok()) {
     call->End(tenant.status());
   } else if (absl::Status charged = call->Charge(request_bytes); !charged.ok()) {
     call->End(charged);
@@ -81,11 +88,12 @@ grpc::ServerUnaryReactor* InferenceService::OnWorkers(const char* method,
 }
 
 template <typename Fill>
-grpc::ServerUnaryReactor* InferenceService::AtOnce(const char* method,
+grpc::ServerUnaryReactor* InferenceService::AtOnce(std::string_view route,
                                                    grpc::CallbackServerContext* context,
+                                                   const google::protobuf::Message* response,
                                                    Fill fill) {
-  auto* call = new UnaryCall(context_, method, context);
-  auto tenant = Authenticate(*context_->keys, *context);
+  auto* call = new UnaryCall(context_, route, context, response);
+  auto tenant = call->Authenticate();
   if (tenant.ok()) fill();
   call->End(tenant.status());
   return call;
@@ -93,13 +101,10 @@ grpc::ServerUnaryReactor* InferenceService::AtOnce(const char* method,
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
-  std::string request_id = request->request_id();
-  absl::Status id_status = CheckRequestId(request_id);
-  if (request_id.empty() || !id_status.ok()) {
-    request_id = StrCat("grpc-", next_id_.fetch_add(1));
-  }
-  auto* call = new GenerateCall(context_, &pump_, context, request_id);
-  auto tenant = Authenticate(*context_->keys, *context);
+  absl::Status id_status = CheckRequestId(request->request_id());
+  auto* call =
+      new GenerateCall(context_, &pump_, context, id_status.ok() ? request->request_id() : "");
+  auto tenant = call->Authenticate();
   if (!tenant.ok()) {
     call->Fail(tenant.status());
   } else if (!id_status.ok()) {
@@ -139,7 +144,7 @@ absl::Status InferenceService::DoTokenize(const v1::TokenizeRequest& request,
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
                                                      const v1::TokenizeRequest* request,
                                                      v1::TokenizeResponse* response) {
-  return OnWorkers("Tokenize", context, request->ByteSizeLong(),
+  return OnWorkers("trireme.v1.Inference/Tokenize", context, request->ByteSizeLong(), response,
                    [this, request, response] { return DoTokenize(*request, response); });
 }
 
@@ -160,15 +165,16 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
                                                 !request->keep_special_tokens()));
     return absl::OkStatus();
   };
-  return OnWorkers("Detokenize", context, request->ByteSizeLong(), work);
+  return OnWorkers("trireme.v1.Inference/Detokenize", context, request->ByteSizeLong(), response,
+                   work);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* context,
                                                   const v1::AbortRequest* request,
                                                   v1::AbortResponse* response) {
-  auto tenant = Authenticate(*context_->keys, *context);
+  auto* call = new UnaryCall(context_, "trireme.v1.Inference/Abort", context, response);
+  auto tenant = call->Authenticate();
   response->set_found(tenant.ok() && node_->requests->Cancel(*tenant, request->request_id()));
-  auto* call = new UnaryCall(context_, "Abort", context);
   call->End(tenant.status());
   return call;
 }
@@ -176,7 +182,7 @@ grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerContext* context,
                                                          const v1::GetModelInfoRequest*,
                                                          v1::GetModelInfoResponse* response) {
-  return AtOnce("GetModelInfo", context, [this, response] {
+  return AtOnce("trireme.v1.Inference/GetModelInfo", context, response, [this, response] {
     const ModelInfo& info = node_->info;
     response->set_id(info.id);
     for (const std::string& alias : info.aliases) response->add_aliases(alias);
@@ -193,7 +199,7 @@ grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* InferenceService::GetServerInfo(grpc::CallbackServerContext* context,
                                                           const v1::GetServerInfoRequest*,
                                                           v1::GetServerInfoResponse* response) {
-  return AtOnce("GetServerInfo", context, [this, response] {
+  return AtOnce("trireme.v1.Inference/GetServerInfo", context, response, [this, response] {
     const SchedulerOptions& scheduler = node_->engine->options().scheduler;
     response->set_version(kVersion);
     response->set_device(node_->info.device);
@@ -208,7 +214,7 @@ grpc::ServerUnaryReactor* InferenceService::GetServerInfo(grpc::CallbackServerCo
 grpc::ServerUnaryReactor* InferenceService::GetLoad(grpc::CallbackServerContext* context,
                                                     const v1::GetLoadRequest*,
                                                     v1::GetLoadResponse* response) {
-  return AtOnce("GetLoad", context, [this, response] {
+  return AtOnce("trireme.v1.Inference/GetLoad", context, response, [this, response] {
     const EngineStats stats = node_->engine->stats();
     const SchedulerStats& scheduler = stats.scheduler;
     response->set_running(scheduler.running);

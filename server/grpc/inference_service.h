@@ -1,9 +1,9 @@
 // trireme.v1.Inference: authenticates, converts, and hands over to the node.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "runtime/base/worker_pool.h"
 #include "server/grpc/generate_call.h"
@@ -43,18 +43,17 @@ class InferenceService final : public v1::Inference::CallbackService {
   // Runs `work` on the node's workers, unless nobody waits for it any more, and finishes the call
   // with its status.
   template <typename Work>
-  grpc::ServerUnaryReactor* OnWorkers(const char* method, grpc::CallbackServerContext* context,
-                                      size_t request_bytes, Work work);
+  grpc::ServerUnaryReactor* OnWorkers(std::string_view route, grpc::CallbackServerContext* context,
+                                      size_t request_bytes,
+                                      const google::protobuf::Message* response, Work work);
   // For what takes no time: a busy node must still tell its load.
   template <typename Fill>
-  grpc::ServerUnaryReactor* AtOnce(const char* method, grpc::CallbackServerContext* context,
-                                   Fill fill);
+  grpc::ServerUnaryReactor* AtOnce(std::string_view route, grpc::CallbackServerContext* context,
+                                   const google::protobuf::Message* response, Fill fill);
 
   const ServiceContext* const context_;
   Node* const node_;
   const absl::Time started_;
-
-  std::atomic<uint64_t> next_id_ = 1;
 
   WorkerPool pump_;  // last: its thread uses the members above
 };

@@ -84,8 +84,9 @@ class Reactor final : public grpc::ServerBidiReactor<Request, Response> {
  public:
   Reactor(const ServiceContext* context, grpc::CallbackServerContext* call,
           const std::vector<std::string>* services)
-      : services_(services), call_(call), record_(context, "ServerReflectionInfo") {
-    if (auto tenant = Authenticate(*context->keys, *call); !tenant.ok()) {
+      : services_(services),
+        record_(context, "grpc.reflection.ServerReflection/ServerReflectionInfo", call) {
+    if (auto tenant = record_.Authenticate(); !tenant.ok()) {
       End(tenant.status());
     } else {
       HandOver(this);
@@ -108,19 +109,18 @@ class Reactor final : public grpc::ServerBidiReactor<Request, Response> {
   }
   void OnDone() override {
     TakeOver(this);
-    record_.Count();
+    record_.Report();
     delete this;
   }
 
  private:
   void End(const absl::Status& status) {
-    const grpc::Status end = record_.End(status, call_);
+    const grpc::Status end = record_.End(status);
     HandOver(this);
     this->Finish(end);
   }
 
   const std::vector<std::string>* const services_;
-  grpc::CallbackServerContext* const call_;
   CallRecord record_;
   Request request_;
   Response response_;

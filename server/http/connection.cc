@@ -31,6 +31,11 @@ constexpr absl::Duration kAbortWriteTimeout = absl::Seconds(1);
 TimePoint In(absl::Duration duration) {
   return std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(duration);
 }
+std::string_view KindOfPeer(const asio::ip::tcp::socket& socket) {
+  error_code error;
+  const auto endpoint = socket.remote_endpoint(error);
+  return error ? "other" : PeerKind(endpoint.address().to_string());
+}
 bool Passed(TimePoint deadline) { return std::chrono::steady_clock::now() >= deadline; }
 
 }  // namespace
@@ -41,6 +46,7 @@ Connection::Connection(ServerContext* context, std::unique_ptr<Transport> transp
       transport_(std::move(transport)),
       executor_(transport_->socket().get_executor()),
       closed_(std::move(closed)),
+      peer_kind_(KindOfPeer(transport_->socket())),
       waker_(executor_) {}
 
 Connection::~Connection() = default;
@@ -104,7 +110,10 @@ asio::awaitable<bool> Connection::ServeOne() {
     }
   }
   if (!error) error = co_await ReadBody(&parser, &exchange);
-  if (broken_) co_return false;
+  if (broken_) {
+    exchange.Finish(route);
+    co_return false;
+  }
   if (error) {
     // A refused body is not read: where the next request begins is unknown then.
     if (!parser.done()) exchange.set_must_close();
@@ -113,7 +122,7 @@ asio::awaitable<bool> Connection::ServeOne() {
     co_await route->handler(exchange);
   }
   ReleaseBody();
-  exchange.Finish(route == nullptr ? "other" : route->label);
+  exchange.Finish(route);
   first_request_ = false;
   co_return !broken_ && !exchange.must_close();
 }
@@ -159,6 +168,7 @@ asio::awaitable<std::optional<ApiError>> Connection::ReadBody(RequestParser* par
     if (!written) co_return std::nullopt;
   }
   std::optional<ApiError> error = co_await ReadUntil(parser, /*head=*/false);
+  exchange->set_bytes_received(parser->body_bytes());
   if (!error && !broken_) request.body = parser->TakeBody();
   co_return error;
 }
@@ -210,8 +220,9 @@ asio::awaitable<bool> Connection::Write(std::string_view data) {
     const size_t size = std::min(kWriteSlice, data.size() - offset);
     writing_ = true;
     transport_->Write(asio::buffer(data.data() + offset, size),
-                      [self = shared_from_this()](error_code error, size_t) {
+                      [self = shared_from_this()](error_code error, size_t n) {
                         self->writing_ = false;
+                        self->bytes_sent_ += n;
                         self->broken_ |= error.failed();
                         self->Wake();
                       });

@@ -57,10 +57,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool aborted() const { return aborted_; }
   ServerContext& context() const { return *context_; }
   boost::asio::any_io_executor executor() const { return executor_; }
+  std::string_view peer_kind() const { return peer_kind_; }
+  uint64_t bytes_sent() const { return bytes_sent_; }  // so far
 
  private:
-  enum class Arrival { kRequest, kNothing, kError };
-
   boost::asio::awaitable<void> Run();
   boost::asio::awaitable<bool> ServeOne();
   boost::asio::awaitable<bool> WaitForFirstByte();
@@ -79,10 +79,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const std::unique_ptr<Transport> transport_;
   const boost::asio::any_io_executor executor_;
   const std::function<void(Connection*)> closed_;
+  const std::string_view peer_kind_;  // see PeerKind
   Waker waker_;
 
   std::string input_;  // received, not yet parsed
   std::array<char, 16384> read_buffer_;
+  uint64_t bytes_sent_ = 0;
   int64_t charged_body_bytes_ = 0;  // of context_->buffered_body_bytes
   bool first_request_ = true;
   bool idle_ = true;      // between requests

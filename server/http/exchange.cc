@@ -2,7 +2,6 @@
 
 #include <openssl/rand.h>
 
-#include <algorithm>
 #include <atomic>
 #include <boost/asio/post.hpp>
 #include <memory>
@@ -13,6 +12,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/base/strings.h"
+#include "server/http/routes.h"
 
 namespace trireme::http {
 namespace {
@@ -86,18 +86,7 @@ std::string ChunkOf(std::string_view payload) {
   return StrCat(absl::Hex(payload.size()), "\r\n", payload, "\r\n");
 }
 
-int64_t MillisecondsSince(TimePoint begin) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
-                                                               begin)
-      .count();
-}
-
 }  // namespace
-
-bool IsSaneRequestId(std::string_view id) {
-  return !id.empty() && id.size() <= 128 &&
-         std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 0x7f; });
-}
 
 std::string RandomId(std::string_view prefix) {
   unsigned char bits[16];
@@ -110,7 +99,13 @@ Exchange::Exchange(Connection* connection, HttpRequest request)
     : connection_(connection),
       request_(std::move(request)),
       request_id_(IsSaneRequestId(request_.request_id) ? request_.request_id : RandomId("req_")),
-      begin_(std::chrono::steady_clock::now()) {}
+      bytes_sent_before_(connection->bytes_sent()) {
+  record_.id = request_id_;
+  record_.method = MethodLabel(request_.method);
+  record_.peer = connection->peer_kind();
+  record_.begin = node().clock->Now();
+  record_.trace = std::move(request_.trace);
+}
 
 bool Exchange::must_close() const {
   return must_close_ || !request_.keep_alive || context().closing.load();
@@ -123,7 +118,8 @@ std::string Exchange::Head(int status, std::string_view content_type, std::strin
       "\r\nDate: ", absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::Now(), absl::UTCTimeZone()),
       "\r\nServer: trireme\r\nContent-Type: ", content_type, "\r\n", framing,
       "Connection: ", must_close() ? "close" : "keep-alive", "\r\nx-request-id: ", request_id_,
-      "\r\nopenai-processing-ms: ", MillisecondsSince(begin_), "\r\n", extra_headers, "\r\n");
+      "\r\nopenai-processing-ms: ", absl::ToInt64Milliseconds(node().clock->Now() - record_.begin),
+      "\r\n", extra_headers, "\r\n");
 }
 
 std::string Exchange::AfterProbe(std::string bytes) const {
@@ -144,7 +140,7 @@ asio::awaitable<void> Exchange::Respond(int status, std::string_view content_typ
   std::string answer = AfterProbe(Head(status, content_type, framing, extra_headers));
   status_ = status;
   if (request_.method != "HEAD") answer += body;
-  co_await connection_->Write(answer);
+  complete_ = co_await connection_->Write(answer);
 }
 
 asio::awaitable<void> Exchange::RespondError(const ApiError& error,
@@ -155,6 +151,7 @@ asio::awaitable<void> Exchange::RespondError(const ApiError& error,
   }
   if (error.http_status == 401) headers += "WWW-Authenticate: Bearer\r\n";
   if (error.http_status == 408) must_close_ = true;
+  NoteError(error);
   const std::string body = openai::ErrorBody(error);
   co_await Respond(error.http_status, kJson, body, headers);
 }
@@ -184,7 +181,9 @@ asio::awaitable<bool> Exchange::WriteEvents(std::string_view events, bool last) 
   } else {
     out += events;
   }
-  co_return co_await connection_->Write(out);
+  const bool written = co_await connection_->Write(out);
+  complete_ = written && last;
+  co_return written;
 }
 
 asio::awaitable<Exchange::Work> Exchange::RunOnWorkers(absl::FunctionRef<void()> work) {
@@ -251,21 +250,38 @@ void Exchange::EnterRegistry() {
 
 void Exchange::SetGeneration(const std::shared_ptr<Generation>& generation, std::string_view model,
                              bool stream) {
+  generation_ = generation;
   cancellation_->generation = generation;
+  record_.model = model;
+  record_.stream = stream;
   ticket_.SetSubmitted(model, stream, generation->usage().prompt_tokens);
 }
 
-void Exchange::Finish(std::string_view route) {
-  const int status = status_ == 0 ? kClientClosedRequest : status_;
-  const int64_t elapsed_ms = MillisecondsSince(begin_);
-  context().metrics->CountHttp(route, MethodLabel(request_.method), status,
-                               absl::Milliseconds(elapsed_ms));
+void Exchange::NoteError(const ApiError& error) {
+  record_.error_code = error.code.empty() ? error.type : error.code;
+}
+
+void Exchange::Finish(const Route* route) {
+  FinishedRequest record = std::move(record_);
+  record.tenant = tenant_.id;
+  record.route = route == nullptr ? "other" : route->label;
+  record.routine = route != nullptr && route->routine;
+  record.http_status = status_ == 0 ? kClientClosedRequest : status_;
+  record.client_gone = !complete_;
+  record.bytes_sent = connection_->bytes_sent() - bytes_sent_before_;
+  if (generation_ != nullptr) {
+    record.work = generation_->record();
+    record.finish_reasons = generation_->finish_reasons();
+    generation_.reset();
+  }
+  record.end = node().clock->Now();
   Log(LogLevel::kDebug, "http request",
-      {{"request_id", request_id_},
-       {"method", MethodLabel(request_.method)},
-       {"route", route},
-       {"status", status},
-       {"ms", elapsed_ms}});
+      {{"request_id", record.id},
+       {"method", record.method},
+       {"route", record.route},
+       {"status", record.http_status},
+       {"ms", absl::ToInt64Milliseconds(record.end - record.begin)}});
+  context().telemetry->OnRequest(std::move(record));
 }
 
 }  // namespace trireme::http

@@ -13,10 +13,13 @@
 #include "server/dialects/openai/errors.h"
 #include "server/http/connection.h"
 #include "server/node/generation.h"
+#include "server/observe/finished_request.h"
 
 namespace trireme::http {
 
 inline constexpr char kJson[] = "application/json";
+
+struct Route;
 
 class Exchange {
  public:
@@ -28,6 +31,8 @@ class Exchange {
   ServerContext& context() const { return connection_->context(); }
   Node& node() const { return *context().node; }
   void set_tenant(Tenant tenant) { tenant_ = std::move(tenant); }
+  void set_key_refused() { record_.key_refused = true; }
+  void set_bytes_received(uint64_t bytes) { record_.bytes_received = bytes; }
 
   // The whole answer. Every handler answers exactly once: with one of these or with a stream.
   boost::asio::awaitable<void> Respond(int status, std::string_view content_type,
@@ -53,6 +58,8 @@ class Exchange {
   void SetGeneration(const std::shared_ptr<Generation>& generation, std::string_view model,
                      bool stream);
   void ReportGenerated(int tokens) { ticket_.SetGenerated(tokens); }
+  // Of an answer whose status does not tell: a stream that has begun.
+  void NoteError(const openai::ApiError& error);
 
   // Runs `work` on node().workers and waits for its end. kPeerGone: nobody waits for its result any
   // more; if that, or a cancellation, was known before a worker came to it, it has not run.
@@ -65,8 +72,8 @@ class Exchange {
 
   void set_must_close() { must_close_ = true; }
   bool must_close() const;
-  // After the answer: counts and logs it.
-  void Finish(std::string_view route);
+  // After the answer: tells how it ended. `route` null: none of ours. Cancels what still runs.
+  void Finish(const Route* route);
 
  private:
   // What of the exchange a cancellation needs; shared, because one may be posted when the exchange
@@ -86,16 +93,16 @@ class Exchange {
   HttpRequest request_;
   std::string request_id_;
   Tenant tenant_;
-  const TimePoint begin_;
-  int status_ = 0;  // of the answer; 0: none yet
-  bool streaming_ = false;
+  const uint64_t bytes_sent_before_;  // of the connection's, by earlier exchanges
+  FinishedRequest record_;            // what is known so far
+  int status_ = 0;                    // of the answer; 0: none yet
+  bool complete_ = false;             // the answer has been written to its end
   bool must_close_ = false;
   std::shared_ptr<Cancellation> cancellation_;
+  std::shared_ptr<Generation> generation_;
   RequestRegistry::Ticket ticket_;
 };
 
-// 1 to 128 visible ASCII characters: fit for a header and a log line.
-bool IsSaneRequestId(std::string_view id);
 // `prefix` and 128 random bits in hexadecimal.
 std::string RandomId(std::string_view prefix);
 

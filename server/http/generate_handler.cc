@@ -89,7 +89,9 @@ asio::awaitable<void> FailStream(Exchange& exchange, const absl::Status& error) 
   Log(absl::IsCancelled(error) ? LogLevel::kInfo : LogLevel::kWarning, "stream failed",
       {{"request_id", exchange.request_id()}, {"error", FromAbsl(error.message())}});
   exchange.set_must_close();
-  const std::string event = openai::ErrorEvent(openai::ErrorBody(openai::FromStatus(error)));
+  const openai::ApiError api_error = openai::FromStatus(error);
+  exchange.NoteError(api_error);
+  const std::string event = openai::ErrorEvent(openai::ErrorBody(api_error));
   co_await exchange.WriteEvents(event, /*last=*/true);
 }
 

@@ -4,22 +4,19 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/context.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <condition_variable>
 #include <future>
 #include <mutex>
-#include <optional>
 #include <thread>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
-#include "runtime/base/log.h"
 #include "runtime/base/status.h"
-#include "runtime/base/strings.h"
 #include "runtime/base/version.h"
 #include "server/dialects/openai/info.h"
 #include "server/http/connection.h"
+#include "server/net/acceptor.h"
 
 namespace trireme {
 namespace {
@@ -29,10 +26,7 @@ using asio::ip::tcp;
 using boost::system::error_code;
 using http::Connection;
 
-constexpr int kBacklog = 1024;
 constexpr absl::Duration kLongestDrain = absl::Hours(24 * 365);  // what chrono can hold
-// After an accept failed for want of descriptors or memory.
-constexpr auto kAcceptPause = std::chrono::milliseconds(100);
 
 // One thread and the connections that live on it.
 struct IoThread {
@@ -42,30 +36,14 @@ struct IoThread {
   std::thread thread;
 };
 
-bool IsResourceShortage(const error_code& error) {
-  return error == asio::error::no_descriptors || error == asio::error::no_memory ||
-         error == asio::error::no_buffer_space ||
-         error == error_code(ENFILE, boost::system::system_category());
-}
-
-absl::Status BindError(const HttpServerOptions& options, const char* what,
-                       const error_code& error) {
-  const std::string message =
-      StrCat("cannot ", what, " ", options.host, ":", options.port, ": ", error.message());
-  if (error == asio::error::address_in_use) return absl::UnavailableError(message);
-  if (error == asio::error::access_denied) return absl::PermissionDeniedError(message);
-  return absl::InvalidArgumentError(message);
-}
-
 }  // namespace
 
 struct HttpServer::Impl {
   explicit Impl(int num_threads) : threads(static_cast<size_t>(num_threads)) {}
 
-  absl::Status Listen();
   void Run();
-  void Accept();
-  void OnAccept(IoThread* target, error_code error, tcp::socket socket);
+  Acceptor::Io* NextIo();
+  void OnAccept(tcp::socket socket);
   void Adopt(IoThread* target, tcp::socket socket);
   void OnClosed(IoThread* thread, Connection* connection);
   void ForEachConnection(void (Connection::*action)());
@@ -74,13 +52,10 @@ struct HttpServer::Impl {
   http::ServerContext context;
   std::shared_ptr<asio::ssl::context> tls;  // null: plain
   std::vector<IoThread> threads;            // fixed after construction
-  int port = 0;
 
-  // Acceptor state: thread 0 only, once it runs.
-  std::optional<tcp::acceptor> acceptor;
-  std::optional<asio::steady_timer> accept_pause;
-  bool accepting = false;  // an accept or a pause is under way
-  size_t next_thread = 0;
+  // Thread 0 only, once it runs.
+  std::unique_ptr<Acceptor> acceptor;
+  size_t num_accepted = 0;  // the next connection's thread, modulo their number
 
   std::atomic<int> num_connections{0};
   // When a connection has ended: see Shutdown.
@@ -89,67 +64,29 @@ struct HttpServer::Impl {
   std::atomic<bool> joined{false};
 };
 
-absl::Status HttpServer::Impl::Listen() {
-  const HttpServerOptions& options = context.options;
-  error_code error;
-  tcp::resolver resolver(threads[0].io);
-  const auto found =
-      resolver.resolve(options.host, std::to_string(options.port),
-                       tcp::resolver::passive | tcp::resolver::numeric_service, error);
-  if (error || found.empty()) return BindError(options, "resolve", error);
-  const tcp::endpoint endpoint = *found.begin();
-  acceptor.emplace(threads[0].io);
-  acceptor->open(endpoint.protocol(), error);
-  if (error) return BindError(options, "open a socket for", error);
-  acceptor->set_option(asio::socket_base::reuse_address(true), error);
-  acceptor->bind(endpoint, error);
-  if (error) return BindError(options, "bind", error);
-  acceptor->listen(kBacklog, error);
-  if (error) return BindError(options, "listen on", error);
-  port = acceptor->local_endpoint(error).port();
-  return absl::OkStatus();
-}
-
 void HttpServer::Impl::Run() {
-  accept_pause.emplace(threads[0].io);
-  asio::post(threads[0].io, [this] { Accept(); });
+  asio::post(threads[0].io, [this] {
+    acceptor->Start([this] { return NextIo(); },
+                    [this](tcp::socket socket) { OnAccept(std::move(socket)); });
+  });
   for (IoThread& thread : threads) {
     thread.thread = std::thread([&thread] { thread.io.run(); });
   }
 }
 
-// Thread 0. At the limit nothing is accepted until a connection has closed: the kernel's backlog
-// holds the rest.
-void HttpServer::Impl::Accept() {
-  if (accepting || context.closing.load() || AtLimit()) return;
-  accepting = true;
-  IoThread* const target = &threads[next_thread++ % threads.size()];
-  acceptor->async_accept(target->io, [this, target](error_code error, tcp::socket socket) {
-    accepting = false;
-    OnAccept(target, error, std::move(socket));
-  });
+// At the limit nothing is accepted until a connection has closed.
+Acceptor::Io* HttpServer::Impl::NextIo() {
+  if (context.closing.load() || AtLimit()) return nullptr;
+  return &threads[num_accepted % threads.size()].io;
 }
 
-void HttpServer::Impl::OnAccept(IoThread* target, error_code error, tcp::socket socket) {
-  if (context.closing.load()) return;
-  if (IsResourceShortage(error)) {
-    Log(LogLevel::kWarning, "accepting pauses", {{"error", error.message()}});
-    accepting = true;
-    accept_pause->expires_after(kAcceptPause);
-    accept_pause->async_wait([this](error_code) {
-      accepting = false;
-      Accept();
-    });
-    return;
-  }
-  if (!error) {
-    num_connections.fetch_add(1);
-    context.metrics->AddHttpConnections(1);
-    asio::post(target->io, [this, target, socket = std::move(socket)]() mutable {
-      Adopt(target, std::move(socket));
-    });
-  }
-  Accept();
+void HttpServer::Impl::OnAccept(tcp::socket socket) {
+  IoThread* const target = &threads[num_accepted++ % threads.size()];
+  num_connections.fetch_add(1);
+  context.telemetry->metrics().AddHttpConnections(1);
+  asio::post(target->io, [this, target, socket = std::move(socket)]() mutable {
+    Adopt(target, std::move(socket));
+  });
 }
 
 void HttpServer::Impl::Adopt(IoThread* target, tcp::socket socket) {
@@ -170,14 +107,14 @@ void HttpServer::Impl::Adopt(IoThread* target, tcp::socket socket) {
 
 void HttpServer::Impl::OnClosed(IoThread* thread, Connection* connection) {
   thread->connections.erase(connection);
-  context.metrics->AddHttpConnections(-1);
+  context.telemetry->metrics().AddHttpConnections(-1);
   {
     std::lock_guard lock(closed_mu);
     num_connections.fetch_sub(1);
     closed.notify_all();
   }
   asio::post(threads[0].io,
-             [this] { Accept(); });  // after the count: it may have been at the limit
+             [this] { acceptor->Accept(); });  // after the count: it may have been at the limit
 }
 
 void HttpServer::Impl::ForEachConnection(void (Connection::*action)()) {
@@ -190,11 +127,8 @@ void HttpServer::Impl::ForEachConnection(void (Connection::*action)()) {
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOptions& options,
                                                               Node* node, const KeyStore* keys,
-                                                              Metrics* metrics) {
+                                                              Telemetry* telemetry) {
   if (options.io_threads < 1) return absl::InvalidArgumentError("io_threads must be at least 1");
-  if (options.port < 0 || options.port > 65535) {
-    return absl::InvalidArgumentError(StrCat("port ", options.port, " is not between 0 and 65535"));
-  }
   if (options.tls_cert_pem.empty() != options.tls_key_pem.empty()) {
     return absl::InvalidArgumentError("TLS needs both a certificate and a private key");
   }
@@ -202,13 +136,14 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOp
   impl->context.options = options;
   impl->context.node = node;
   impl->context.keys = keys;
-  impl->context.metrics = metrics;
+  impl->context.telemetry = telemetry;
   impl->context.system_fingerprint = openai::SystemFingerprint(node->info, kVersion);
   if (!options.tls_cert_pem.empty()) {
     TRIREME_ASSIGN_OR_RETURN(impl->tls,
                              http::MakeTlsContext(options.tls_cert_pem, options.tls_key_pem));
   }
-  TRIREME_RETURN_IF_ERROR(impl->Listen());
+  TRIREME_ASSIGN_OR_RETURN(impl->acceptor,
+                           Acceptor::Listen(&impl->threads[0].io, options.host, options.port));
   impl->Run();
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
@@ -216,7 +151,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOp
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 HttpServer::~HttpServer() { Shutdown(absl::InfinitePast()); }
 
-int HttpServer::port() const { return impl_->port; }
+int HttpServer::port() const { return impl_->acceptor->port(); }
 int HttpServer::num_connections() const { return impl_->num_connections.load(); }
 void HttpServer::SetServing(bool serving) { impl_->context.serving.store(serving); }
 
@@ -224,8 +159,7 @@ void HttpServer::StopAccepting() {
   if (impl_->context.closing.exchange(true)) return;
   std::promise<void> closed;  // once it is closed, no connection is added any more
   asio::post(impl_->threads[0].io, [impl = impl_.get(), &closed] {
-    error_code ignored;
-    impl->acceptor->close(ignored);
+    impl->acceptor->Close();
     closed.set_value();
   });
   closed.get_future().wait();

@@ -15,7 +15,7 @@
 #include "absl/time/time.h"
 #include "server/admission/keys.h"
 #include "server/node/node.h"
-#include "server/observe/metrics.h"
+#include "server/observe/telemetry.h"
 
 namespace trireme {
 
@@ -45,10 +45,10 @@ struct HttpServerOptions {
 class HttpServer {
  public:
   // Binds, listens and serves. INVALID_ARGUMENT (address, certificate), UNAVAILABLE (address in
-  // use), PERMISSION_DENIED (port). `node`, `keys` and `metrics` must outlive the server.
+  // use), PERMISSION_DENIED (port). `node`, `keys` and `telemetry` must outlive the server.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpServerOptions& options,
                                                            Node* node, const KeyStore* keys,
-                                                           Metrics* metrics);
+                                                           Telemetry* telemetry);
   ~HttpServer();
 
   int port() const;

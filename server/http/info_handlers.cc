@@ -91,7 +91,7 @@ asio::awaitable<void> HandleVersion(Exchange& exchange) {
 }
 
 asio::awaitable<void> HandleMetrics(Exchange& exchange) {
-  const std::string body = exchange.context().metrics->Render();
+  const std::string body = exchange.context().telemetry->metrics().Render();
   co_await exchange.Respond(200, "text/plain; version=0.0.4; charset=utf-8", body);
 }
 

@@ -5,6 +5,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -52,6 +53,14 @@ bool AsksForOtherVersion(std::string_view head) {
 
 int Count(const Fields& fields, beast_http::field name) {
   return static_cast<int>(fields.count(name));
+}
+
+// The values of every header of this name.
+std::vector<std::string_view> All(const Fields& fields, boost::beast::string_view name) {
+  std::vector<std::string_view> values;
+  const auto [begin, end] = fields.equal_range(name);
+  for (auto field = begin; field != end; ++field) values.push_back(View(field->value()));
+  return values;
 }
 
 // What Beast lets pass and a proxy in front may read differently (RFC 9112, sections 3.2, 6.1
@@ -162,6 +171,8 @@ std::optional<ApiError> RequestParser::Impl::FinishHead() {
   head.content_type = std::string(View(message[field::content_type]));
   head.content_encoding = std::string(View(message[field::content_encoding]));
   head.if_none_match = std::string(View(message[field::if_none_match]));
+  head.trace = ParseTraceContext(All(message, "traceparent"), All(message, "tracestate"))
+                   .value_or(TraceContext{});
   head_done = true;
   return std::nullopt;
 }

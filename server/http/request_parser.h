@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "server/dialects/openai/errors.h"
+#include "server/observe/trace_context.h"
 
 namespace trireme::http {
 
@@ -20,7 +21,8 @@ struct HttpRequest {
   bool expect_continue = false;
   bool has_body = false;  // Content-Length above 0, or chunked
   std::string request_id, authorization, api_key, content_type, content_encoding,
-      if_none_match;  // headers; empty: absent
+      if_none_match;   // headers; empty: absent
+  TraceContext trace;  // of traceparent and tracestate; without an id when there is none
   std::string body;
 };
 

@@ -11,12 +11,13 @@ using openai::FromStatus;
 using openai::HttpError;
 
 constexpr Route kRoutes[] = {
-    {"GET", "/", "/", HandlePage, /*open=*/true},
-    {"GET", "/page/config.json", "/page/config.json", HandlePageConfig, /*open=*/true},
-    {"GET", "/page/", "/page/{file}", HandlePage, /*open=*/true},
-    {"GET", "/health", "/health", HandleHealth, /*open=*/true},
-    {"GET", "/ready", "/ready", HandleReady, /*open=*/true},
-    {"GET", "/metrics", "/metrics", HandleMetrics},
+    {"GET", "/", "/", HandlePage, /*open=*/true, /*routine=*/true},
+    {"GET", "/page/config.json", "/page/config.json", HandlePageConfig, /*open=*/true,
+     /*routine=*/true},
+    {"GET", "/page/", "/page/{file}", HandlePage, /*open=*/true, /*routine=*/true},
+    {"GET", "/health", "/health", HandleHealth, /*open=*/true, /*routine=*/true},
+    {"GET", "/ready", "/ready", HandleReady, /*open=*/true, /*routine=*/true},
+    {"GET", "/metrics", "/metrics", HandleMetrics, /*open=*/false, /*routine=*/true},
     {"GET", "/version", "/version", HandleVersion},
     {"GET", "/v1/models", "/v1/models", HandleModels},
     {"GET", "/v1/models/", "/v1/models/{id}", HandleModel},
@@ -49,6 +50,7 @@ std::optional<Refusal> CheckKey(Exchange& exchange) {
   const std::string_view key = PresentedKey(exchange.request());
   std::optional<Tenant> tenant = exchange.context().keys->Authenticate(key);
   if (!tenant) {
+    exchange.set_key_refused();
     return Refusal{FromStatus(absl::UnauthenticatedError(
         key.empty() ? "No API key was provided. Send it as 'Authorization: Bearer KEY'."
                     : "Incorrect API key provided."))};

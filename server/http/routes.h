@@ -18,7 +18,8 @@ struct Route {
   std::string_view path;    // ending in '/': a prefix with something behind it
   std::string_view label;   // of metrics
   Handler handler;
-  bool open = false;  // needs no key
+  bool open = false;     // needs no key
+  bool routine = false;  // see FinishedRequest
 };
 
 // Null when the path is none of ours.

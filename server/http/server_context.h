@@ -13,7 +13,7 @@ struct ServerContext {
   HttpServerOptions options;
   Node* node = nullptr;
   const KeyStore* keys = nullptr;
-  Metrics* metrics = nullptr;
+  Telemetry* telemetry = nullptr;
   std::string system_fingerprint;
 
   std::atomic<bool> serving{true};

@@ -15,18 +15,18 @@ class AnswerReader {
   // `outcome` outlives the answer. `stream`: a stream of events is wanted, not one JSON body.
   void Begin(Outcome* outcome, bool stream);
   void Head(int status, std::string_view content_type);
-  // Returns how many token events there were in `bytes`.
+  // Returns how many token events there were in `bytes`. When the outcome is no longer ok after
+  // this, the verdict is known and the rest of the answer does not matter.
   int Body(std::string_view bytes, TimePoint now);
   // The answer ended as HTTP ends answers: gives the verdict.
   void End();
 
-  // Of answers that are no stream, at most kMaxKeptBytes of them.
+  // Of answers that are no stream. Those longer than kMaxKeptBytes have their verdict there.
   const std::string& body() const { return body_; }
 
  private:
   static constexpr size_t kMaxKeptBytes = 1 << 20;
   int OnEvent(std::string_view data, TimePoint now);
-  void Fail(std::string kind, std::string_view message);
 
   Outcome* outcome_ = nullptr;
   bool stream_ = false, is_sse_ = false, finished_ = false;

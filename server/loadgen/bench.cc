@@ -8,6 +8,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
+#include "server/loadgen/descriptors.h"
 #include "server/loadgen/grpc_client.h"
 #include "server/loadgen/http_client.h"
 
@@ -18,8 +19,8 @@ namespace asio = boost::asio;
 
 constexpr int kMaxConcurrency = 65536;
 constexpr double kMaxRate = 1e6;
-// Two prompts of these lengths tell tokens per word from what a template adds.
-constexpr int kProbeWords[] = {16, 272};
+// Two prompts, of this length and another, tell tokens per word from what a template adds.
+constexpr int kProbeWords = 16, kMaxProbeWords = 272;
 constexpr uint64_t kArrivalSeed = 0x6172726976616c73;
 
 // One request outside any run.
@@ -35,23 +36,24 @@ absl::StatusOr<Outcome> SendOne(asio::io_context* io, Client* client, const Requ
       StrCat("the first request failed: ", result->error, ": ", result->error_message));
 }
 
-// How the server counts the words of made-up prompts. Without usage in its answers: unknown, and
-// the scale stays as it is.
+// How the server counts the words of made-up prompts. Where that does not come out (no usage in its
+// answers, no room for the second prompt) the scale stays as it is.
 absl::Status MeasureScale(asio::io_context* io, Client* client, Workload* workload,
                           TokenScale* scale) {
-  int64_t tokens[2];
-  for (int i = 0; i < 2; ++i) {
-    const Request probe = workload->Probe(kProbeWords[i]);
-    TRIREME_ASSIGN_OR_RETURN(const Outcome outcome, SendOne(io, client, probe));
-    tokens[i] = outcome.usage.prompt_tokens;
-    if (!outcome.has_usage) return absl::OkStatus();
-  }
-  const double words = kProbeWords[1] - kProbeWords[0];
-  const double per_word = static_cast<double>(tokens[1] - tokens[0]) / words;
+  TRIREME_ASSIGN_OR_RETURN(const Outcome first, SendOne(io, client, workload->Probe(kProbeWords)));
+  const int64_t tokens = first.usage.prompt_tokens;
+  if (!first.has_usage || tokens <= 0) return absl::OkStatus();
+  // No longer than the workload's own prompts: a server may have no room for more.
+  int64_t words = workload->longest_prompt_tokens() * int64_t{kProbeWords} / tokens;
+  words = std::min<int64_t>(words, kMaxProbeWords);
+  if (words < 2 * kProbeWords) words = kProbeWords / 2;
+  const auto second = SendOne(io, client, workload->Probe(static_cast<int>(words)));
+  if (!second.ok() || !second->has_usage) return absl::OkStatus();
+  const double per_word = static_cast<double>(second->usage.prompt_tokens - tokens) /
+                          static_cast<double>(words - kProbeWords);
   if (per_word < 0.1) return absl::OkStatus();  // a server that does not count what it reads
   scale->tokens_per_word = per_word;
-  scale->overhead_tokens =
-      std::max(0.0, static_cast<double>(tokens[0]) - per_word * kProbeWords[0]);
+  scale->overhead_tokens = std::max(0.0, static_cast<double>(tokens) - per_word * kProbeWords);
   workload->set_scale(*scale);
   return absl::OkStatus();
 }
@@ -78,8 +80,13 @@ Level LevelOf(const BenchOptions& options) {
 void RunRamp(const BenchOptions& options, Level level, Runner* runner,
              const BenchObserver& observer, BenchResult* result) {
   const bool open = level.rate.has_value();
+  // Over HTTP a closed loop cannot go higher than there are descriptors.
+  const double most_at_once =
+      result->target.grpc
+          ? kMaxConcurrency
+          : static_cast<double>(std::min<int64_t>(kMaxConcurrency, ConnectionDescriptors()));
   Ramp ramp(open ? *level.rate : level.concurrency, options.ramp_step,
-            open ? kMaxRate : kMaxConcurrency, open ? "rate" : "concurrency");
+            open ? kMaxRate : most_at_once, open ? "rate" : "concurrency", /*whole=*/!open);
   for (bool more = true; more;) {
     if (open) {
       level.rate = ramp.load();
@@ -125,6 +132,19 @@ absl::Status CheckBenchOptions(const BenchOptions& options) {
     return absl::InvalidArgumentError("--plot: the file's name must end in .svg or .png");
   }
   return absl::OkStatus();
+}
+
+absl::Status ReserveDescriptors(const BenchOptions& options) {
+  const auto target = ParseTarget(options.target.url);
+  if (!target.ok() || target->grpc) return target.status();  // gRPC: one connection for all
+  const int64_t room = ConnectionDescriptors();
+  const int needed = options.rate ? options.max_in_flight : options.concurrency.value_or(1);
+  if (needed <= room) return absl::OkStatus();
+  return absl::InvalidArgumentError(StrCat(
+      options.rate ? "--max-in-flight " : "--concurrency ", needed, " needs ",
+      needed + kReservedDescriptors, " file descriptors, and the limit of this process is ",
+      room + kReservedDescriptors, ": raise it (ulimit -Hn; LimitNOFILE= in systemd) or give ",
+      std::max<int64_t>(room, 1), " at most"));
 }
 
 absl::StatusOr<BenchResult> RunBench(const BenchOptions& options, const BenchObserver& observer) {

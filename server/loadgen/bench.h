@@ -55,6 +55,10 @@ struct BenchResult {
 // What can be said against the options before anything is sent: names the flag.
 absl::Status CheckBenchOptions(const BenchOptions& options);
 
+// Raises this process's limit of descriptors as far as that goes. INVALID_ARGUMENT, naming the flag
+// and the limit: not far enough for what may be in flight over HTTP.
+absl::Status ReserveDescriptors(const BenchOptions& options);
+
 struct BenchObserver {
   std::function<void(const Progress&)> progress;        // every second
   std::function<void(const LevelResult&)> level_ended;  // in a ramp

@@ -8,6 +8,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
+#include "runtime/text/utf8.h"
 #include "server/loadgen/lengths.h"
 
 namespace trireme::loadgen {
@@ -64,10 +65,7 @@ absl::StatusOr<std::vector<Message>> ReadMessages(const json::object& object) {
       "one of \"prompt\", \"messages\" and \"conversations\" is wanted");
 }
 
-absl::StatusOr<Prompt> ParseJsonLine(std::string_view line) {
-  boost::system::error_code error;
-  const json::value value = json::parse(line, error);
-  if (error) return absl::InvalidArgumentError(StrCat("no JSON: ", error.message()));
+absl::StatusOr<Prompt> ReadPrompt(const json::value& value) {
   if (!value.is_object()) return absl::InvalidArgumentError("a JSON object is wanted");
   Prompt prompt;
   TRIREME_ASSIGN_OR_RETURN(prompt.messages, ReadMessages(value.get_object()));
@@ -81,36 +79,92 @@ absl::StatusOr<Prompt> ParseJsonLine(std::string_view line) {
   return prompt;
 }
 
-absl::StatusOr<Prompt> ParseTextLine(std::string_view line) {
-  boost::system::error_code error;
-  json::parse(json::serialize(json::string(line)), error);  // which validates UTF-8
-  if (error) return absl::InvalidArgumentError("no UTF-8");
-  return Prompt{.messages = {{"user", std::string(line)}}};
+absl::Status TooLong() {
+  return absl::InvalidArgumentError(StrCat("longer than ", kMaxDatasetLineBytes, " bytes"));
 }
 
-}  // namespace
+absl::StatusOr<Prompt> ParseLine(std::string_view line, bool json) {
+  if (line.size() > kMaxDatasetLineBytes) return TooLong();
+  if (!json) {
+    if (!IsValidUtf8(line)) return absl::InvalidArgumentError("no UTF-8");
+    return Prompt{.messages = {{"user", std::string(line)}}};
+  }
+  boost::system::error_code error;
+  const json::value value = json::parse(line, error);
+  if (error) return absl::InvalidArgumentError(StrCat("no JSON: ", error.message()));
+  return ReadPrompt(value);
+}
 
-absl::StatusOr<Dataset> ParseDataset(std::string_view text, bool json_lines) {
-  Dataset dataset;
-  int64_t number = 0;
-  while (!text.empty()) {
-    ++number;
+absl::Status Add(absl::StatusOr<Prompt> prompt, const std::string& where, Dataset* dataset) {
+  if (!prompt.ok()) return Annotate(prompt.status(), where);
+  if (prompt->messages.empty()) {
+    ++dataset->skipped;
+  } else {
+    dataset->prompts.push_back(*std::move(prompt));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseLines(std::string_view text, bool json, Dataset* dataset) {
+  for (int64_t number = 1; !text.empty(); ++number) {
     std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(text.size(), line.size() + 1));
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty()) continue;
-    const std::string where = StrCat("line ", number);
-    if (line.size() > kMaxDatasetLineBytes) {
-      return absl::InvalidArgumentError(
-          StrCat(where, ": longer than ", kMaxDatasetLineBytes, " bytes"));
+    TRIREME_RETURN_IF_ERROR(Add(ParseLine(line, json), StrCat("line ", number), dataset));
+  }
+  return absl::OkStatus();
+}
+
+void SkipSpace(std::string_view* text) {
+  text->remove_prefix(std::min(text->size(), text->find_first_not_of(" \t\r\n")));
+}
+
+// The front value of `text`, which moves behind it.
+absl::StatusOr<Prompt> TakeItem(json::parser* parser, std::string_view* text) {
+  const std::string_view front = text->substr(0, kMaxDatasetLineBytes);
+  boost::system::error_code error;
+  parser->reset();
+  const size_t size = parser->write_some(front.data(), front.size(), error);
+  if (error == json::error::incomplete && front.size() < text->size()) return TooLong();
+  if (error) return absl::InvalidArgumentError(StrCat("no JSON: ", error.message()));
+  text->remove_prefix(size);
+  return ReadPrompt(parser->release());
+}
+
+// One array, item by item: a tree of the whole file would take many times its size. `text` begins
+// behind its bracket.
+absl::Status ParseArray(std::string_view text, Dataset* dataset) {
+  json::parser parser;
+  SkipSpace(&text);
+  for (int64_t number = 1; number > 1 || !text.starts_with(']'); ++number) {
+    const std::string where = StrCat("item ", number);
+    TRIREME_RETURN_IF_ERROR(Add(TakeItem(&parser, &text), where, dataset));
+    SkipSpace(&text);
+    if (text.starts_with(']')) break;
+    if (!text.starts_with(',')) {
+      return absl::InvalidArgumentError(StrCat(where, ": neither a comma nor a bracket follows"));
     }
-    auto prompt = json_lines ? ParseJsonLine(line) : ParseTextLine(line);
-    if (!prompt.ok()) return Annotate(prompt.status(), where);
-    if (prompt->messages.empty()) {
-      ++dataset.skipped;
-    } else {
-      dataset.prompts.push_back(*std::move(prompt));
-    }
+    text.remove_prefix(1);
+    SkipSpace(&text);
+  }
+  text.remove_prefix(1);
+  SkipSpace(&text);
+  return text.empty() ? absl::OkStatus()
+                      : absl::InvalidArgumentError("something follows the array");
+}
+
+}  // namespace
+
+absl::StatusOr<Dataset> ParseDataset(std::string_view text, bool json) {
+  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark
+  Dataset dataset;
+  std::string_view array = text;
+  SkipSpace(&array);
+  if (json && array.starts_with('[')) {
+    TRIREME_RETURN_IF_ERROR(ParseArray(array.substr(1), &dataset));
+  } else {
+    TRIREME_RETURN_IF_ERROR(ParseLines(text, json, &dataset));
   }
   if (dataset.prompts.empty()) return absl::InvalidArgumentError("there is no prompt in it");
   return dataset;

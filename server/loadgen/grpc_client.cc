@@ -19,8 +19,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr auto kPreflightTimeout = std::chrono::seconds(10);
-
 const char* CodeName(grpc::StatusCode code) {
   constexpr const char* kNames[] = {"OK",
                                     "CANCELLED",
@@ -44,7 +42,6 @@ const char* CodeName(grpc::StatusCode code) {
 }
 
 std::string ErrorKind(const grpc::Status& status, bool cancelled_here) {
-  if (status.ok()) return "";
   if (cancelled_here) return "cancelled";
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) return "timeout";
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE &&
@@ -87,6 +84,7 @@ class Call final : public grpc::ClientReadReactor<v1::GenerateResponse> {
     request_ = std::move(request);
     outcome_.intended = intended;
     outcome_.sent = std::chrono::steady_clock::now();
+    outcome_.max_token_events = MaxTokenEvents(request_.max_tokens());
     context_.set_deadline(std::chrono::system_clock::now() +
                           std::chrono::duration_cast<std::chrono::microseconds>(timeout));
     if (!api_key.empty()) context_.AddMetadata("authorization", "Bearer " + api_key);
@@ -101,8 +99,9 @@ class Call final : public grpc::ClientReadReactor<v1::GenerateResponse> {
 
   void OnReadDone(bool ok) override {
     if (!ok) return;
-    if (response_.token_ids_size() > 0) {
+    if (!response_.text().empty()) {
       outcome_.Token(std::chrono::steady_clock::now());
+      if (!outcome_.ok()) return context_.TryCancel();
       token_events_->fetch_add(1, std::memory_order_relaxed);
     }
     if (response_.has_usage()) {
@@ -114,8 +113,7 @@ class Call final : public grpc::ClientReadReactor<v1::GenerateResponse> {
   }
   void OnDone(const grpc::Status& status) override {
     outcome_.end = std::chrono::steady_clock::now();
-    outcome_.error = ErrorKind(status, cancelled_.load());
-    outcome_.error_message = Printable(status.error_message(), kMaxErrorMessageBytes);
+    if (!status.ok()) outcome_.Fail(ErrorKind(status, cancelled_.load()), status.error_message());
     asio::post(*io_, [this] { ended_(this, std::move(outcome_)); });
   }
 

@@ -40,8 +40,8 @@ class HttpClient final : public Client {
  public:
   using Connection = HttpConnection<Stream>;
 
-  HttpClient(HttpShared shared, const Target& target)
-      : shared_(std::move(shared)), target_(target) {}
+  HttpClient(HttpShared shared, const Target& target, std::chrono::nanoseconds timeout)
+      : shared_(std::move(shared)), target_(target), timeout_(timeout) {}
 
   void set_options(const TargetOptions& options) { options_ = options; }
 
@@ -50,8 +50,10 @@ class HttpClient final : public Client {
     const char* const route =
         options_.endpoint == "completions" ? "/v1/completions" : "/v1/chat/completions";
     HttpJob job{.bytes = StrCat(Head("POST", route), "Content-Type: application/json\r\n",
-                                "Content-Length: ", body.size(), "\r\n\r\n", body)};
+                                "Content-Length: ", body.size(), "\r\n\r\n", body),
+                .timeout = timeout_};
     job.outcome.intended = intended;
+    job.outcome.max_token_events = MaxTokenEvents(request.max_tokens);
     job.done = [done = std::move(done)](Outcome outcome, const std::string&) {
       done(std::move(outcome));
     };
@@ -69,7 +71,8 @@ class HttpClient final : public Client {
   absl::StatusOr<std::string> FirstModel() {
     std::optional<Outcome> outcome;
     std::string text;
-    HttpJob job{.bytes = Head("GET", "/v1/models") + "\r\n", .stream = false};
+    HttpJob job{
+        .bytes = Head("GET", "/v1/models") + "\r\n", .stream = false, .timeout = kPreflightTimeout};
     job.done = [&](Outcome result, std::string body) {
       outcome = std::move(result);
       text = std::move(body);
@@ -119,6 +122,7 @@ class HttpClient final : public Client {
 
   HttpShared shared_;
   const Target target_;
+  const std::chrono::nanoseconds timeout_;
   TargetOptions options_;
   std::vector<std::shared_ptr<Connection>> idle_;
   std::unordered_set<std::shared_ptr<Connection>> busy_;
@@ -138,8 +142,9 @@ absl::Status TrustCertificates(const std::string& ca_file, asio::ssl::context* t
 
 template <typename Stream>
 absl::StatusOr<std::unique_ptr<Client>> Make(HttpShared shared, const Target& target,
-                                             TargetOptions* options) {
-  auto client = std::make_unique<HttpClient<Stream>>(std::move(shared), target);
+                                             TargetOptions* options,
+                                             std::chrono::nanoseconds timeout) {
+  auto client = std::make_unique<HttpClient<Stream>>(std::move(shared), target, timeout);
   client->set_options(*options);
   if (options->model.empty()) {
     TRIREME_ASSIGN_OR_RETURN(options->model, client->FirstModel());
@@ -153,14 +158,14 @@ absl::StatusOr<std::unique_ptr<Client>> Make(HttpShared shared, const Target& ta
 absl::StatusOr<std::unique_ptr<Client>> MakeHttpClient(boost::asio::io_context* io,
                                                        const Target& target, TargetOptions* options,
                                                        std::chrono::nanoseconds timeout) {
-  HttpShared shared{.io = io, .host = target.host, .timeout = timeout};
+  HttpShared shared{.io = io, .host = target.host};
   error_code error;
   shared.endpoints = tcp::resolver(*io).resolve(target.host, StrCat(target.port), error);
   if (error) return absl::UnavailableError(StrCat(target.host, ": ", error.message()));
-  if (!target.tls) return Make<tcp::socket>(std::move(shared), target, options);
+  if (!target.tls) return Make<tcp::socket>(std::move(shared), target, options, timeout);
   shared.tls = std::make_unique<asio::ssl::context>(asio::ssl::context::tls_client);
   TRIREME_RETURN_IF_ERROR(TrustCertificates(options->ca_file, shared.tls.get()));
-  return Make<asio::ssl::stream<tcp::socket>>(std::move(shared), target, options);
+  return Make<asio::ssl::stream<tcp::socket>>(std::move(shared), target, options, timeout);
 }
 
 }  // namespace trireme::loadgen

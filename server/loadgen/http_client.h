@@ -12,7 +12,8 @@
 namespace trireme::loadgen {
 
 // Resolves the host and, where `options` names no model, asks the server for its first: runs `io`,
-// which outlives the client. `options->model` is set. Every request ends within `timeout`.
+// which outlives the client. `options->model` is set. That ends within kPreflightTimeout, every
+// request within `timeout`.
 absl::StatusOr<std::unique_ptr<Client>> MakeHttpClient(boost::asio::io_context* io,
                                                        const Target& target, TargetOptions* options,
                                                        std::chrono::nanoseconds timeout);

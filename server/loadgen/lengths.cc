@@ -53,6 +53,10 @@ LengthDistribution LengthDistribution::Fixed(int tokens) {
   return out;
 }
 
+int LengthDistribution::longest() const {
+  return static_cast<int>(kind_ == Kind::kUniform ? second_ : first_);
+}
+
 int LengthDistribution::Draw(Random* random) const {
   switch (kind_) {
     case Kind::kFixed:

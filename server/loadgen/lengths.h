@@ -19,6 +19,7 @@ class LengthDistribution {
   static LengthDistribution Fixed(int tokens);
 
   int Draw(Random* random) const;
+  int longest() const;                               // of a lognormal, which has no end: its mean
   const std::string& text() const { return text_; }  // as it was parsed
 
  private:

@@ -55,9 +55,14 @@ std::vector<Chart> RampCharts(const BenchResult& result) {
   Series requests{.name = "requests/s"}, good{.name = "goodput"};
   Series ttft50{.name = "TTFT p50"}, ttft99{.name = "TTFT p99"};
   Series itl50{.name = "ITL p50"}, itl99{.name = "ITL p99"};
+  // A ramp goes back to find its knee.
+  std::vector<std::pair<double, const Summary*>> by_load;
   for (const LevelResult& level : result.levels) {
-    const double load = open ? *level.level.rate : level.level.concurrency;
-    const Summary& summary = level.summary;
+    by_load.emplace_back(open ? *level.level.rate : level.level.concurrency, &level.summary);
+  }
+  std::sort(by_load.begin(), by_load.end());
+  for (const auto& [load, level] : by_load) {
+    const Summary& summary = *level;
     requests.points.emplace_back(load, summary.requests_per_s());
     good.points.emplace_back(load, summary.goodput_per_s());
     ttft50.points.emplace_back(load, summary.ttft().PercentileNs(50) / 1e6);

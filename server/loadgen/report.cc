@@ -40,6 +40,10 @@ std::string LevelText(const BenchOptions& options, const LevelResult& result) {
   out += LatencyLine("TTFT", summary.ttft());
   out += LatencyLine("ITL", summary.itl());
   out += LatencyLine("E2E", summary.e2e());
+  if (summary.resent() > 0) {
+    StrAppend(&out, "  resent: ", summary.resent(),
+              " requests, whose connection the server had closed before it answered\n");
+  }
   for (const auto& [kind, error] : summary.errors()) {
     StrAppend(&out, "  error ", kind, ": ", error.count,
               error.example.empty() ? "" : StrCat(" (", error.example, ")"), "\n");
@@ -68,6 +72,12 @@ std::string TextReport(const BenchOptions& options, const BenchResult& result) {
     out +=
         Format("client: %.2f ms of CPU per 1000 token events; sends %.2f ms late (p99)\n",
                last.client_cpu_s_per_1000_events() * 1e3, last.send_lag().PercentileNs(99) / 1e6);
+    if (last.slot_wait().max_ns() > 0) {
+      out +=
+          Format("  and waits up to %.2f ms before, for fewer than %d in flight (p99 %.2f ms)\n",
+                 static_cast<double>(last.slot_wait().max_ns()) / 1e6,
+                 result.levels.back().level.max_in_flight, last.slot_wait().PercentileNs(99) / 1e6);
+    }
   }
   if (result.interrupted) out += "interrupted: this is what was measured until then\n";
   return out;

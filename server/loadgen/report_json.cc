@@ -89,7 +89,8 @@ json::object LevelJson(const LevelResult& result) {
        {{"total", summary.completed() + summary.failed()},
         {"completed", summary.completed()},
         {"failed", summary.failed()},
-        {"within_slo", summary.good()}}},
+        {"within_slo", summary.good()},
+        {"resent", summary.resent()}}},
       {"errors", errors},
       {"error_examples", examples},
       {"requests_per_s", summary.requests_per_s()},
@@ -109,7 +110,8 @@ json::object LevelJson(const LevelResult& result) {
       {"client",
        {{"cpu_s", summary.client_cpu_s()},
         {"cpu_s_per_1000_token_events", summary.client_cpu_s_per_1000_events()},
-        {"send_lag_ms", Latency(summary.send_lag())}}},
+        {"send_lag_ms", Latency(summary.send_lag())},
+        {"slot_wait_ms", Latency(summary.slot_wait())}}},
       {"token_events_by_second", by_second},
   };
 }

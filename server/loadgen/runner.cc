@@ -8,6 +8,9 @@
 #include <deque>
 #include <utility>
 
+#include "absl/time/time.h"
+#include "runtime/base/strings.h"
+
 namespace trireme::loadgen {
 namespace {
 
@@ -34,6 +37,7 @@ class Runner::Active {
         summary_(slo, begin_),
         arrivals_(level.arrivals, level.rate.value_or(1), level.seed),
         arrival_timer_(*runner->io_),
+        deadline_timer_(*runner->io_),
         progress_timer_(*runner->io_),
         events_before_(runner->client_->token_events()) {}
 
@@ -44,32 +48,45 @@ class Runner::Active {
     if (runner_.progress_) ScheduleProgress(begin_ + std::chrono::seconds(1));
     if (level_.rate) {
       next_ = begin_ + arrivals_.Next();
+      if (level_.duration.count() > 0) ScheduleDeadline();
       SendDue();
     } else {
       for (int i = 0; i < level_.concurrency; ++i) SendNow();
     }
     while (!finished()) runner_.io_->run_one();
     arrival_timer_.cancel();
+    deadline_timer_.cancel();
     progress_timer_.cancel();
     runner_.io_->poll();  // the cancelled handlers, which point here
-    summary_.Close(std::max(last_end_, begin_), ProcessCpuSeconds() - cpu_before);
+    summary_.Close(End(), ProcessCpuSeconds() - cpu_before);
     return std::move(summary_);
   }
 
   void Stop() {
-    waiting_.clear();
     arrival_timer_.cancel();
+    const TimePoint now = steady_clock::now();
+    last_end_ = std::max(last_end_, now);
+    if (level_.rate) DropDue(now);
     runner_.client_->CancelAll();
   }
 
  private:
-  bool MaySendAt(TimePoint intended) const {
-    return !runner_.stopped_ && (level_.requests == 0 || planned_ < level_.requests) &&
-           (level_.duration.count() == 0 || intended < begin_ + level_.duration);
+  bool all_planned() const { return level_.requests > 0 && planned_ >= level_.requests; }
+  bool AfterDeadline(TimePoint when) const {
+    return level_.duration.count() > 0 && when >= begin_ + level_.duration;
   }
+  // Whether a request of this time belongs to the run.
+  bool Belongs(TimePoint intended) const { return !all_planned() && !AfterDeadline(intended); }
+  bool MaySendAt(TimePoint intended) const { return !runner_.stopped_ && Belongs(intended); }
   bool finished() const {
     const bool more = level_.rate && MaySendAt(next_);
     return in_flight_ == 0 && waiting_.empty() && !more;
+  }
+  // Rates are of the time in which requests were sent, though the last answer may come before its
+  // end.
+  TimePoint End() const {
+    const bool whole_window = level_.duration.count() > 0 && !all_planned() && !runner_.stopped_;
+    return std::max(last_end_, whole_window ? begin_ + level_.duration : begin_);
   }
 
   // Closed loop: one request takes the place of one that ended.
@@ -77,17 +94,25 @@ class Runner::Active {
     const TimePoint now = steady_clock::now();
     if (!MaySendAt(now)) return;
     ++planned_;
-    Send(now);
+    Send(now, {});
+  }
+
+  // Open loop: the time of the next arrival, which has come.
+  TimePoint TakeNext() {
+    ++planned_;
+    return std::exchange(next_, begin_ + arrivals_.Next());
   }
 
   // Open loop: everything whose time has come, then a timer for the next.
   void SendDue() {
-    for (; MaySendAt(next_) && next_ <= steady_clock::now(); next_ = begin_ + arrivals_.Next()) {
-      ++planned_;
+    while (MaySendAt(next_) && next_ <= steady_clock::now()) {
+      const TimePoint intended = TakeNext();
       if (in_flight_ < level_.max_in_flight) {
-        Send(next_);
+        Send(intended, {});
+      } else if (waiting_.size() < kMaxWaiting) {
+        waiting_.push_back(intended);
       } else {
-        waiting_.push_back(next_);
+        CountNotSent(intended, steady_clock::now());
       }
     }
     if (!MaySendAt(next_)) return;
@@ -97,10 +122,43 @@ class Runner::Active {
     });
   }
 
-  void Send(TimePoint intended) {
+  void ScheduleDeadline() {
+    deadline_timer_.expires_at(begin_ + level_.duration);
+    deadline_timer_.async_wait([this](boost::system::error_code error) {
+      if (error) return;
+      SendDue();  // this handler may be late: what was due before has its chance
+      DropDue(begin_ + level_.duration);
+    });
+  }
+
+  // Open loop: sending is over. What was due until then is counted, sent or not.
+  void DropDue(TimePoint now) {
+    while (!waiting_.empty()) {
+      CountNotSent(waiting_.front(), now);
+      waiting_.pop_front();
+    }
+    while (Belongs(next_) && next_ <= now) CountNotSent(TakeNext(), now);
+  }
+
+  void CountNotSent(TimePoint intended, TimePoint now) {
+    Outcome outcome;
+    outcome.intended = intended;
+    outcome.end = now;
+    outcome.slot_wait = now - intended;
+    outcome.Fail(kNotSent,
+                 StrCat("waited ",
+                        absl::FormatDuration(absl::FromChrono(
+                            std::chrono::duration_cast<std::chrono::milliseconds>(now - intended))),
+                        " while ", level_.max_in_flight, " were in flight"));
+    summary_.Add(outcome);
+  }
+
+  void Send(TimePoint intended, std::chrono::nanoseconds slot_wait) {
     ++in_flight_;
-    runner_.client_->Send(runner_.workload_->Next(), intended,
-                          [this](const Outcome& outcome) { OnDone(outcome); });
+    runner_.client_->Send(runner_.workload_->Next(), intended, [this, slot_wait](Outcome outcome) {
+      outcome.slot_wait = slot_wait;
+      OnDone(outcome);
+    });
   }
 
   void OnDone(const Outcome& outcome) {
@@ -109,11 +167,13 @@ class Runner::Active {
     summary_.Add(outcome);
     if (!level_.rate) {
       SendNow();
-    } else if (!waiting_.empty()) {
-      const TimePoint intended = waiting_.front();
-      waiting_.pop_front();
-      Send(intended);
+      return;
     }
+    const TimePoint now = steady_clock::now();
+    if (waiting_.empty() || AfterDeadline(now)) return;
+    const TimePoint intended = waiting_.front();
+    waiting_.pop_front();
+    Send(intended, now - intended);
   }
 
   void ScheduleProgress(TimePoint when) {
@@ -134,13 +194,13 @@ class Runner::Active {
   const TimePoint begin_;
   Summary summary_;
   Arrivals arrivals_;
-  boost::asio::steady_timer arrival_timer_, progress_timer_;
+  boost::asio::steady_timer arrival_timer_, deadline_timer_, progress_timer_;
   const int64_t events_before_;
-  int64_t planned_ = 0;  // requests whose time has come, sent or waiting
+  int64_t planned_ = 0;  // requests whose time has come, sent or not
   int64_t in_flight_ = 0;
   TimePoint next_;  // open loop: of the next arrival
   TimePoint last_end_;
-  std::deque<TimePoint> waiting_;  // open loop, at max_in_flight: intended times
+  std::deque<TimePoint> waiting_;  // open loop, at max_in_flight: intended times; <= kMaxWaiting
 };
 
 Summary Runner::Run(const Level& level, const Slo& slo) {

@@ -22,9 +22,14 @@ struct Level {
   ArrivalKind arrivals = ArrivalKind::kPoisson;
   int max_in_flight = 4096;  // open loop: further requests wait here, and their latency counts it
   int64_t requests = 0;      // 0: no limit
-  std::chrono::nanoseconds duration{0};  // sending ends; what is in flight is waited for. 0: none
+  // Sending ends: what is in flight is waited for, what waits here ends as "not_sent". 0: none.
+  std::chrono::nanoseconds duration{0};
   uint64_t seed = 0;
 };
+
+// Requests of an open loop that wait at max_in_flight. One that finds so many before it ends as
+// "not_sent" at once.
+inline constexpr size_t kMaxWaiting = 1 << 17;
 
 struct Progress {
   std::chrono::nanoseconds elapsed;
@@ -42,8 +47,8 @@ class Runner {
   // One run; blocks the calling thread, on which `io` runs meanwhile.
   Summary Run(const Level& level, const Slo& slo);
 
-  // From a handler of `io`: nothing is sent any more, requests in flight end as "cancelled", and
-  // so do later runs.
+  // From a handler of `io`: nothing is sent any more, requests in flight end as "cancelled", those
+  // that were due as "not_sent"; later runs send nothing.
   void Stop();
   bool stopped() const { return stopped_; }
 

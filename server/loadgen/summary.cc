@@ -28,7 +28,11 @@ bool Summary::IsGood(const Outcome& outcome) const {
 }
 
 void Summary::Add(const Outcome& outcome) {
-  send_lag_.Add((outcome.sent - outcome.intended).count());
+  slot_wait_.Add(outcome.slot_wait.count());
+  if (outcome.error != kNotSent) {
+    send_lag_.Add((outcome.sent - outcome.intended - outcome.slot_wait).count());
+  }
+  if (outcome.resent) ++resent_;
   token_events_ += outcome.token_events;
   if (outcome.token_events > 0) {
     TimePoint when = outcome.first_token;

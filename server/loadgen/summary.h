@@ -25,7 +25,8 @@ class Summary {
   Summary(const Slo& slo, TimePoint begin) : slo_(slo), begin_(begin) {}
 
   void Add(const Outcome& outcome);
-  // The run is over: what it took. Client CPU: user and system time of this process.
+  // The run is over. `end`: of the last answer, or of the time in which requests were sent if that
+  // is later. Client CPU: user and system time of this process.
   void Close(TimePoint end, double client_cpu_s);
 
   double duration_s() const { return duration_s_; }
@@ -55,8 +56,12 @@ class Summary {
   const Histogram& ttft() const { return ttft_; }
   const Histogram& itl() const { return itl_; }
   const Histogram& e2e() const { return e2e_; }
-  // How late this program was: from the intended time to the real one, of all requests.
+  // How late this program was: from the intended time to the real one, without slot_wait, of all
+  // requests that were sent.
   const Histogram& send_lag() const { return send_lag_; }
+  // Outcome::slot_wait of all requests, of those that were never sent, too.
+  const Histogram& slot_wait() const { return slot_wait_; }
+  int64_t resent() const { return resent_; }
   const std::map<std::string, ErrorCount>& errors() const { return errors_; }
   const std::vector<int64_t>& token_events_by_second() const { return by_second_; }
 
@@ -71,8 +76,9 @@ class Summary {
   TimePoint begin_;
   double duration_s_ = 0, client_cpu_s_ = 0;
   int64_t completed_ = 0, failed_ = 0, good_ = 0, completed_without_usage_ = 0;
+  int64_t resent_ = 0;
   int64_t tokens_in_ = 0, tokens_out_ = 0, cached_tokens_ = 0, token_events_ = 0;
-  Histogram ttft_, itl_, e2e_, send_lag_;
+  Histogram ttft_, itl_, e2e_, send_lag_, slot_wait_;
   std::map<std::string, ErrorCount> errors_;
   std::vector<int64_t> by_second_;
 };

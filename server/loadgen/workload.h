@@ -44,6 +44,7 @@ class Workload {
   void set_scale(TokenScale scale) { scale_ = scale; }
   bool made_up() const { return dataset_.prompts.empty(); }
   const Dataset& dataset() const { return dataset_; }
+  int longest_prompt_tokens() const { return options_.prompt_tokens.longest(); }
   // A request of so many words and one token of answer, to measure the scale with.
   Request Probe(int words);
 

@@ -136,14 +136,6 @@ absl::StatusOr<json::object> ParseJsonObject(std::string_view text) {
   return std::move(root.get_object());
 }
 
-std::string_view Shorten(std::string_view word) {
-  constexpr size_t kMaxBytes = 64;
-  if (word.size() <= kMaxBytes) return word;
-  size_t end = kMaxBytes;
-  while (end > 0 && (static_cast<uint8_t>(word[end]) & 0xC0) == 0x80) --end;
-  return word.substr(0, end);
-}
-
 std::string_view KindName(const json::value& value) {
   switch (value.kind()) {
     case json::kind::null:
@@ -174,7 +166,7 @@ absl::StatusOr<std::string> TemplateRole(std::string_view role, std::string_view
                         "unsupported_parameter");
   }
   return InvalidParam(param,
-                      StrCat("Invalid value: '", Shorten(role),
+                      StrCat("Invalid value: '", Printable(role),
                              "'. Supported values are: 'system', 'developer', 'user' and "
                              "'assistant'."),
                       "invalid_value");

@@ -28,8 +28,6 @@ inline constexpr std::string_view kToolsNotSupported =
 // INVALID_ARGUMENT naming `param` for tool, function and what is no role.
 absl::StatusOr<std::string> TemplateRole(std::string_view role, std::string_view param);
 
-// A client's word as it may appear in a message: at most 64 bytes, cut between code points.
-std::string_view Shorten(std::string_view word);
 // "a string", "an integer" ...: what an error calls the value.
 std::string_view KindName(const boost::json::value& value);
 

@@ -23,12 +23,19 @@ struct Candidate {
   ChoiceDelta delta;                     // news that has not been delivered yet
   std::vector<TokenText> prompt_tokens;  // gathered until the first token
   bool started = false;                  // the prompt's share has been put into `delta`
+  FinishReason finish = FinishReason::kNone;
+  RequestRecord record;  // as it was when the stream was given up
   int num_tokens = 0;
   int num_cached_prompt_tokens = 0;
   double sum_logprobs = 0;
 
   bool has_news() const {
     return started && (!delta.token_ids.empty() || delta.finish != FinishReason::kNone);
+  }
+  void Close() {
+    if (!stream) return;
+    record = stream->record();
+    stream.reset();
   }
   double mean_logprob() const {
     return num_tokens == 0 ? -std::numeric_limits<double>::infinity() : sum_logprobs / num_tokens;
@@ -130,8 +137,9 @@ void Generation::Impl::Digest(StreamEvent event, size_t index) {
   DigestTokens(event, &candidate);
   if (candidate.delta.finish == FinishReason::kNone) return;
   // At a stop string the engine knows nothing of the end yet. (Without effect if it does.)
+  candidate.finish = candidate.delta.finish;
   candidate.stream->Cancel(FinishReason::kStop);
-  candidate.stream.reset();
+  candidate.Close();
 }
 
 // Before the first token: gathers prompt logprobs. With it: the echo, then everything gathered.
@@ -178,7 +186,7 @@ void Generation::Impl::DigestTokens(const StreamEvent& event, Candidate* candida
 
 void Generation::Impl::End(absl::Status why) {
   error = std::move(why);
-  for (Candidate& candidate : candidates) candidate.stream.reset();
+  for (Candidate& candidate : candidates) candidate.Close();
 }
 
 void Generation::Impl::Deliver(size_t index, int choice, std::vector<ChoiceDelta>* out) {
@@ -298,6 +306,34 @@ void Generation::Cancel(absl::Status why) {
 
 bool Generation::done() const { return impl_->num_undelivered == 0 || !impl_->error.ok(); }
 Usage Generation::usage() const { return impl_->usage; }
+
+RequestRecord Generation::record() const {
+  // Adds `time` to what has happened so far, if it has happened.
+  const auto earliest = [](absl::Time time, absl::Time* out) {
+    if (time > absl::UnixEpoch() && (*out == absl::UnixEpoch() || time < *out)) *out = time;
+  };
+  RequestRecord all;
+  for (const Candidate& candidate : impl_->candidates) {
+    const RequestRecord one = candidate.stream ? candidate.stream->record() : candidate.record;
+    earliest(one.arrival, &all.arrival);
+    earliest(one.first_scheduled, &all.first_scheduled);
+    earliest(one.first_token, &all.first_token);
+    all.last_token = std::max(all.last_token, one.last_token);
+    all.finished = std::max(all.finished, one.finished);
+    all.preemptions += one.preemptions;
+  }
+  all.prompt_tokens = impl_->usage.prompt_tokens;
+  all.cached_prompt_tokens = impl_->usage.cached_tokens;
+  all.generated_tokens = impl_->usage.completion_tokens;
+  return all;
+}
+
+std::vector<FinishReason> Generation::finish_reasons() const {
+  std::vector<FinishReason> out;
+  for (const Candidate& candidate : impl_->candidates) out.push_back(candidate.finish);
+  return out;
+}
+
 int Generation::num_choices() const { return static_cast<int>(impl_->first.size()) * impl_->n; }
 
 }  // namespace trireme

@@ -126,6 +126,11 @@ class Generation {
   bool done() const;        // every choice has delivered its finish, or an error was returned
   Usage usage() const;      // complete once done
   int num_choices() const;  // prompts * n
+  // What the engine has noted of all candidates together: the earliest arrival and first token, the
+  // latest last token; counts as in usage(). `finish` is unset.
+  RequestRecord record() const;
+  // Of each candidate, best_of's included; kNone: it had not finished.
+  std::vector<FinishReason> finish_reasons() const;
 
  private:
   struct Impl;

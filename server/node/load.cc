@@ -169,13 +169,14 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
     Log(LogLevel::kWarning, "context cut to what the KV cache holds; raise --kv-cache-memory",
         {{"wanted_tokens", plan.wanted_context}, {"tokens", plan.max_context}});
   }
-  TRIREME_ASSIGN_OR_RETURN(auto kv, KvStorage::Create(shape, scheduler.num_blocks, *node->backend));
+  auto kv = KvStorage::Create(shape, scheduler.num_blocks, *node->backend);
+  if (!kv.ok()) return Annotate(kv.status(), "--kv-cache-memory");
   engine.limits.vocab_size = files.spec.vocab_size;
   engine.limits.max_context_tokens = scheduler.max_context_tokens;
   engine.limits.eos_ids = text.eos_ids;
   node->info.max_context_tokens = scheduler.max_context_tokens;
 
-  TRIREME_ASSIGN_OR_RETURN(auto executor, ModelExecutor::Create(*std::move(decoder), std::move(kv),
+  TRIREME_ASSIGN_OR_RETURN(auto executor, ModelExecutor::Create(*std::move(decoder), *std::move(kv),
                                                                 node->backend.get()));
   node->workers = std::make_unique<WorkerPool>(options.worker_threads, kMaxQueuedWork);
   node->engine = std::make_unique<Engine>(engine, std::move(executor), clock, observer);

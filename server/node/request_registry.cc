@@ -1,8 +1,15 @@
 #include "server/node/request_registry.h"
 
+#include <algorithm>
+
 #include "runtime/base/status.h"
 
 namespace trireme {
+
+bool IsSaneRequestId(std::string_view id) {
+  return !id.empty() && id.size() <= 128 && id != "." && id != ".." &&
+         std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
 
 absl::Status RequestCancelled() {
   return WithCode(absl::CancelledError("the request was cancelled"), "cancelled");

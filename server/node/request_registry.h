@@ -39,6 +39,10 @@ struct RequestInfo {
   int prompt_tokens = 0, generated_tokens = 0;
 };
 
+// 1 to 128 visible ASCII characters: fit for a header, a log line and, escaped, one segment of a
+// URL's path; "." and ".." are not, since every client of URLs resolves them (RFC 3986, 5.2.4).
+bool IsSaneRequestId(std::string_view id);
+
 // How a request ends that RequestRegistry::Cancel has ended: CANCELLED, code "cancelled".
 absl::Status RequestCancelled();
 

@@ -167,6 +167,12 @@ struct Metrics::Impl {
                                             .Register(registry)
                                             .Add({});
 
+  prometheus::Family<prometheus::Counter>& dropped =
+      prometheus::BuildCounter()
+          .Name("trireme_telemetry_dropped_total")
+          .Help("Records that a log or exporter lost: its queue was full, or its end failed.")
+          .Register(registry);
+
   mutable std::mutex mu;
   const Engine* engine = nullptr;  // guarded by mu
 };
@@ -216,7 +222,7 @@ void Metrics::Impl::AppendEngine(std::vector<MetricFamily>* out) const {
              {{"max_lora", "0"}, {"running_lora_adapters", ""}, {"waiting_lora_adapters", ""}}));
 }
 
-Metrics::Metrics(std::string_view model_name) : impl_(std::make_unique<Impl>(model_name)) {}
+Metrics::Metrics(std::string_view model_name) : impl_(std::make_shared<Impl>(model_name)) {}
 Metrics::~Metrics() = default;
 
 void Metrics::Attach(const Engine* engine) {
@@ -224,9 +230,9 @@ void Metrics::Attach(const Engine* engine) {
   impl_->engine = engine;
 }
 
-void Metrics::OnStep(int num_tokens, int /*num_decode_rows*/, absl::Duration elapsed) {
-  impl_->step_tokens.Observe(num_tokens);
-  impl_->step_seconds.Observe(absl::ToDoubleSeconds(elapsed));
+void Metrics::OnStep(const StepRecord& record) {
+  impl_->step_tokens.Observe(record.tokens);
+  impl_->step_seconds.Observe(absl::ToDoubleSeconds(record.end - record.begin));
 }
 void Metrics::OnToken(absl::Duration since_previous) {
   impl_->inter_token.Observe(absl::ToDoubleSeconds(since_previous));
@@ -269,6 +275,13 @@ void Metrics::CountGrpc(std::string_view method, std::string_view status_code,
       .Increment();
   impl_->grpc_seconds.Add({{"method", std::string(method)}}, kLatencyBuckets)
       .Observe(absl::ToDoubleSeconds(elapsed));
+}
+
+std::function<void(int64_t)> Metrics::DropCounter(std::string_view sink) {
+  prometheus::Counter* counter = &impl_->dropped.Add({{"sink", std::string(sink)}});
+  return [impl = impl_, counter](int64_t records) {
+    counter->Increment(static_cast<double>(records));
+  };
 }
 
 void Metrics::AddHttpConnections(int delta) { impl_->http_connections.Increment(delta); }

@@ -4,6 +4,7 @@
 // engine="0".
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,7 +24,7 @@ class Metrics final : public EngineObserver {
   // `engine` must stay alive until Attach(nullptr) has returned.
   void Attach(const Engine* engine);
 
-  void OnStep(int num_tokens, int num_decode_rows, absl::Duration elapsed) override;
+  void OnStep(const StepRecord& record) override;
   void OnToken(absl::Duration since_previous) override;
   void OnFirstToken(absl::Duration since_arrival) override;
   void OnFinish(const RequestRecord& record) override;
@@ -34,13 +35,16 @@ class Metrics final : public EngineObserver {
                  absl::Duration elapsed);
   void CountGrpc(std::string_view method, std::string_view status_code, absl::Duration elapsed);
   void AddHttpConnections(int delta);
+  // Counts what a log or an exporter lost, into trireme_telemetry_dropped_total{sink}. May be
+  // called for as long as anybody likes, even after the metrics are gone.
+  std::function<void(int64_t records)> DropCounter(std::string_view sink);
 
   // Prometheus text exposition format 0.0.4.
   std::string Render() const;
 
  private:
   struct Impl;
-  const std::unique_ptr<Impl> impl_;
+  const std::shared_ptr<Impl> impl_;  // shared with drop counters
 };
 
 }  // namespace trireme

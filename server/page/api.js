@@ -1,7 +1,8 @@
-// Calls to the server that this page came from. The key lives in sessionStorage and nowhere else.
+// Calls to the server that this page came from. The key lives in sessionStorage, or in memory where
+// storage is switched off, and nowhere else.
 
 const KEY = "trireme.key";
-let memoryKey = "";  // where storage is switched off
+let memoryKey = "";
 
 export function apiKey() {
   try {
@@ -12,11 +13,13 @@ export function apiKey() {
 }
 
 export function setApiKey(key) {
-  memoryKey = key;
+  memoryKey = "";
   try {
     if (key) sessionStorage.setItem(KEY, key);
     else sessionStorage.removeItem(KEY);
-  } catch { /* kept in memory */ }
+  } catch {
+    memoryKey = key;
+  }
 }
 
 // What the server answered instead of what was asked for; status 0: it did not answer.
@@ -28,7 +31,12 @@ export class ApiError extends Error {
   }
 }
 
-const UNREACHABLE = "The server cannot be reached.";
+// What fetch and the reading of a body throw.
+function failureOf(error) {
+  if (error.name === "TimeoutError") return new ApiError("The server does not answer.");
+  if (error.name === "TypeError") return new ApiError("The server cannot be reached.");
+  return error;
+}
 
 function errorOf(body, status) {
   const error = body?.error;
@@ -36,7 +44,7 @@ function errorOf(body, status) {
 }
 
 // The response of a call that succeeded. Paths are relative, so that the page also works behind a
-// proxy's prefix. Throws ApiError, and AbortError when `signal` fires.
+// proxy's prefix. Throws ApiError, and AbortError when `signal` fires without another reason.
 export async function call(path, { method = "GET", body, signal } = {}) {
   const headers = {};
   if (!/^[!-~]*$/.test(apiKey())) throw new ApiError("No key has such characters.", 401);
@@ -49,15 +57,18 @@ export async function call(path, { method = "GET", body, signal } = {}) {
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new ApiError(UNREACHABLE);
+    throw failureOf(error);
   }
   if (!response.ok) throw errorOf(await response.json().catch(() => null), response.status);
   return response;
 }
 
-export const getJson = async (path, options) => (await call(path, options)).json();
-export const getText = async (path, options) => (await call(path, options)).text();
+async function whole(path, options, read) {
+  const response = await call(path, options);
+  return read(response).catch((error) => { throw failureOf(error); });
+}
+export const getJson = (path, options) => whole(path, options, (response) => response.json());
+export const getText = (path, options) => whole(path, options, (response) => response.text());
 
 // The data of server-sent events, as they come. (Only what our server sends: "data:" lines and
 // comments.)

@@ -1,7 +1,7 @@
 // Puts the page together: views, theme, key.
 import { apiKey, getJson, setApiKey } from "./api.js";
 import { setModels, startChat } from "./chat.js";
-import { showLive, startLive } from "./live.js";
+import { resetLive, showLive, startLive } from "./live.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -47,7 +47,10 @@ function askForKey(message = "") {
   $("key").focus();
 }
 
-function notice(text) {
+// `kind`: "error" or "info".
+function notice(text, kind = "error") {
+  $("notice").setAttribute("role", kind === "error" ? "alert" : "status");
+  $("notice").dataset.kind = kind;
   $("notice").textContent = text;
   $("notice").hidden = text === "";
 }
@@ -65,18 +68,21 @@ async function connect() {
 
 function startKey() {
   $("key-button").addEventListener("click", () => askForKey());
+  $("key-dialog").addEventListener("close", () => { $("key").value = ""; });
   $("key-cancel").addEventListener("click", () => $("key-dialog").close());
   $("key-forget").addEventListener("click", () => {
     setApiKey("");
     connected = false;
+    resetLive("No key");
     showView();
     $("key-dialog").close();
-    notice("The key is forgotten.");
+    notice("The key is forgotten.", "info");
   });
   $("key-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     const before = apiKey();
     setApiKey($("key").value.trim());
+    resetLive("Connecting");  // what it shows is another key's
     $("key-use").disabled = true;
     try {
       await connect();

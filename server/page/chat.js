@@ -9,7 +9,7 @@ const prompt = $("prompt");
 const EXAMPLES = ["Why is the sky blue?", "Write a haiku about rowing.", "Explain what a KV cache is."];
 
 let history = [];      // {role, content}: what has been said
-let running = null;    // {controller}: of the answer being streamed
+let running = null;    // {controller, conversation}: of the answer being streamed
 let onAuthError = () => {};
 
 // ---- What is asked for.
@@ -144,9 +144,10 @@ async function send(text) {
   const answer = addMessage("assistant", "");
   answer.article.classList.add("waiting");
   const controller = new AbortController();
-  setRunning({ controller });
+  setRunning({ controller, conversation });
   const { text: said, note, stopped, failed } =
     await readAnswer(requestFor(conversation), answer, controller.signal);
+  const follow = nearBottom();  // whoever reads further up stays there
   answer.article.classList.remove("waiting");
   answer.foot.append(element("span", "counts", note));
   if (said !== "" || !(stopped || failed)) {
@@ -169,9 +170,9 @@ async function send(text) {
     answer.article.classList.add("failed");
   }
   setRunning(null);
-  toBottom();
+  if (follow) toBottom();
   if (failed?.status === 401) onAuthError(failed.message);
-  else prompt.focus();
+  else if ([$("stop"), prompt, document.body].includes(document.activeElement)) prompt.focus();
 }
 
 function submit(event) {
@@ -235,7 +236,9 @@ async function copyText(text) {
 
 function showCode(language) {
   const draft = prompt.value.trim() || (history.length === 0 ? EXAMPLES[0] : "");
-  let messages = draft ? [...history, { role: "user", content: draft }] : history;
+  // A question that is being answered is not yet something to go on from.
+  const said = running?.conversation === history ? history.slice(0, -1) : history;
+  let messages = draft ? [...said, { role: "user", content: draft }] : history;
   if (!draft && history.at(-1)?.role === "assistant") messages = history.slice(0, -1);
   const base = new URL(".", document.baseURI).href;
   const write = language === "curl" ? asCurl : asPython;

@@ -3,6 +3,7 @@ import { call, getJson, getText, parseMetrics } from "./api.js";
 
 const $ = (id) => document.getElementById(id);
 const PERIOD_MS = 1000;
+const PATIENCE_MS = 4000;  // then a server is not answering
 const SAMPLES = 60;      // one minute of sparkline
 const MEAN_SAMPLES = 30;
 const SVG = "http://www.w3.org/2000/svg";
@@ -85,6 +86,14 @@ function drawSpark(id, values, format, label, sparse = false) {
     `latest ${format(known.at(-1))}`);
 }
 
+// Counters are shown as rates, histograms as means.
+const SPARKS = [
+  { id: "generation", name: "trireme_generation_tokens_total", label: "Generated tokens a second", format: rate, counter: true },
+  { id: "prefill", name: "trireme_prompt_tokens_total", label: "Prompt tokens a second", format: rate, counter: true },
+  { id: "ttft", name: "trireme_time_to_first_token_seconds", label: "Time to first token", format: duration },
+  { id: "itl", name: "trireme_inter_token_latency_seconds", label: "Time between tokens", format: duration },
+];
+
 function showMetrics() {
   const now = samples.at(-1);
   const get = (name) => now.metrics.get(name) ?? 0;
@@ -97,20 +106,12 @@ function showMetrics() {
   $("kv-sub").textContent = `${whole.format(get("trireme_kv_blocks_held"))} of ` +
     `${whole.format(get("trireme_kv_blocks"))} blocks held, ` +
     `${whole.format(get("trireme_kv_blocks_cached"))} kept for reuse`;
-  for (const [id, name, label] of [
-    ["generation", "trireme_generation_tokens_total", "Generated tokens a second"],
-    ["prefill", "trireme_prompt_tokens_total", "Prompt tokens a second"]]) {
-    const values = rates(name);
-    $(id).textContent = values.length === 0 ? "\u2013" : rate(values.at(-1));
-    drawSpark(`${id}-spark`, values, rate, label);
-  }
   const before = samples.at(-1 - MEAN_SAMPLES) ?? samples[0];
-  for (const [id, name, label] of [
-    ["ttft", "trireme_time_to_first_token_seconds", "Time to first token"],
-    ["itl", "trireme_inter_token_latency_seconds", "Time between tokens"]]) {
-    const recent = mean(before, now, name);
-    $(id).textContent = recent === null ? "\u2013" : duration(recent);
-    drawSpark(`${id}-spark`, means(name), duration, label, /*sparse=*/id === "ttft");
+  for (const { id, name, label, format, counter } of SPARKS) {
+    const values = counter ? rates(name) : means(name);
+    const recent = counter ? values.at(-1) ?? null : mean(before, now, name);
+    $(id).textContent = recent === null ? "\u2013" : format(recent);
+    drawSpark(`${id}-spark`, values, format, label, /*sparse=*/id === "ttft");
   }
 }
 
@@ -160,9 +161,9 @@ async function cancelRequest(id, button) {
     $("node-said").textContent = `Request ${id} is cancelled.`;
   } catch (error) {
     if (error.status === 401) onAuthError(error.message);
-    // 404: it has finished meanwhile, which is what was wanted.
-    if (error.status !== 404) button.removeAttribute("aria-disabled");
-    $("node-said").textContent = error.status === 404 ? `Request ${id} has finished.` : error.message;
+    const finished = error.code === "request_not_found";  // meanwhile, which is what was wanted
+    if (!finished) button.removeAttribute("aria-disabled");
+    $("node-said").textContent = finished ? `Request ${id} has finished.` : error.message;
   }
   poll();
 }
@@ -197,35 +198,59 @@ function showRequests(list) {
 
 // ---- Polling.
 
-function setState(text, state) {
+// `age`: of the numbers, in seconds, where they are not of now. It is no part of the status, which
+// screen readers say at every change.
+function setState(text, state, age = null) {
   if ($("node-state").textContent !== text) $("node-state").textContent = text;
   $("node-state").dataset.state = state;
+  $("node-age").textContent = age === null ? "" : `These numbers are ${duration(age)} old.`;
 }
 
-let polling = false;
+let polling = null;  // AbortController of the poll in flight
 
 async function poll() {
   clearTimeout(timer);
   if (!visible || document.visibilityState !== "visible" || polling) return;
-  polling = true;
+  const controller = polling = new AbortController();
+  const patience = setTimeout(() => controller.abort(new DOMException("", "TimeoutError")), PATIENCE_MS);
+  const { signal } = controller;
   let delay = PERIOD_MS;
   try {
     const begin = performance.now();
-    const [metrics, requests] = await Promise.all([getText("metrics"), getJson("v1/requests")]);
+    const [metrics, requests] = await Promise.all([getText("metrics", { signal }), getJson("v1/requests", { signal })]);
+    signal.throwIfAborted();  // what came before a reset
     takeSample(metrics);
     showMetrics();
     showRequests(requests);
     setState((samples.at(-1).metrics.get("trireme_draining") ?? 0) > 0 ? "Draining" : "Live", "live");
     delay = Math.max(100, PERIOD_MS - (performance.now() - begin));
   } catch (error) {
-    setState(error.message, "error");
+    if (error.name !== "AbortError") {
+      setState(error.message, "error", samples.length > 0 ? performance.now() / 1000 - samples.at(-1).time : null);
+    }
     if (error.status === 401) {
       visible = false;  // until there is another key
       onAuthError(error.message);
     }
   }
-  polling = false;
+  clearTimeout(patience);
+  polling = null;
   timer = setTimeout(poll, delay);
+}
+
+// Nothing of what was shown stays; `text` is the new state.
+export function resetLive(text) {
+  polling?.abort();
+  samples = [];
+  for (const id of ["running", "waiting", "kv", "generation", "prefill", "ttft", "itl"]) $(id).textContent = "\u2013";
+  for (const [id, sub] of [["waiting-sub", "in the queue"], ["kv-sub", "blocks held"], ["requests-count", ""]]) {
+    $(id).textContent = sub;
+  }
+  $("kv-meter").value = 0;
+  for (const { id, label, format } of SPARKS) drawSpark(`${id}-spark`, [], format, label);
+  showRequests({ data: [] });
+  $("no-requests").hidden = true;
+  setState(text, "none");
 }
 
 export function showLive(show) {

@@ -16,6 +16,10 @@ import pytest
 
 import tiny_model
 
+pytest.register_assert_rewrite("doors", "rule_p")
+from doors import Doors
+from rule_p import RuleP
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 START_TIMEOUT_S = 180  # sanitizer builds are slow
 
@@ -30,6 +34,7 @@ class Server:
 
     def __init__(self, binary, model, *flags, env=None):
         self._stderr_lines = []
+        self.binary = binary
         self.process = subprocess.Popen(
             [binary, "serve", model, "--served-model-name", "demo", "--http-port", "0", "--grpc-port", "0",
              "--log-format", "json", *flags],
@@ -119,6 +124,41 @@ def server(binary, model):
     running.stop()
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A directory with a model that answers thousands of tokens a second."""
+    return str(tiny_model.write_random(tmp_path_factory.mktemp("tiny") / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def guard_server(binary, tiny, stubs):
+    """Serves `tiny`, or another model, with flags of one's own, until the tests end: a RuleP that watches over it."""
+    started = []
+
+    def guard(*flags, model=tiny, key=None, env=None):
+        server = Server(binary, model, "--threads", "2", "--log-level", "debug", *flags, env=env)
+        started.append(RuleP(server, stubs, key, forbidden=[str(model)]))
+        return started[-1]
+
+    yield guard
+    for rule_p in started:
+        rule_p.close()
+        if rule_p.server.process.poll() is None:
+            rule_p.server.wait_idle() if rule_p.key is None else None
+            rule_p.server.stop()
+
+
+@pytest.fixture(scope="session")
+def rule_p(guard_server):
+    """Rule P over one server of the tiny model, shared by all faults that need no flags."""
+    return guard_server()
+
+
+@pytest.fixture(scope="session")
+def doors(rule_p):
+    return Doors(rule_p)
+
+
 @pytest.fixture
 def start_server(binary, model):
     """Starts servers with flags of their own."""
@@ -143,6 +183,10 @@ def client(server):
 
 @pytest.fixture(scope="session")
 def stubs():
+    return load_stubs()
+
+
+def load_stubs():
     """The modules that grpcio-tools generates from our proto."""
     from grpc_tools import protoc
     out = tempfile.mkdtemp(prefix="trireme-proto-")

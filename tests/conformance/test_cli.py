@@ -102,7 +102,9 @@ def test_misspelt_variable_is_warned_of(binary, tiny):
 @pytest.mark.parametrize("command, own, other", [("serve", "TRIREME_HTTP_PORT", "TRIREME_PROMPT"),
                                                  ("generate", "TRIREME_PROMPT", "TRIREME_HTTP_PORT"),
                                                  ("inspect", "TRIREME_BANDWIDTH", "TRIREME_PROMPT"),
-                                                 ("bench", "TRIREME_TARGET", "TRIREME_HTTP_PORT")])
+                                                 ("bench", "TRIREME_TARGET", "TRIREME_HTTP_PORT"),
+                                                 ("doctor", "TRIREME_HTTP_PORT", "TRIREME_PROMPT"),
+                                                 ("pull", "TRIREME_REVISION", "TRIREME_HTTP_PORT")])
 def test_help_of_each_command_teaches_its_settings(binary, command, own, other):
     result = run(binary, command, "--help")
     shown = result.stdout.decode().split("Every setting")[0]

@@ -129,32 +129,17 @@ def test_prefix_cache_is_reported_and_changes_nothing(client):
 
 
 @pytest.mark.parametrize("fields, param", [
-    ({"messages": []}, "messages"),
     ({"temperature": 2.5}, "temperature"),
-    ({"top_p": 1.5}, "top_p"),
-    ({"n": 0}, "n"),
-    ({"n": 129}, "n"),
-    ({"max_tokens": -1}, "max_tokens"),
-    ({"logit_bias": {"50000": 1}}, "logit_bias"),
-    ({"logit_bias": {"x": 1}}, "logit_bias"),
-    ({"presence_penalty": -3}, "presence_penalty"),
-    ({"top_logprobs": 3}, "top_logprobs"),
-    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
-    ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
-    ({"response_format": {"type": "json_object"}}, "response_format.type"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/"}}]}]},
+     "messages[0].content[0].type"),
     ({"extra_body": {"no_such_field": 1}}, "no_such_field"),
-    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/"}}]}]}, None),
 ])
 def test_errors_name_the_field(client, server, fields, param):
     with pytest.raises(openai.BadRequestError) as raised:
         chat(client, **fields)
     body = raised.value.body
     assert set(body) == {"message", "type", "param", "code"} and body["type"] == "invalid_request_error"
-    if param is None:
-        assert body["param"].startswith("messages")
-    else:
-        assert body["param"] == param
+    assert body["param"] == param
     assert raised.value.request_id
     server.wait_idle()
 

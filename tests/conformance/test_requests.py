@@ -92,6 +92,19 @@ def test_a_whole_answer_fails_without_being_tried_again(server):
     server.wait_idle()
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+def test_names_that_urls_resolve_are_not_taken(server, stub, stubs, name):
+    answer = start_stream(server, name)
+    (given,) = listed(server)
+    assert given == answer.headers["x-request-id"] and given.startswith("req_")
+    assert cancel(server, given)[0] == 200
+    assert b'"code":"cancelled"' in answer.read()
+    with pytest.raises(grpc.RpcError) as raised:
+        list(stub.Generate(stubs[0].GenerateRequest(prompt="x", max_tokens=1, request_id=name), timeout=60))
+    assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "request_id" in raised.value.details()
+    server.wait_idle()
+
+
 def test_each_door_lists_and_cancels_what_came_through_the_other(server, stub, stubs):
     pb = stubs[0]
     call = stub.Generate(pb.GenerateRequest(prompt="x", max_tokens=4000, ignore_eos=True, request_id="over-grpc"),

@@ -24,7 +24,7 @@ DEPLOY = ROOT / "deploy"
 CONTAINER = DEPLOY / "container"
 KUBERNETES = DEPLOY / "kubernetes"
 UID = 64000
-FLUSH_S = 2  # kFlushTime of server/cli/serve.cc
+FLUSH_S = 6  # kFlushTime and kTelemetryFlushTime of server/cli/serve.cc, and what libcurl takes to notice
 
 
 def run(*command, **kwargs):
@@ -213,6 +213,14 @@ def test_unit_is_hardened(unit_here, tool):
     result = run(tool("systemd-analyze"), "security", "--offline=yes", "--no-pager", "--threshold=20", unit_here)
     assert result.returncode == 0, result.stdout[-200:]
     assert float(re.search(r"Overall exposure level.*: ([\d.]+)", result.stdout)[1]) <= 2.0
+
+
+def test_logrotate_moves_what_the_unit_may_write():
+    rotation = (DEPLOY / "logrotate/trireme").read_text()
+    assert f"/var/log/{unit_settings()['LogsDirectory'][0]}/*.log {{" in rotation
+    assert "--signal=HUP" in rotation and UNIT.name in rotation
+    named = re.findall(r"TRIREME_(?:ACCESS|AUDIT)_LOG=(\S+)", (DEPLOY / "systemd/trireme.env").read_text())
+    assert len(named) == 2 and all(re.fullmatch(r"/var/log/trireme/\w+\.log", path) for path in named)
 
 
 def test_unit_waits_for_the_drain(default_drain_s):

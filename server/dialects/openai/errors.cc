@@ -2,9 +2,10 @@
 
 #include <utility>
 
+#include "runtime/base/json_writer.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
-#include "server/dialects/openai/json_writer.h"
+#include "runtime/text/utf8.h"
 
 namespace trireme::openai {
 namespace {

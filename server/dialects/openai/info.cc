@@ -2,8 +2,9 @@
 
 #include <optional>
 
+#include "runtime/base/json_writer.h"
 #include "runtime/base/strings.h"
-#include "server/dialects/openai/json_writer.h"
+#include "runtime/text/utf8.h"
 
 namespace trireme::openai {
 namespace {

@@ -154,7 +154,7 @@ absl::Status FieldReader::Finish() {
     if (std::find(read_.begin(), read_.end(), std::string_view(member.key())) != read_.end()) {
       continue;
     }
-    const std::string path = Path(Shorten(member.key()));
+    const std::string path = Path(Printable(member.key()));
     return InvalidParam(path, StrCat("Unknown parameter: '", path, "'."), "unknown_parameter");
   }
   return absl::OkStatus();

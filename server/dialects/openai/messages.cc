@@ -24,7 +24,7 @@ void ReadPart(FieldReader& message, const std::string& name, const json::value& 
   if (part.ok() && type != "text") {
     return message.Fail(InvalidParam(
         part.Path("type"),
-        StrCat("Content parts of type '", Shorten(type), "' are not supported. ", kTextOnly),
+        StrCat("Content parts of type '", Printable(type), "' are not supported. ", kTextOnly),
         "unsupported_value"));
   }
   part.Require("text");

@@ -97,7 +97,7 @@ void ReadLabels(FieldReader& fields) {
     }
     for (const auto& member : *metadata) {
       if (!member.value().is_string()) {
-        fields.FailType(StrCat("metadata.", Shorten(member.key())), "a string", member.value());
+        fields.FailType(StrCat("metadata.", Printable(member.key())), "a string", member.value());
       }
     }
   }

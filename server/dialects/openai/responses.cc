@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/dialects/openai/json_writer.h"
+#include "runtime/base/json_writer.h"
+#include "runtime/text/utf8.h"
 
 namespace trireme::openai {
 namespace {

@@ -127,7 +127,9 @@ TEST_F(VectorAddMutantTest, AStreamThatDoesNotWaitForAnotherIsSeenWithSomeSeed) 
       std::vector<float> out(kN);
       LaunchVectorAdd(a_, b_, sum_, kN, AddMutant::kNone, first);
       ASSERT_EQ(cudaEventRecord(event, first), cudaSuccess);
-      if (waits) ASSERT_EQ(cudaStreamWaitEvent(second, event, 0), cudaSuccess);
+      if (waits) {
+        ASSERT_EQ(cudaStreamWaitEvent(second, event, 0), cudaSuccess);
+      }
       ASSERT_EQ(cudaMemcpyAsync(out.data(), sum_, kBytes, cudaMemcpyDeviceToHost, second),
                 cudaSuccess);
       ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);

@@ -4,6 +4,7 @@
 
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
+#include "tests/gpusim/vm/cluster.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -24,13 +25,10 @@ std::byte* Beyond(Warp& warp, const Op& op, int lane, std::string what) {
 
 std::byte* TouchShared(Warp& warp, const Op& op, int lane, uint64_t address, uint32_t size,
                        AccessMode mode) {
-  Cta& cta = warp.cta();
-  const uint32_t at = static_cast<uint32_t>(address) & kSharedByteMask;
-  if (at > cta.shared_bytes() || size > cta.shared_bytes() - at) {
-    return Beyond(
-        warp, op, lane,
-        StrCat("shared bytes ", at, " to ", uint64_t{at} + size, " of ", cta.shared_bytes()));
-  }
+  const SharedPlace place = ResolveShared(warp, op, lane, address, size);
+  if (place.cta == nullptr) return nullptr;
+  Cta& cta = *place.cta;
+  const uint32_t at = place.at;
   Fault fault;
   const Accessor who = warp.AsAccessor(lane);
   const bool reads = mode == AccessMode::kRead || mode == AccessMode::kStrongRead;

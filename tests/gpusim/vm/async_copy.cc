@@ -4,10 +4,12 @@
 // starting lane has waited nobody may touch the destination.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/access.h"
 #include "tests/gpusim/vm/address.h"
+#include "tests/gpusim/vm/cluster.h"
 #include "tests/gpusim/vm/lanewise.h"
 
 namespace trireme::gpusim {
@@ -100,6 +102,38 @@ Flow WaitGroup(Warp& warp, const Op& op, LaneMask active) {
   return Flow::kNext;
 }
 
+// cp.async.mbarrier.arrive: arrives on behalf of the lane once its copies so far have landed.
+// op.imm: 1 for .noinc, whose arrival was counted when the mbarrier was initialised.
+Flow MbarrierArrive(Warp& warp, const Op& op, LaneMask active) {
+  warp.RequireDefined(op, active);
+  std::array<uint64_t, kWarpSize> addresses;
+  warp.Addresses(op, 0, &addresses);
+  ForEachLane(active, [&](int lane) {
+    const size_t l = static_cast<size_t>(lane);
+    const SharedPlace place = ResolveShared(warp, op, lane, addresses[l], 8);
+    Mbarrier* const mbarrier = FindMbarrier(warp, op, lane, place, false);
+    if (mbarrier == nullptr) return;
+    if (op.imm == 0) ++mbarrier->pending;
+    auto copies = std::exchange(warp.copies[l], {});
+    warp.cta().cluster().async.Start([&warp, &op, lane, mbarrier, copies = std::move(copies)] {
+      for (PendingCopy copy : copies) {
+        Land(warp, &copy, lane);
+        mbarrier->landed.push_back({&warp.cta(), copy.shared, copy.size, false, false});
+      }
+      Arrive(warp, op, lane, mbarrier, 1);
+    });
+  });
+  return Flow::kNext;
+}
+
+absl::Status DecodeMbarrierArrive(Decoder& decoder, const Instruction& instruction, Op* op) {
+  if (instruction.operands.size() != 1) return decoder.Unknown(instruction);
+  op->imm = instruction.Has("noinc") ? 1 : 0;
+  decoder.SetSrc(op, {decoder.Address(instruction.operands[0], op)});
+  op->run = &MbarrierArrive;
+  return absl::OkStatus();
+}
+
 absl::Status DecodeCopy(Decoder& decoder, const Instruction& instruction, Op* op) {
   const auto& operands = instruction.operands;
   op->op_class = OpClass::kAsync;
@@ -117,8 +151,9 @@ absl::Status DecodeCopy(Decoder& decoder, const Instruction& instruction, Op* op
     op->run = &WaitGroup;
     return absl::OkStatus();
   }
-  if (instruction.Has("bulk") || instruction.Has("mbarrier") ||
-      !(instruction.Has("ca") || instruction.Has("cg")) || operands.size() < 3) {
+  if (instruction.Has("bulk")) return DecodeBulkCopy(decoder, instruction, op);
+  if (instruction.Has("mbarrier")) return DecodeMbarrierArrive(decoder, instruction, op);
+  if (!(instruction.Has("ca") || instruction.Has("cg")) || operands.size() < 3) {
     return decoder.Unknown(instruction);
   }
   Op source;

@@ -1,5 +1,6 @@
 // bar, barrier: the named barriers of a CTA, and bar.warp.sync (PTX ISA, "bar, barrier").
 #include "runtime/base/strings.h"
+#include "tests/gpusim/vm/families.h"
 #include "tests/gpusim/vm/lanewise.h"
 #include "tests/gpusim/vm/warp_sync.h"
 
@@ -108,7 +109,8 @@ absl::Status DecodeBarrier(Decoder& decoder, const Instruction& instruction, Op*
     op->run = &WarpBarrier;
     return absl::OkStatus();
   }
-  if (instruction.Has("cluster") || instruction.Has("red")) return decoder.Unknown(instruction);
+  if (instruction.Has("cluster")) return DecodeClusterBarrier(decoder, instruction, op);
+  if (instruction.Has("red")) return decoder.Unknown(instruction);
   std::vector<Slot> sources;
   for (const auto& operand : instruction.operands)
     sources.push_back(decoder.Read(operand, Type::kB32));
@@ -117,28 +119,11 @@ absl::Status DecodeBarrier(Decoder& decoder, const Instruction& instruction, Op*
   return absl::OkStatus();
 }
 
-// membar, fence between generic accesses.
-Flow Fence(Warp& warp, const Op&, LaneMask active) {
-  FenceGlobal(warp, active);
-  return Flow::kNext;
-}
-
-absl::Status DecodeFence(Decoder& decoder, const Instruction& instruction, Op* op) {
-  if (instruction.Has("proxy") || instruction.Has("mbarrier_init")) {
-    return decoder.Unknown(instruction);
-  }
-  op->op_class = OpClass::kBarrier;
-  op->run = &Fence;
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 void AddBarrierFamily(Families* families) {
   (*families)["bar"] = &DecodeBarrier;
   (*families)["barrier"] = &DecodeBarrier;
-  (*families)["membar"] = &DecodeFence;
-  (*families)["fence"] = &DecodeFence;
 }
 
 }  // namespace trireme::gpusim

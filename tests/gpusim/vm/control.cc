@@ -1,5 +1,6 @@
 // Branches and ends (PTX ISA, "Control Flow Instructions").
 #include "runtime/base/strings.h"
+#include "tests/gpusim/vm/cluster.h"
 #include "tests/gpusim/vm/lanewise.h"
 
 namespace trireme::gpusim {
@@ -13,8 +14,9 @@ Flow Branch(Warp& warp, const Op& op, LaneMask active) {
   return Flow::kChanged;
 }
 
-Flow Exit(Warp& warp, const Op&, LaneMask active) {
+Flow Exit(Warp& warp, const Op& op, LaneMask active) {
   warp.Exit(active);
+  if (warp.finished()) WarpEnds(warp, op);
   return Flow::kChanged;
 }
 

@@ -10,6 +10,7 @@
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/registers.h"
+#include "tests/gpusim/vm/wgmma.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -32,6 +33,10 @@ const Families& AllFamilies() {
     AddAsyncFamily(&families);
     AddBarrierFamily(&families);
     AddAtomicFamily(&families);
+    AddMbarrierFamily(&families);
+    AddClusterFamily(&families);
+    AddFenceFamily(&families);
+    AddWgmmaFamily(&families);
     return families;
   }();
   return kFamilies;
@@ -395,6 +400,7 @@ absl::StatusOr<std::unique_ptr<Program>> Decoder::Run() {
   for (const Program::SpecialSlot& special : program.specials) {
     program.defined[special.slot.index] = kAllLanes;
   }
+  WatchWgmmaRegisters(&program);
   return std::move(program_);
 }
 

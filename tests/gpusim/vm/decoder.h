@@ -80,5 +80,9 @@ void AddMatrixFamily(Families* families);
 void AddAsyncFamily(Families* families);
 void AddBarrierFamily(Families* families);
 void AddAtomicFamily(Families* families);
+void AddMbarrierFamily(Families* families);
+void AddClusterFamily(Families* families);
+void AddFenceFamily(Families* families);
+void AddWgmmaFamily(Families* families);
 
 }  // namespace trireme::gpusim

@@ -14,4 +14,7 @@ absl::Status DecodeIntegerMinMax(Decoder& decoder, const ptx::Instruction& instr
 absl::Status DecodeCarry(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 absl::Status DecodeIntegerNegAbs(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 
+// The decoders of `barrier` and `cp` hand over what is Hopper's.
+absl::Status DecodeClusterBarrier(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
+
 }  // namespace trireme::gpusim

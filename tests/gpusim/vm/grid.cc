@@ -8,6 +8,8 @@
 #include "runtime/base/check.h"
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
+#include "tests/gpusim/vm/cluster.h"
+#include "tests/gpusim/vm/wgmma.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -136,6 +138,8 @@ Warp::Warp(Cta* cta, int index)
   }
 }
 
+Warp::~Warp() = default;
+
 Grid& Warp::grid() { return cta_->grid(); }
 const Grid& Warp::grid() const { return cta_->grid(); }
 
@@ -203,6 +207,11 @@ Knowledge Warp::Release(LaneMask lanes) {
   released.generic.Mutable(agent_).Join(mine);
   ++time_;
   return released;
+}
+
+void Warp::FenceAsyncProxy(LaneMask lanes) {
+  const Knowledge seen = Release(lanes);
+  knowledge.async_proxy.Join(seen.generic);
 }
 
 void Warp::Acquire(const Knowledge& released, LaneMask lanes) {
@@ -304,15 +313,23 @@ void Warp::ReportUndefined(const Op& op, LaneMask active) {
 
 // ---- Cta
 
-Cta::Cta(Grid* grid, std::array<int, 3> id, uint32_t first_agent) : grid_(grid), id_(id) {
-  (void)first_agent;
+Cta::Cta(Grid* grid, Cluster* cluster, uint32_t rank, std::array<int, 3> id)
+    : grid_(grid), cluster_(cluster), rank_(rank), id_(id) {
   const Program& program = grid->program();
   shared_.assign(program.static_shared_bytes + grid->config().dynamic_shared_bytes, kPoison);
   shadow.Reset(shared_bytes());
   local_.assign(size_t{program.local_bytes} * static_cast<size_t>(num_threads()), kPoison);
   const int num_warps = (num_threads() + kWarpSize - 1) / kWarpSize;
-  for (int i = 0; i < num_warps; ++i) warps_.push_back(std::make_unique<Warp>(this, i));
+  for (int i = 0; i < num_warps; ++i) {
+    warps_.push_back(std::make_unique<Warp>(this, i));
+    warps_.back()->registers = grid->RegistersPerThread();
+  }
+  for (int i = 0; i + 4 <= num_warps; i += 4) {
+    warpgroups.push_back(std::make_unique<Warpgroup>(grid->NewAgent()));
+  }
 }
+
+Cta::~Cta() = default;
 
 int Cta::num_threads() const { return Volume(grid_->config().block); }
 
@@ -336,40 +353,47 @@ Grid::Grid(const Program* program, const LaunchConfig& config, std::vector<char>
       random_(config.seed),
       launch_(NextLaunch()) {}
 
+int Grid::RegistersPerThread() const {
+  if (config_.registers_per_thread > 0) return config_.registers_per_thread;
+  constexpr int kOfMultiprocessor = 65536, kMost = 255;
+  return std::min(kOfMultiprocessor / Volume(config_.block), kMost) / 8 * 8;
+}
+
 void Grid::RunCluster(std::array<int, 3> first_cta) {
   first_agent_ += next_agent_;
   next_agent_ = 0;
-  std::vector<std::unique_ptr<Cta>> ctas;
-  for (int z = 0; z < config_.cluster[2]; ++z) {
-    for (int y = 0; y < config_.cluster[1]; ++y) {
-      for (int x = 0; x < config_.cluster[0]; ++x) {
-        ctas.push_back(std::make_unique<Cta>(
-            this, std::array<int, 3>{first_cta[0] + x, first_cta[1] + y, first_cta[2] + z}, 0));
-      }
-    }
-  }
+  Cluster cluster(this, first_cta);
   std::vector<Warp*> warps;
-  for (const auto& cta : ctas) {
+  for (const auto& cta : cluster.ctas()) {
     for (const auto& warp : cta->warps()) warps.push_back(warp.get());
   }
   std::uniform_int_distribution<int> quantum(kMinQuantum, kMaxQuantum);
   while (!warps.empty() && !aborted_) {
     std::shuffle(warps.begin(), warps.end(), random_);
     bool ran = false;
-    for (Warp* warp : warps) ran |= warp->Run(quantum(random_));
-    if (!ran && !aborted_) {
-      Warp* const first = warps.front();
-      const Op& op = program_->ops[first->pc()];
-      std::string who;
-      for (Warp* warp : warps) {
-        who += StrCat(who.empty() ? "" : "; ", "warp ", warp->index(), " waits for ",
-                      warp->waits_for.empty() ? "its other lanes" : warp->waits_for);
-      }
-      first->ReportAt(op, 0, FindingKind::kDeadlock, StrCat("nothing can go on: ", who));
-      Abort();
+    for (Warp* warp : warps) {
+      ran |= warp->Run(quantum(random_));
+      if (!cluster.async.empty() && random_() % 2 == 0) ran |= cluster.async.RunOne(random_);
     }
+    if (!ran && !aborted_ && !cluster.async.RunOne(random_)) ReportDeadlock(warps);
     std::erase_if(warps, [](const Warp* warp) { return warp->finished(); });
   }
+  while (!aborted_ && cluster.async.RunOne(random_)) {
+  }
+}
+
+void Grid::ReportDeadlock(const std::vector<Warp*>& warps) {
+  explaining_ = true;
+  std::string who;
+  for (Warp* warp : warps) {
+    warp->Run(1);
+    who += StrCat(who.empty() ? "" : "; ", "CTA rank ", warp->cta().rank(), " warp ", warp->index(),
+                  " waits for ", warp->waits_for.empty() ? "its other lanes" : warp->waits_for);
+  }
+  Warp* const first = warps.front();
+  first->ReportAt(program_->ops[first->pc()], 0, FindingKind::kDeadlock,
+                  StrCat("nothing can go on: ", who));
+  Abort();
 }
 
 absl::Status Grid::Run() {

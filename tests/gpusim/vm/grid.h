@@ -10,18 +10,24 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "tests/gpusim/vm/bulk_copy.h"
 #include "tests/gpusim/vm/clock.h"
 #include "tests/gpusim/vm/counters.h"
 #include "tests/gpusim/vm/device_memory.h"
 #include "tests/gpusim/vm/global_order.h"
+#include "tests/gpusim/vm/matrix_unit.h"
+#include "tests/gpusim/vm/mbarrier.h"
 #include "tests/gpusim/vm/program.h"
 #include "tests/gpusim/vm/report.h"
 #include "tests/gpusim/vm/shadow.h"
 
 namespace trireme::gpusim {
 
+class Cluster;
 class Cta;
 class Grid;
+class Warpgroup;
+struct WgmmaRegisters;
 
 // Lanes that are at the same place.
 struct Split {
@@ -43,6 +49,7 @@ struct PendingCopy {
 class Warp {
  public:
   Warp(Cta* cta, int index);
+  ~Warp();
 
   // ---- Values.
   template <typename T>
@@ -85,9 +92,18 @@ class Warp {
 
   // ---- Order.
   Accessor AsAccessor(int lane) const {
-    return {agent_, lane, time_, lanes_seen_[static_cast<size_t>(lane)], &knowledge.generic, false};
+    return {agent_, lane,   time_, lanes_seen_[static_cast<size_t>(lane)], &knowledge.generic,
+            false,  nullptr};
   }
-  void Converge(LaneMask lanes);  // they have seen each other
+  // The same through the async proxy: bulk copies, wgmma.
+  Accessor AsAsyncAccessor(int lane) const {
+    Accessor who = AsAccessor(lane);
+    who.async_proxy = true;
+    who.fenced = &knowledge.async_proxy;
+    return who;
+  }
+  void FenceAsyncProxy(LaneMask lanes);  // it sees what they have written or seen
+  void Converge(LaneMask lanes);         // they have seen each other
   Knowledge Release(LaneMask lanes);
   void Acquire(const Knowledge& released, LaneMask lanes);
   Knowledge knowledge;
@@ -104,6 +120,13 @@ class Warp {
   // cp.async: by lane, in order of issue.
   std::array<std::vector<PendingCopy>, kWarpSize> copies;
   std::array<uint64_t, kWarpSize> copy_group{};
+
+  std::array<BulkGroups, kWarpSize> bulk_groups;  // by lane
+  std::map<uint64_t, MbarrierPolls> polls;        // of waits in vain
+  LaneMask at_cluster_barrier = 0;                // arrived and not waited yet
+  uint64_t cluster_phase = 0;                     // when they arrived
+  std::unique_ptr<WgmmaRegisters> wgmma_registers;
+  int registers = 0;  // a thread's; setmaxnreg changes it
 
   bool at_barrier = false;  // in bar.sync: counted there already
   int barrier_id = -1;
@@ -139,20 +162,14 @@ struct NamedBarrier {
   Knowledge released;  // by the phases that are complete
 };
 
-struct Mbarrier {
-  int64_t expected = 0, pending = 0;  // arrivals
-  int64_t bytes = 0;                  // announced and not yet come, or the reverse
-  uint32_t phase = 0;
-  uint32_t agent = 0;
-  Knowledge gathered;
-  Knowledge released;  // by the phases that are complete
-};
-
 class Cta {
  public:
-  Cta(Grid* grid, std::array<int, 3> id, uint32_t first_agent);
+  Cta(Grid* grid, Cluster* cluster, uint32_t rank, std::array<int, 3> id);
+  ~Cta();
 
   Grid& grid() { return *grid_; }
+  Cluster& cluster() { return *cluster_; }
+  uint32_t rank() const { return rank_; }  // in the cluster
   const std::array<int, 3>& id() const { return id_; }
   std::vector<std::unique_ptr<Warp>>& warps() { return warps_; }
   int num_threads() const;
@@ -162,11 +179,17 @@ class Cta {
 
   SharedShadow shadow;
   std::array<NamedBarrier, 16> barriers;
-  std::map<uint32_t, Mbarrier> mbarriers;
+  std::map<uint32_t, Mbarrier> mbarriers;  // by address
+  std::vector<std::unique_ptr<Warpgroup>> warpgroups;
+  std::vector<Stamp> remote_accesses;  // of its shared memory, by other CTAs
+  int bulk_writes_in_flight = 0;       // into its shared memory
+  int64_t registers_free = 0;          // of the CTA's, for setmaxnreg
   bool finished() const;
 
  private:
   Grid* const grid_;
+  Cluster* const cluster_;
+  const uint32_t rank_;
   const std::array<int, 3> id_;
   std::vector<std::byte> shared_;
   std::vector<std::byte> local_;
@@ -177,6 +200,9 @@ struct LaunchConfig {
   std::array<int, 3> grid = {1, 1, 1}, block = {1, 1, 1}, cluster = {1, 1, 1};
   uint32_t dynamic_shared_bytes = 0;
   uint64_t seed = 0;
+  MatrixRounding matrix_rounding = MatrixRounding::kFloatOrder;
+  int registers_per_thread = 0;  // as ptxas says; 0: as many as the CTA's threads could have
+  bool all_resident = false;     // a cooperative launch: every CTA runs from the beginning
 };
 
 class Grid {
@@ -195,8 +221,12 @@ class Grid {
   Report& report() { return *report_; }
   Counters& counters() { return counters_; }
   std::mt19937_64& random() { return random_; }
+  MatrixRounding matrix_rounding() const { return config_.matrix_rounding; }
+  // Whether nothing can go on and the operations are run once more to say what they wait for.
+  bool explaining() const { return explaining_; }
   void Abort() { aborted_ = true; }  // the launch fails
   bool aborted() const { return aborted_; }
+  int RegistersPerThread() const;  // of a warp that starts
   void NoteFinding(FindingKind kind) { failure_ = kind; }
   FindingKind failure() const { return failure_; }  // the last finding: why it was aborted
   uint32_t NewAgent() { return next_agent_++; }
@@ -208,6 +238,7 @@ class Grid {
 
  private:
   void RunCluster(std::array<int, 3> first_cta);
+  void ReportDeadlock(const std::vector<Warp*>& warps);
 
   const Program* const program_;
   const LaunchConfig config_;
@@ -216,7 +247,7 @@ class Grid {
   Report* const report_;
   Counters counters_;
   std::mt19937_64 random_;
-  bool aborted_ = false;
+  bool aborted_ = false, explaining_ = false;
   FindingKind failure_ = FindingKind::kCount;
   uint32_t next_agent_ = 0;
   const uint32_t launch_;

@@ -142,13 +142,7 @@ Flow MultiplyMatrix(Warp& warp, const Op& op, LaneMask active) {
       }
     }
   }
-  // Products are exact in float; they are added one after the other, as good as any order.
-  for (int row = 0; row < 16; ++row) {
-    for (int i = 0; i < k; ++i) {
-      const float x = a[row][i];
-      for (int column = 0; column < 8; ++column) c[row][column] += x * b[i][column];
-    }
-  }
+  MultiplyAdd(warp.grid().matrix_rounding(), {.block = k}, &a[0][0], &b[0][0], &c[0][0], 16, 8, k);
   for (int i = 0; i < kC; ++i) {
     if constexpr (half_accumulator) {
       uint32_t* dst = warp.Out<uint32_t>(op.dst[i], kAllLanes);

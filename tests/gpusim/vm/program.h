@@ -59,7 +59,8 @@ std::string_view NameOf(OpClass op_class);
 
 struct Op {
   Execute run = nullptr;
-  Slot guard;  // a predicate; see guarded
+  Execute unwatched = nullptr;  // of an operation on registers of wgmma: what `run` checks for
+  Slot guard;                   // a predicate; see guarded
   bool guarded = false, guard_negated = false;
   bool aligned = false;  // .aligned: undefined unless the whole warp takes part
   OpClass op_class = OpClass::kMove;

@@ -18,8 +18,13 @@ void SharedShadow::Reset(uint32_t bytes) {
 }
 
 bool SharedShadow::Ordered(const Writer& writer, const Accessor& who) {
-  if (writer.agent == who.agent) return writer.lane == who.lane || writer.time <= who.lanes_seen;
-  return who.seen->Of(writer.agent).Covers(writer.lane, writer.time);
+  return who.HasSeen(writer.agent, writer.lane, writer.time);
+}
+
+// A generic write is seen by the async proxy behind a fence only, even one of the lane's own.
+bool SharedShadow::Fenced(const Writer& writer, const Accessor& who) {
+  return !who.async_proxy || writer.async_proxy ||
+         who.fenced->Of(writer.agent).Covers(writer.lane, writer.time);
 }
 
 bool SharedShadow::Ordered(const Reader& reader, const Accessor& who) {
@@ -84,35 +89,63 @@ void SharedShadow::NoteWriter(Cell* cell, uint8_t bytes, const Accessor& who, bo
   cell->defined |= bytes;
 }
 
-bool SharedShadow::Read(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
-  return EachWord(at, size, [&](uint32_t word, uint8_t bytes) {
-    Cell& cell = At(word);
-    if (cell.writes_in_flight != 0) {
-      *fault = {FindingKind::kInFlight,
-                StrCat("shared byte ", word * 4, " is read while a copy into it is in flight")};
-      return true;
-    }
-    if ((bytes & ~cell.defined) != 0) {
-      *fault = {FindingKind::kUninitializedShared,
-                StrCat("shared byte ", word * 4, " is read and was never written")};
-      return true;
-    }
-    for (int i = 0; i < cell.num_writers; ++i) {
-      const Writer& writer = cell.writers[static_cast<size_t>(i)];
-      if ((writer.bytes & bytes) == 0 || Ordered(writer, who)) continue;
+bool SharedShadow::CheckReadable(const Cell& cell, uint32_t word, uint8_t bytes,
+                                 const Accessor& who, Fault* fault) {
+  if (cell.writes_in_flight != 0) {
+    *fault =
+        cell.mbarrier
+            ? Fault{FindingKind::kBarrierMisuse,
+                    StrCat("shared byte ", word * 4, " is read and belongs to an mbarrier")}
+            : Fault{FindingKind::kInFlight,
+                    StrCat("shared byte ", word * 4, " is read while a copy into it is in flight")};
+    return true;
+  }
+  if ((bytes & ~cell.defined) != 0) {
+    *fault = {FindingKind::kUninitializedShared,
+              StrCat("shared byte ", word * 4, " is read and was never written")};
+    return true;
+  }
+  for (int i = 0; i < cell.num_writers; ++i) {
+    const Writer& writer = cell.writers[static_cast<size_t>(i)];
+    if ((writer.bytes & bytes) == 0) continue;
+    if (!Ordered(writer, who)) {
       *fault = {FindingKind::kRaceShared,
                 StrCat("shared byte ", word * 4, " is read, not ordered after its write by ",
                        Named(writer.agent, writer.lane))};
       return true;
     }
+    if (!Fenced(writer, who)) {
+      *fault = {FindingKind::kMissingProxyFence,
+                StrCat("shared byte ", word * 4, " is read by the async proxy, written by ",
+                       Named(writer.agent, writer.lane), " without fence.proxy.async")};
+      return true;
+    }
+  }
+  return false;
+}
+
+bool SharedShadow::Read(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
+  return EachWord(at, size, [&](uint32_t word, uint8_t bytes) {
+    Cell& cell = At(word);
+    if (CheckReadable(cell, word, bytes, who, fault)) return true;
     NoteReader(&cell, who);
     return false;
   });
 }
 
-bool SharedShadow::CheckWrite(uint32_t word, uint8_t bytes, const Accessor& who, bool atomic,
-                              Fault* fault) {
-  Cell& cell = At(word);
+bool SharedShadow::CheckRead(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
+  return EachWord(at, size, [&](uint32_t word, uint8_t bytes) {
+    return CheckReadable(At(word), word, bytes, who, fault);
+  });
+}
+
+bool SharedShadow::CheckWritable(const Cell& cell, uint32_t word, uint8_t bytes,
+                                 const Accessor& who, bool atomic, Fault* fault) {
+  if (cell.mbarrier) {
+    *fault = {FindingKind::kBarrierMisuse,
+              StrCat("shared byte ", word * 4, " is written and belongs to an mbarrier")};
+    return true;
+  }
   if (cell.writes_in_flight != 0 || cell.reads_in_flight != 0) {
     *fault = {FindingKind::kInFlight,
               StrCat("shared byte ", word * 4, " is written while a copy ",
@@ -121,11 +154,19 @@ bool SharedShadow::CheckWrite(uint32_t word, uint8_t bytes, const Accessor& who,
   }
   for (int i = 0; i < cell.num_writers; ++i) {
     const Writer& writer = cell.writers[static_cast<size_t>(i)];
-    if ((writer.bytes & bytes) == 0 || (atomic && writer.atomic) || Ordered(writer, who)) continue;
-    *fault = {FindingKind::kRaceShared,
-              StrCat("shared byte ", word * 4, " is written, not ordered after its write by ",
-                     Named(writer.agent, writer.lane))};
-    return true;
+    if ((writer.bytes & bytes) == 0 || (atomic && writer.atomic)) continue;
+    if (!Ordered(writer, who)) {
+      *fault = {FindingKind::kRaceShared,
+                StrCat("shared byte ", word * 4, " is written, not ordered after its write by ",
+                       Named(writer.agent, writer.lane))};
+      return true;
+    }
+    if (!Fenced(writer, who)) {
+      *fault = {FindingKind::kMissingProxyFence,
+                StrCat("shared byte ", word * 4, " is written by the async proxy and before by ",
+                       Named(writer.agent, writer.lane), " without fence.proxy.async")};
+      return true;
+    }
   }
   for (int i = 0; i < cell.num_readers; ++i) {
     const Reader& reader = cell.readers[static_cast<size_t>(i)];
@@ -135,24 +176,35 @@ bool SharedShadow::CheckWrite(uint32_t word, uint8_t bytes, const Accessor& who,
                      Named(reader.agent, std::countr_zero(reader.lanes)))};
     return true;
   }
-  NoteWriter(&cell, bytes, who, atomic);
   return false;
 }
 
 bool SharedShadow::Write(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
   return EachWord(at, size, [&](uint32_t word, uint8_t bytes) {
-    return CheckWrite(word, bytes, who, false, fault);
+    Cell& cell = At(word);
+    if (CheckWritable(cell, word, bytes, who, false, fault)) return true;
+    NoteWriter(&cell, bytes, who, false);
+    return false;
+  });
+}
+
+bool SharedShadow::CheckFree(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
+  return EachWord(at, size, [&](uint32_t word, uint8_t bytes) {
+    return CheckWritable(At(word), word, bytes, who, false, fault);
   });
 }
 
 bool SharedShadow::Atomic(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
   return EachWord(at, size, [&](uint32_t word, uint8_t bytes) {
-    if ((bytes & ~At(word).defined) != 0) {
+    Cell& cell = At(word);
+    if ((bytes & ~cell.defined) != 0) {
       *fault = {FindingKind::kUninitializedShared,
                 StrCat("shared byte ", word * 4, " is read and was never written")};
       return true;
     }
-    return CheckWrite(word, bytes, who, true, fault);
+    if (CheckWritable(cell, word, bytes, who, true, fault)) return true;
+    NoteWriter(&cell, bytes, who, true);
+    return false;
   });
 }
 
@@ -184,6 +236,21 @@ void SharedShadow::EndRead(uint32_t at, uint32_t size, const Accessor& as) {
     Cell& cell = At(word);
     --cell.reads_in_flight;
     NoteReader(&cell, as);
+    return false;
+  });
+}
+
+void SharedShadow::SetMbarrier(uint32_t at, uint32_t size, bool is_mbarrier) {
+  EachWord(at, size, [&](uint32_t word, uint8_t) {
+    Cell& cell = At(word);
+    if (cell.mbarrier == is_mbarrier) return false;
+    cell.mbarrier = is_mbarrier;
+    cell.defined = 0;
+    if (is_mbarrier) {
+      ++cell.writes_in_flight;
+    } else {
+      --cell.writes_in_flight;
+    }
     return false;
   });
 }

@@ -19,7 +19,13 @@ struct Accessor {
   uint32_t time = 0;        // the agent's
   uint32_t lanes_seen = 0;  // up to when this lane has seen its warp's other lanes
   const Clock* seen = nullptr;
-  bool async_proxy = false;  // wgmma and bulk copies
+  bool async_proxy = false;       // wgmma and bulk copies
+  const Clock* fenced = nullptr;  // of an asynchronous access: what of `seen` its proxy sees, too
+
+  bool HasSeen(uint32_t other, int other_lane, uint32_t other_time) const {
+    if (other == agent) return other_lane == lane || other_time <= lanes_seen;
+    return seen->Of(other).Covers(other_lane, other_time);
+  }
 };
 
 // A finding without its place.
@@ -35,7 +41,11 @@ class SharedShadow {
 
   // Each false if the access is in order; else *fault says why not. [at, at + size) is in bounds.
   bool Read(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
+  // The same without remembering the reader: BeginRead and EndRead do.
+  bool CheckRead(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
   bool Write(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
+  // Whether it might be written, as before BeginWrite.
+  bool CheckFree(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
   // A read-modify-write that is ordered with every other one.
   bool Atomic(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
 
@@ -44,6 +54,8 @@ class SharedShadow {
   void EndWrite(uint32_t at, uint32_t size, const Accessor& as);
   void BeginRead(uint32_t at, uint32_t size);
   void EndRead(uint32_t at, uint32_t size, const Accessor& as);
+  // The word belongs to an mbarrier, which ordinary accesses must not touch.
+  void SetMbarrier(uint32_t at, uint32_t size, bool is_mbarrier);
 
  private:
   static constexpr int kMaxReaders = 3;
@@ -64,6 +76,7 @@ class SharedShadow {
     uint32_t generation = 0;
     uint8_t defined = 0;  // bytes
     uint8_t num_writers = 0, num_readers = 0;
+    bool mbarrier = false;  // counts as a write in flight, too
     uint16_t writes_in_flight = 0, reads_in_flight = 0;
     std::array<Writer, 4> writers;
     std::array<Reader, kMaxReaders> readers;
@@ -81,7 +94,11 @@ class SharedShadow {
   static bool Ordered(const Reader& reader, const Accessor& who);
   static void NoteReader(Cell* cell, const Accessor& who);
   static void NoteWriter(Cell* cell, uint8_t bytes, const Accessor& who, bool atomic);
-  bool CheckWrite(uint32_t word, uint8_t bytes, const Accessor& who, bool atomic, Fault* fault);
+  static bool CheckReadable(const Cell& cell, uint32_t word, uint8_t bytes, const Accessor& who,
+                            Fault* fault);
+  static bool CheckWritable(const Cell& cell, uint32_t word, uint8_t bytes, const Accessor& who,
+                            bool atomic, Fault* fault);
+  static bool Fenced(const Writer& writer, const Accessor& who);
   template <typename F>
   bool EachWord(uint32_t at, uint32_t size, F&& f);
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <future>
+#include <thread>
 
 namespace trireme {
 namespace {
@@ -11,10 +12,10 @@ namespace {
 using Length = WorkerPool::Length;
 
 TEST(WorkerPoolTest, LongWorkLeavesAThreadForShortWork) {
-  WorkerPool pool(2, 16);
-  std::promise<void> release;
+  std::promise<void> release, done[5];
   std::shared_future<void> released = release.get_future().share();
   std::atomic<int> running = 0, most = 0;
+  WorkerPool pool(2, 16);  // last: its threads end before what they use does
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(pool.TrySubmit(
         [&, released] {
@@ -24,11 +25,11 @@ TEST(WorkerPoolTest, LongWorkLeavesAThreadForShortWork) {
         },
         Length::kLong));
   }
-  for (int i = 0; i < 5; ++i) {
-    std::promise<void> done;
-    ASSERT_TRUE(pool.TrySubmit([&] { done.set_value(); }));
-    done.get_future().wait();  // would hang if long work held both threads
+  for (std::promise<void>& promise : done) {
+    ASSERT_TRUE(pool.TrySubmit([&promise] { promise.set_value(); }));
+    promise.get_future().wait();  // would hang if long work held both threads
   }
+  while (running == 0) std::this_thread::yield();  // the short ones may have been faster
   EXPECT_EQ(most, 1);
   release.set_value();
 }
@@ -45,8 +46,8 @@ TEST(WorkerPoolTest, RunsWhatIsQueuedBeforeItEnds) {
 }
 
 TEST(WorkerPoolTest, RefusesBeyondItsBoundWhateverTheLength) {
-  WorkerPool pool(1, 2);
   std::promise<void> started, release;
+  WorkerPool pool(1, 2);
   ASSERT_TRUE(pool.TrySubmit([&] {
     started.set_value();
     release.get_future().wait();

@@ -43,7 +43,11 @@ Output ReadAll(RequestStream& stream) {
 
 class Recorder final : public EngineObserver {
  public:
-  void OnStep(int num_tokens, int, absl::Duration) override { step_tokens += num_tokens; }
+  void OnStep(const StepRecord& record) override {
+    step_tokens += record.tokens;
+    std::lock_guard lock(mu);
+    steps.push_back(record);
+  }
   void OnToken(absl::Duration) override { ++later_tokens; }
   void OnFirstToken(absl::Duration) override { ++first_tokens; }
   void OnFinish(const RequestRecord& record) override {
@@ -53,6 +57,7 @@ class Recorder final : public EngineObserver {
   std::atomic<int> step_tokens = 0, later_tokens = 0, first_tokens = 0;
   std::mutex mu;
   std::vector<RequestRecord> records;  // guarded by mu
+  std::vector<StepRecord> steps;       // guarded by mu
 };
 
 class EngineTest : public testing::Test {
@@ -534,6 +539,51 @@ TEST_F(EngineTest, ObserverSeesEveryRequestOnce) {
   EXPECT_EQ(recorder_.first_tokens, 2);
   EXPECT_EQ(recorder_.later_tokens, 8);
   EXPECT_EQ(recorder_.step_tokens, executor_->num_tokens_computed());
+}
+
+TEST_F(EngineTest, StepsAreReportedWithTheirPhasesInOrder) {
+  Start();
+  RequestStream stream = Submit(Request(20, 5));
+  ReadAll(stream);
+  engine_->WaitIdleAndCheck();
+  std::lock_guard lock(recorder_.mu);
+  absl::Time last_end = absl::UnixEpoch();
+  uint64_t last_step = 0;
+  for (const StepRecord& step : recorder_.steps) {
+    EXPECT_EQ(step.step, ++last_step);
+    EXPECT_LE(last_end, step.begin);
+    EXPECT_LE(step.begin, step.planned);
+    EXPECT_LE(step.planned, step.executed);
+    EXPECT_LE(step.executed, step.end);
+    EXPECT_EQ(step.rows, 1);
+    EXPECT_EQ(step.running, 1);
+    EXPECT_GT(step.kv_blocks_held, 0);
+    EXPECT_LE(step.kv_blocks_held, step.kv_blocks_total);
+    last_end = step.end;
+  }
+  ASSERT_GE(recorder_.steps.size(), 5u);
+  EXPECT_EQ(recorder_.steps.front().decode_rows, 0);
+  EXPECT_EQ(recorder_.steps.back().decode_rows, 1);
+  EXPECT_EQ(recorder_.steps.back().tokens, 1);
+}
+
+TEST_F(EngineTest, AStreamTellsItsRecordAtEveryStage) {
+  Start();
+  const absl::Time before = Clock::Monotonic().Now();
+  RequestStream stream = SubmitRunning();
+  EXPECT_GE(stream.record().arrival, before);
+  EXPECT_GT(stream.record().prompt_tokens, 0);
+  EXPECT_EQ(stream.record().finish, FinishReason::kNone);
+  EXPECT_EQ(stream.record().finished, absl::UnixEpoch());
+  executor_->OpenGate();
+  const Output output = ReadAll(stream);
+  const RequestRecord record = stream.record();
+  EXPECT_EQ(record.finish, output.finish);
+  EXPECT_EQ(record.generated_tokens, static_cast<int>(output.tokens.size()));
+  EXPECT_LE(record.arrival, record.first_scheduled);
+  EXPECT_LE(record.first_scheduled, record.first_token);
+  EXPECT_LE(record.first_token, record.last_token);
+  EXPECT_LE(record.last_token, record.finished);
 }
 
 TEST_F(EngineTest, LastEventFindsItsRequestCounted) {

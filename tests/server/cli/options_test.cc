@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <string>
@@ -218,7 +219,8 @@ TEST_F(OptionsTest, HelpShowsEverySettingOfTheCommand) {
   const std::vector<Setting> schema = Schema(&options);
   for (const auto& [name, bit] :
        {std::pair("serve", Command::kServe), std::pair("generate", Command::kGenerate),
-        std::pair("inspect", Command::kInspect), std::pair("bench", Command::kBench)}) {
+        std::pair("inspect", Command::kInspect), std::pair("bench", Command::kBench),
+        std::pair("doctor", Command::kDoctor), std::pair("pull", Command::kPull)}) {
     std::set<std::string> wanted;
     for (const Setting& setting : schema) {
       if ((setting.commands & static_cast<unsigned>(bit)) != 0) wanted.insert(setting.name);
@@ -283,6 +285,42 @@ TEST_F(OptionsTest, BenchMistakesNameTheFlag) {
 TEST_F(OptionsTest, JsonAsASwitchIsStandardOutputForBench) {
   const std::string config = WriteConfig("json: true\ntarget: http://h:1\n");
   EXPECT_EQ(Accepted({"bench", "--config", config.c_str()}).bench.json_file, "-");
+}
+
+TEST_F(OptionsTest, DoctorNeedsNoModelAndTakesWhatServeTakes) {
+  EXPECT_EQ(Accepted({"doctor"}).load.model, "");
+  const Options options = Accepted({"doctor", "m", "--http-port", "9000", "--json"});
+  EXPECT_EQ(options.load.model, "m");
+  EXPECT_EQ(options.serve.http_port, 9000);
+  EXPECT_TRUE(options.json);
+}
+
+TEST_F(OptionsTest, PullTakesItsSourceAndItsSettings) {
+  setenv("TRIREME_OFFLINE", "1", 1);
+  const Options options = Accepted({"pull", "hf://a/b", "--jobs", "3", "--timeout", "5s"});
+  EXPECT_EQ(options.pull.source, "hf://a/b");
+  EXPECT_EQ(options.pull.jobs, 3);
+  EXPECT_EQ(options.pull.timeout, absl::Seconds(5));
+  EXPECT_TRUE(options.pull.offline);
+  EXPECT_THAT(Refused({"pull"}), HasSubstr("SOURCE is missing"));
+  EXPECT_THAT(Refused({"completion"}), HasSubstr("SHELL"));
+}
+
+TEST_F(OptionsTest, AModelThatWasPulledIsFoundInTheCacheAndServedByItsName) {
+  const std::string cache = files_.File("cache");
+  setenv("TRIREME_CACHE", cache.c_str(), 1);
+  EXPECT_EQ(Parse({"serve", "hf://org/name"}).exit_code, kExitFailure);
+  EXPECT_THAT(errors_, HasSubstr("run `trireme pull hf://org/name` first"));
+  EXPECT_THAT(Accepted({"doctor", "hf://org/name"}).model_error, HasSubstr("trireme pull"));
+  const std::string folder = cache + "/models/hf/org/name/main";
+  std::filesystem::create_directories(folder);
+  fakes::WriteFile(folder + "/config.json", "{}");
+  fakes::WriteFile(folder + "/model.safetensors", "x");
+  const LoadOptions found = Accepted({"serve", "hf://org/name"}).load;
+  EXPECT_EQ(found.model, folder);
+  EXPECT_THAT(found.served_names, ElementsAre("name"));
+  EXPECT_THAT(Accepted({"serve", "hf://org/name", "--served-model-name", "x"}).load.served_names,
+              ElementsAre("x"));
 }
 
 TEST_F(OptionsTest, VersionExitsWithZero) {

@@ -25,7 +25,7 @@ class GrpcServerTest : public NodeTest {
     node_.workers = std::make_unique<WorkerPool>(1, 64);
     keys_ = KeyStore::Open();
     GrpcServerOptions options{.port = 0, .write_timeout = write_timeout};
-    auto server = GrpcServer::Start(options, &node_, keys_.get(), &metrics_);
+    auto server = GrpcServer::Start(options, &node_, keys_.get(), &telemetry_);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     grpc::ChannelArguments arguments;
@@ -62,7 +62,8 @@ class GrpcServerTest : public NodeTest {
     return found == trailers.end() ? "" : std::string(found->second.data(), found->second.size());
   }
 
-  Metrics metrics_{"tiny"};
+  Telemetry telemetry_{"tiny"};
+  Metrics& metrics_ = telemetry_.metrics();
   std::unique_ptr<KeyStore> keys_;
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<v1::Inference::Stub> stub_;

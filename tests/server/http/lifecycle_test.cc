@@ -344,7 +344,7 @@ TEST(ConcurrencyTest, SixtyFourStreamsWithCancelsAreEachTheirSoloRun) {
 TEST(StartTest, BadAddressesAndCertificatesAreNamed) {
   TestServer server;
   const auto start = [&](HttpServerOptions options) {
-    return HttpServer::Start(options, &server.node, server.keys.get(), &server.metrics).status();
+    return HttpServer::Start(options, &server.node, server.keys.get(), &server.telemetry).status();
   };
   EXPECT_EQ(start({.port = server.port()}).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(start({.host = "203.0.113.1", .port = 0}).code(), absl::StatusCode::kInvalidArgument);

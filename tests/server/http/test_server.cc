@@ -96,7 +96,7 @@ TestServer::TestServer(TestServerOptions options) {
     TRIREME_CHECK(opened.ok());
     keys = *std::move(opened);
   }
-  auto started = HttpServer::Start(options.http, &node, keys.get(), &metrics);
+  auto started = HttpServer::Start(options.http, &node, keys.get(), &telemetry);
   EXPECT_TRUE(started.ok()) << started.status();
   TRIREME_CHECK(started.ok());
   server = *std::move(started);

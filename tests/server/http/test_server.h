@@ -34,7 +34,8 @@ class TestServer {
   uint64_t num_submitted() const;  // accepted or refused by the engine
   void WaitForSubmitted(uint64_t count);
 
-  Metrics metrics{"demo"};
+  Telemetry telemetry{"demo"};
+  Metrics& metrics = telemetry.metrics();
   Node node;
   fakes::ScriptedExecutor* executor;  // owned by the engine
   std::unique_ptr<KeyStore> keys;

@@ -147,9 +147,10 @@ TEST(TlsTest, AKeyOfAnotherCertificateIsRefusedAtStart) {
   HttpServerOptions options{.port = 0};
   options.tls_cert_pem = MakeIdentity().cert_pem;
   options.tls_key_pem = MakeIdentity().key_pem;
-  EXPECT_EQ(
-      HttpServer::Start(options, &server.node, server.keys.get(), &server.metrics).status().code(),
-      absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(HttpServer::Start(options, &server.node, server.keys.get(), &server.telemetry)
+                .status()
+                .code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

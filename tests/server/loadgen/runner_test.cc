@@ -17,6 +17,7 @@ namespace {
 using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Answers each request with two token events, a millisecond apart, `delay` after it was sent.
 class FakeClient final : public Client {
@@ -105,6 +106,59 @@ TEST_F(RunnerTest, AnOpenLoopSendsOnScheduleHoweverSlowTheServer) {
   }
 }
 
+// The last answer of a run comes before the time of sending is over: the rest of it counts, too.
+TEST_F(RunnerTest, RatesAreOfTheWholeTimeOfSending) {
+  Make(milliseconds(1));
+  const Level open{.rate = 10, .arrivals = ArrivalKind::kConstant, .duration = milliseconds(250)};
+  const Summary summary = runner_->Run(open, {});
+  EXPECT_EQ(summary.completed(), 3);  // at 0, 100 and 200 ms
+  EXPECT_GE(summary.duration_s(), 0.25);
+  const Level by_number{.rate = 10,
+                        .arrivals = ArrivalKind::kConstant,
+                        .requests = 1,
+                        .duration = std::chrono::hours(1)};
+  EXPECT_LT(runner_->Run(by_number, {}).duration_s(), 3600);
+}
+
+TEST_F(RunnerTest, WhatHasNoSlotWhenSendingEndsIsCountedAndNotSent) {
+  Make(milliseconds(150));
+  const Level level{.rate = 1000,
+                    .arrivals = ArrivalKind::kConstant,
+                    .max_in_flight = 2,
+                    .duration = milliseconds(100)};
+  const Summary summary = runner_->Run(level, {});
+  EXPECT_EQ(summary.completed() + summary.failed(), 100);  // all that were due
+  EXPECT_EQ(static_cast<int64_t>(client_->sent.size()), summary.completed());
+  ASSERT_EQ(summary.errors().count(kNotSent), 1u);
+  EXPECT_EQ(summary.errors().at(kNotSent).count, summary.failed());
+  EXPECT_THAT(summary.errors().at(kNotSent).example, HasSubstr("98ms while 2 were in flight"));
+  // The third, due after 2 ms, waited until the end at least.
+  EXPECT_GE(summary.slot_wait().max_ns(), 98 * 1000000);
+}
+
+TEST_F(RunnerTest, RequestsThatWaitAreBounded) {
+  Make(milliseconds(500));
+  Level level{.rate = 1e6, .arrivals = ArrivalKind::kConstant, .max_in_flight = 1};
+  level.requests = static_cast<int64_t>(kMaxWaiting) + 1000;
+  level.duration = std::chrono::microseconds(level.requests);
+  const Summary summary = runner_->Run(level, {});
+  EXPECT_EQ(summary.completed(), 1);
+  EXPECT_EQ(summary.errors().at(kNotSent).count, level.requests - 1);
+  // The first of them found no room to wait in, long before the end.
+  EXPECT_THAT(summary.errors().at(kNotSent).example, Not(HasSubstr("132ms")));
+}
+
+TEST_F(RunnerTest, AnInterruptedOpenLoopCountsWhatWasDue) {
+  Make(milliseconds(100000));
+  const Level level{.rate = 1000, .arrivals = ArrivalKind::kConstant, .max_in_flight = 3};
+  boost::asio::steady_timer timer(io_, milliseconds(200));
+  timer.async_wait([&](boost::system::error_code) { runner_->Stop(); });
+  const Summary summary = runner_->Run(level, {});
+  EXPECT_EQ(summary.errors().at("cancelled").count, 3);
+  ASSERT_EQ(summary.errors().count(kNotSent), 1u);
+  EXPECT_GT(summary.errors().at(kNotSent).count, 0);
+}
+
 // Coordinated omission is this: one request at a time, ten due at once, and only the service time
 // reported.
 TEST_F(RunnerTest, LatencyOfAnOpenLoopCountsTheWaitForASlot) {
@@ -114,7 +168,9 @@ TEST_F(RunnerTest, LatencyOfAnOpenLoopCountsTheWaitForASlot) {
   const Summary summary = runner_->Run(level, {});
   EXPECT_EQ(client_->most_in_flight, 1);
   EXPECT_GE(summary.e2e().max_ns(), 10 * 20 * 1000000 - 1000000);
-  EXPECT_GE(summary.send_lag().max_ns(), 9 * 20 * 1000000 - 1000000);
+  EXPECT_GE(summary.slot_wait().max_ns(), 9 * 20 * 1000000 - 1000000);
+  // The wait for a slot is not the lateness of a timer.
+  EXPECT_LT(summary.send_lag().PercentileNs(50), summary.slot_wait().PercentileNs(50));
   EXPECT_GE(summary.ttft().PercentileNs(50), 4.0 * 20 * 1000000);
 }
 
@@ -170,48 +226,91 @@ TEST_F(RunnerTest, TokenEventsFallIntoTheirSeconds) {
   EXPECT_EQ(std::accumulate(seconds.begin(), seconds.end(), int64_t{0}), 10);
 }
 
-TEST(RampTest, LevelsDoubleUntilGoodputStopsGrowing) {
-  Ramp ramp(1, std::nullopt, 1000, "concurrency");
+// The loads that a ramp tries against a server whose goodput is a function of the load.
+template <typename Goodput>
+std::vector<double> Loads(Ramp* ramp, Goodput goodput) {
   std::vector<double> loads;
-  const auto goodput = [](double load) { return std::min(load, 8.0) * 2; };
   do {
-    loads.push_back(ramp.load());
-  } while (ramp.Next(goodput(ramp.load()), 1));
-  EXPECT_THAT(loads, ElementsAre(1, 2, 4, 8, 16));
-  EXPECT_EQ(ramp.knee().load, 8);
-  EXPECT_EQ(ramp.knee().goodput_per_s, 16);
-  EXPECT_THAT(ramp.knee().reason, HasSubstr("at concurrency 16"));
+    loads.push_back(ramp->load());
+  } while (ramp->Next(goodput(ramp->load()), 1));
+  return loads;
+}
+
+TEST(RampTest, LevelsDoubleUntilGoodputStopsGrowingThenHalveTheDistance) {
+  Ramp ramp(1, std::nullopt, 1000, "concurrency", true);
+  EXPECT_THAT(Loads(&ramp, [](double load) { return std::min(load, 11.0) * 2; }),
+              ElementsAre(1, 2, 4, 8, 16, 12, 14, 13));
+  EXPECT_EQ(ramp.knee().load, 12);
+  EXPECT_EQ(ramp.knee().goodput_per_s, 22);
+  EXPECT_THAT(ramp.knee().reason, HasSubstr("at concurrency 13, for 8.3 % more load than at 12"));
+}
+
+TEST(RampTest, RatesAreHalvedAsFarAsItPays) {
+  Ramp ramp(1, std::nullopt, 1000, "rate", false);
+  EXPECT_THAT(Loads(&ramp, [](double load) { return std::min(load, 1.3); }),
+              ElementsAre(1, 2, 1.5, 1.75, 1.625));
+  EXPECT_EQ(ramp.knee().load, 1.5);  // where half of what was added came out
 }
 
 TEST(RampTest, StepsAreAdded) {
-  Ramp ramp(2, 3, 1000, "rate");
+  Ramp ramp(2, 3, 1000, "rate", false);
   EXPECT_TRUE(ramp.Next(1, 1));
   EXPECT_EQ(ramp.load(), 5);
 }
 
+TEST(RampTest, SmallStepsOfALinearServerHaveNoKnee) {
+  for (const double noise : {0.0, 0.05}) {
+    Ramp ramp(1, 1, 1000, "concurrency", true);
+    const auto goodput = [&](double load) {
+      return load * (static_cast<int>(load) % 2 == 0 ? 1 + noise : 1 - noise);
+    };
+    EXPECT_EQ(Loads(&ramp, goodput).size(), static_cast<size_t>(kMaxLevels));
+    EXPECT_EQ(ramp.knee().load, kMaxLevels);
+    EXPECT_THAT(ramp.knee().reason, HasSubstr("still grew"));
+  }
+}
+
+TEST(RampTest, SmallStepsFindTheKneeOfAServerThatSaturates) {
+  for (const double noise : {0.0, 0.02}) {
+    Ramp ramp(1, 1, 1000, "concurrency", true);
+    Loads(&ramp, [&](double load) {
+      return std::min(load, 8.0) * (static_cast<int>(load) % 2 == 0 ? 1 + noise : 1 - noise);
+    });
+    EXPECT_EQ(ramp.knee().load, 8) << ramp.knee().reason;
+  }
+}
+
 TEST(RampTest, ABrokenSloEndsItBeforeTheLevel) {
-  Ramp ramp(4, std::nullopt, 1000, "rate");
+  Ramp ramp(4, std::nullopt, 1000, "rate", false);
   EXPECT_TRUE(ramp.Next(4, 1));
-  EXPECT_FALSE(ramp.Next(7, 0.89));
+  EXPECT_TRUE(ramp.Next(7, 0.89));  // at 8; then between
+  while (ramp.Next(ramp.load(), 0.8)) {
+  }
   EXPECT_EQ(ramp.knee().load, 4);
-  EXPECT_THAT(ramp.knee().reason, HasSubstr("89.0 %"));
+  EXPECT_THAT(ramp.knee().reason, HasSubstr("only 80.0 % of the requests at rate 4.5"));
 }
 
 TEST(RampTest, WithoutAnyGoodLevelThereIsNoKnee) {
-  Ramp ramp(4, std::nullopt, 1000, "rate");
+  Ramp ramp(4, std::nullopt, 1000, "rate", false);
   EXPECT_FALSE(ramp.Next(0, 0));
   EXPECT_EQ(ramp.knee().load, 0);
 }
 
 TEST(RampTest, ItEndsEvenWhenGoodputGrowsForEver) {
-  Ramp doubling(1, std::nullopt, 64, "rate");
+  Ramp doubling(1, std::nullopt, 64, "rate", false);
   while (doubling.Next(doubling.load(), 1)) {
   }
   EXPECT_EQ(doubling.knee().load, 64);
-  Ramp small(1, 0.01, 1e6, "rate");
+  Ramp small(1, 0.01, 1e6, "rate", false);
   int levels = 1;
   for (double goodput = 1; small.Next(goodput, 1); goodput *= 2) ++levels;
   EXPECT_EQ(levels, kMaxLevels);
+}
+
+TEST(RampTest, StepsBelowOneStillRaiseAWholeNumber) {
+  Ramp ramp(1, 0.25, 1000, "concurrency", true);
+  EXPECT_TRUE(ramp.Next(1, 1));
+  EXPECT_EQ(ramp.load(), 2);
 }
 
 }  // namespace

@@ -14,8 +14,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::string Refused(const std::string& text, bool json_lines) {
-  const auto dataset = ParseDataset(text, json_lines);
+std::string Refused(const std::string& text, bool json) {
+  const auto dataset = ParseDataset(text, json);
   EXPECT_FALSE(dataset.ok()) << text.substr(0, 40);
   return std::string(dataset.status().message());
 }
@@ -29,7 +29,7 @@ TEST(DatasetTest, EveryFormOfJsonLineIsRead) {
       "\n"
       R"({"id":"x","conversations":[{"from":"gpt","value":"hi"},{"from":"human","value":"three"},)"
       R"({"from":"gpt","value":"answer"},{"from":"human","value":"more"}]})",
-      /*json_lines=*/true);
+      /*json=*/true);
   ASSERT_TRUE(dataset.ok()) << dataset.status();
   ASSERT_EQ(dataset->prompts.size(), 3u);
   EXPECT_EQ(dataset->prompts[0].messages[0].content, "one");
@@ -40,11 +40,47 @@ TEST(DatasetTest, EveryFormOfJsonLineIsRead) {
   EXPECT_EQ(dataset->prompts[2].messages[0].content, "three");
 }
 
+TEST(DatasetTest, AnArrayOfItemsIsReadAsWell) {
+  for (const char* text : {"[{\"prompt\":\"[1]\"},{\"prompt\":\"two\"}]",
+                           "\xef\xbb\xbf \n[ {\"prompt\": \"[1]\"} ,\n  {\"prompt\": \"two\"}, "
+                           "{\"prompt\":\"\"}\r\n]\n"}) {
+    const auto dataset = ParseDataset(text, /*json=*/true);
+    ASSERT_TRUE(dataset.ok()) << dataset.status();
+    ASSERT_EQ(dataset->prompts.size(), 2u);
+    EXPECT_EQ(dataset->prompts[0].messages[0].content, "[1]");
+    EXPECT_EQ(dataset->prompts[1].messages[0].content, "two");
+  }
+}
+
+TEST(DatasetTest, HostileArraysAreRefusedByItem) {
+  const std::string fine = "[{\"prompt\":\"fine\"}";
+  for (const std::string& rest :
+       {std::string(","), std::string(",]"), std::string(",3]"), std::string(",{}]"),
+        std::string(",[{\"prompt\":\"x\"}]]"), std::string(",{\"prompt\":\"x"),
+        ",{\"prompt\":\"" + std::string(5 << 20, 'x') + "\"}]", "," + std::string(5000, '[')}) {
+    EXPECT_THAT(Refused(fine + rest, true), HasSubstr("item 2: "));
+  }
+  EXPECT_THAT(Refused(fine, true), HasSubstr("item 1: neither"));
+  EXPECT_THAT(Refused(fine + " {}]", true), HasSubstr("item 1: neither"));
+  EXPECT_THAT(Refused(fine + "] x", true), HasSubstr("follows the array"));
+  EXPECT_THAT(Refused("[]", true), HasSubstr("no prompt"));
+  EXPECT_FALSE(ParseDataset("[", true).ok());
+}
+
+TEST(DatasetTest, AByteOrderMarkIsNoPartOfAPrompt) {
+  const auto lines = ParseDataset("\xef\xbb\xbf{\"prompt\":\"one\"}\n", /*json=*/true);
+  ASSERT_TRUE(lines.ok()) << lines.status();
+  EXPECT_EQ(lines->prompts[0].messages[0].content, "one");
+  const auto text = ParseDataset("\xef\xbb\xbfone\n", /*json=*/false);
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(text->prompts[0].messages[0].content, "one");
+}
+
 TEST(DatasetTest, LinesWithNothingToAskAreCounted) {
   const auto dataset = ParseDataset(
       "{\"prompt\":\"\"}\n{\"conversations\":[]}\n"
       "{\"conversations\":[{\"from\":\"gpt\",\"value\":\"x\"}]}\n{\"prompt\":\"x\"}\n",
-      /*json_lines=*/true);
+      /*json=*/true);
   ASSERT_TRUE(dataset.ok()) << dataset.status();
   EXPECT_EQ(dataset->prompts.size(), 1u);
   EXPECT_EQ(dataset->skipped, 3);
@@ -68,7 +104,7 @@ TEST(DatasetTest, HostileLinesAreRefusedByNumber) {
 }
 
 TEST(DatasetTest, TextIsOnePromptALine) {
-  const auto dataset = ParseDataset("{\"prompt\": 1}\r\n\nzwei \xc3\xb6", /*json_lines=*/false);
+  const auto dataset = ParseDataset("{\"prompt\": 1}\r\n\nzwei \xc3\xb6", /*json=*/false);
   ASSERT_TRUE(dataset.ok()) << dataset.status();
   ASSERT_EQ(dataset->prompts.size(), 2u);
   EXPECT_EQ(dataset->prompts[0].messages[0].content, "{\"prompt\": 1}");

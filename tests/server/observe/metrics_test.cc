@@ -25,7 +25,8 @@ TEST(MetricsTest, ARequestAppearsUnderBothNamesWithModelAndEngine) {
   Metrics metrics("demo");
   metrics.OnFirstToken(absl::Seconds(3));
   metrics.OnToken(absl::Milliseconds(20));
-  metrics.OnStep(17, 1, absl::Milliseconds(5));
+  metrics.OnStep(
+      {.begin = absl::UnixEpoch(), .end = absl::UnixEpoch() + absl::Milliseconds(5), .tokens = 17});
   metrics.OnFinish(Finished(FinishReason::kStop));
   const std::string text = metrics.Render();
   const std::string labels = R"({engine="0",model_name="demo"})";

@@ -317,7 +317,12 @@ TEST(JsonBudgetTest, AMillionKeysAreRefusedByTheirNumber) {
 
 TEST(JsonBudgetTest, AClientsWordIsShortenedBetweenCodePoints) {
   auto request = ParseChatRequest(Chat(StrCat("\"x", Repeat("\xc3\xa9", 1000), "\":1")), {});
-  EXPECT_EQ(ErrorParam(request.status()), StrCat("x", Repeat("\xc3\xa9", 31)));
+  EXPECT_EQ(ErrorParam(request.status()), StrCat("x", Repeat("\xc3\xa9", 31), "..."));
+}
+
+TEST(JsonBudgetTest, AClientsWordCannotBringControlCharactersIntoAMessage) {
+  auto request = ParseChatRequest(R"({"model":"m","messages":[{"role":"a\u0000\nb"}]})", {});
+  EXPECT_THAT(std::string(request.status().message()), testing::HasSubstr("'a\\x00\\nb'"));
 }
 
 TEST(JsonBudgetTest, TrailingWhitespaceAndDeepEnoughNestingAreFine) {

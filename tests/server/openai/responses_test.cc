@@ -6,9 +6,9 @@
 #include <boost/json.hpp>
 #include <limits>
 
+#include "runtime/base/json_writer.h"
 #include "runtime/base/status.h"
 #include "server/dialects/openai/errors.h"
-#include "server/dialects/openai/json_writer.h"
 
 namespace trireme::openai {
 namespace {

@@ -1,0 +1,33 @@
+// Checksums as the sources of models give them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace trireme::pull {
+
+struct Checksum {
+  // kGitBlob: what git names a file by, the SHA-1 of "blob SIZE\0" and the content.
+  enum class Kind { kSha256, kGitBlob, kMd5 };
+  Kind kind = Kind::kSha256;
+  std::string hex;  // lower case, of the kind's length
+
+  std::string Text() const;  // "sha256:..."
+};
+
+// INVALID_ARGUMENT unless `hex` is as many hexadecimal digits as the kind has; any case.
+absl::StatusOr<Checksum> MakeChecksum(Checksum::Kind kind, std::string_view hex);
+
+// "lWqk..." of 32 bytes, as S3 writes its checksums. INVALID_ARGUMENT.
+absl::StatusOr<Checksum> Sha256FromBase64(std::string_view text);
+
+// Reads the file. DATA_LOSS names both when it has another one; CANCELLED once `*stop`.
+absl::Status CheckFile(const std::string& path, const Checksum& wanted,
+                       const std::atomic<bool>* stop);
+
+}  // namespace trireme::pull

@@ -1,0 +1,256 @@
+"""Clients that vanish, stall or storm, through both doors: rule P holds, and what nobody waits for is not computed."""
+import concurrent.futures
+import json
+import socket
+import time
+
+import grpc
+import pytest
+
+from doors import call, http_verdict
+from rule_p import CANARY, WITNESS
+
+LONG = CANARY + " word" * 300  # 1,500 tokens and more of the tiny model
+RESET = b"\1\0\0\0\0\0\0\0"    # SO_LINGER: close with a reset
+
+
+@pytest.fixture(scope="module")
+def narrow(guard_server):
+    """The witnesses and one more sequence run at a time, prompts are computed in small pieces."""
+    return guard_server("--max-running", "3", "--max-prefill-chunk", "8")
+
+
+class HttpClient:
+    """One streamed completion, by socket."""
+
+    def __init__(self, rule_p, request_id="", **fields):
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.settimeout(60)
+        self.socket.connect(("127.0.0.1", rule_p.server.http_port))
+        body = json.dumps({"model": "demo", "stream": True, "ignore_eos": True, **fields}).encode()
+        self.socket.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-request-id: %s\r\n"
+                            b"Content-Length: %d\r\n\r\n" % (request_id.encode(), len(body)) + body)
+
+    def read_some(self):
+        assert self.socket.recv(16)
+
+    def read_all(self):
+        data = b""
+        while piece := self.socket.recv(65536):
+            data += piece
+        return data
+
+    def leave(self, how):
+        if how == "reset":
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.socket.close()
+
+
+class GrpcClient:
+    def __init__(self, rule_p, **fields):
+        self.call = rule_p.stub.Generate(rule_p.pb.GenerateRequest(ignore_eos=True, **fields), timeout=120)
+
+    def read_some(self):
+        next(self.call)
+
+    def leave(self, how):
+        self.call.cancel()
+        if how == "twice":
+            self.call.cancel()
+
+
+def state_of(rule_p, request_id):
+    found = [r["state"] for r in json.loads(rule_p.get("/v1/requests"))["data"] if r["id"] == request_id]
+    return found[0] if found else None
+
+
+def until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+WAYS = [(HttpClient, "close"), (HttpClient, "reset"), (GrpcClient, "cancel"), (GrpcClient, "twice")]
+
+
+def counts(client):
+    return {"http": 1, "grpc": 0} if client is HttpClient else {"http": 0, "grpc": 1}
+
+
+@pytest.mark.parametrize("client, how", WAYS)
+def test_leaving_while_queued_costs_no_prefill(narrow, client, how):
+    before = narrow.scrape()
+    with narrow.holds(http=None, grpc=None):
+        blocker = HttpClient(narrow, prompt="x", n=32, max_tokens=1900)  # fills all slots, and goes on to
+        blocker.read_some()
+        victim = client(narrow, prompt=LONG, request_id="victim")
+        until(lambda: state_of(narrow, "victim") == "waiting")
+        victim.leave(how)
+        until(lambda: state_of(narrow, "victim") is None)
+        blocker.leave("close")
+    after = narrow.scrape()
+    assert after.sum("trireme_prompt_tokens_total") - before.sum("trireme_prompt_tokens_total") < len(LONG) / 2
+
+
+@pytest.mark.parametrize("client, how", WAYS)
+def test_leaving_while_the_prompt_is_computed_cancels(narrow, client, how):
+    prompt = f"{client.__name__} {how} {LONG}"  # no prefix in the cache
+    before = narrow.scrape()
+    with narrow.holds(**counts(client)):
+        victim = client(narrow, prompt=prompt)
+        # Two of the three that run are the witnesses, while they last.
+        until(lambda: narrow.scrape().sum("trireme_prompt_tokens_total") > before.sum("trireme_prompt_tokens_total") + 64)
+        victim.leave(how)
+    after = narrow.scrape()
+    aborted = [scrape.sum("trireme_requests_finished_total", 'finished_reason="abort"') for scrape in (before, after)]
+    assert aborted[1] - aborted[0] == 1
+
+
+@pytest.mark.parametrize("client, how", WAYS)
+def test_leaving_while_tokens_come_cancels(narrow, client, how):
+    before = narrow.scrape()
+    with narrow.holds(**counts(client)):
+        victim = client(narrow, prompt="x", max_tokens=1900)
+        victim.read_some()
+        victim.leave(how)
+    after = narrow.scrape()
+    generated = [scrape.sum("trireme_generation_tokens_total") for scrape in (before, after)]
+    assert generated[1] - generated[0] < 1900 + 2 * WITNESS["max_tokens"]
+
+
+def test_a_half_closed_client_is_served(rule_p):
+    with rule_p.holds(http=1, grpc=0):
+        client = HttpClient(rule_p, **WITNESS)
+        client.socket.shutdown(socket.SHUT_WR)
+        data = client.read_all()
+        client.leave("close")
+    events = [line[6:] for line in data.decode().splitlines() if line.startswith("data: {")]
+    assert "".join(json.loads(event)["choices"][0]["text"] for event in events) == rule_p.solo
+
+
+def test_a_slow_reader_loses_nothing_and_holds_nobody_up(rule_p):
+    fields = {"prompt": "slow", "max_tokens": 1900, "seed": 3, "logprobs": 20}
+
+    def read(reader):
+        events = [line[6:] for line in reader.read_all().splitlines() if line.startswith(b"data: ")]
+        reader.leave("close")
+        assert events.pop() == b"[DONE]"
+        choices = [json.loads(event)["choices"][0] for event in events]  # of one step each, or of several
+        return "".join(c["text"] for c in choices), [p for c in choices for p in c["logprobs"]["top_logprobs"]]
+
+    solo = read(HttpClient(rule_p, **fields))
+    with rule_p.holds(http=2, grpc=0):
+        readers = [HttpClient(rule_p, **fields) for _ in range(2)]
+        assert [read(reader) for reader in readers] == [solo, solo]
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_connections_that_say_nothing_cost_nothing(rule_p, how):
+    with rule_p.holds(http=0, grpc=0):
+        for port in (rule_p.server.http_port, rule_p.server.grpc_port):
+            for _ in range(200):
+                connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+                if how == "reset":
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                connection.close()
+
+
+def test_a_retry_storm_is_told_to_come_back(guard_server):
+    rule_p = guard_server("--max-running", "4", "--max-waiting", "6")
+    pb = rule_p.pb
+    storm = 150
+
+    def over_http(i):
+        client = HttpClient(rule_p, prompt=f"{i}", max_tokens=200)
+        head, _, body = client.read_all().partition(b"\r\n\r\n")
+        client.leave("close")
+        headers = dict(line.decode().lower().split(": ", 1) for line in head.split(b"\r\n")[1:])
+        status = int(head.split()[1])
+        return status if status == 200 else http_verdict(status, headers, body).status
+
+    def over_grpc(i):
+        return call(rule_p.stub.Generate, pb.GenerateRequest(prompt=f"{i}", max_tokens=200, ignore_eos=True)).status
+
+    with rule_p.holds(http=storm, grpc=storm), concurrent.futures.ThreadPoolExecutor(64) as pool:
+        jobs = [pool.submit(door, i) for i in range(storm) for door in (over_http, over_grpc)]
+        seen = {job.result() for job in jobs}
+    assert seen == {200, 429}
+
+
+# ---- gRPC alone.
+
+
+def test_a_deadline_in_the_queue_expires_without_a_prefill(narrow):
+    before = narrow.scrape()
+    def expired():
+        verdict = call(narrow.stub.Generate, narrow.pb.GenerateRequest(prompt=LONG), timeout=0.2)
+        assert verdict.status == 504
+        # The server's own verdict, and not only the client's clock: mostly they race, and a client cancels.
+        return (narrow.scrape().sum("trireme_grpc_requests_total", 'code="DEADLINE_EXCEEDED"') >
+                before.sum("trireme_grpc_requests_total", 'code="DEADLINE_EXCEEDED"'))
+
+    with narrow.holds(http=None, grpc=None):
+        blocker = HttpClient(narrow, prompt="x", n=64, max_tokens=1900)
+        blocker.read_some()
+        until(expired)
+        blocker.leave("close")
+    after = narrow.scrape()
+    assert after.sum("trireme_prompt_tokens_total") - before.sum("trireme_prompt_tokens_total") < len(LONG) / 2
+
+
+@pytest.mark.parametrize("timeout", [-1.0, 0.0, 0.0001])
+def test_a_deadline_that_has_passed_is_kept(rule_p, timeout):
+    with rule_p.holds(http=0, grpc=None):  # gRPC may not let it through
+        assert call(rule_p.stub.Generate, rule_p.pb.GenerateRequest(prompt=LONG), timeout=timeout).status == 504
+
+
+def test_a_message_over_the_limit_is_refused(rule_p):
+    with rule_p.holds(http=0, grpc=0):
+        for method, request in ((rule_p.stub.Generate, rule_p.pb.GenerateRequest(prompt="x" * (33 << 20))),
+                                (rule_p.stub.Tokenize, rule_p.pb.TokenizeRequest(text="x" * (33 << 20)))):
+            assert call(method, request).status == 429
+
+
+def test_compressed_messages_are_refused(rule_p):
+    """The size limit holds for the wire, and a compressed message could expand to anything."""
+    with rule_p.holds(http=0, grpc=0):
+        with pytest.raises(grpc.RpcError) as raised:
+            list(rule_p.stub.Generate(rule_p.pb.GenerateRequest(prompt="x" * 10000), timeout=30,
+                                      compression=grpc.Compression.Gzip))
+        assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("message, code", [
+    (b"\x0a\xff\xff\xff\xff\x0f", "UNIMPLEMENTED"),  # a string longer than the message; gRPC's own verdict
+    (b"\x12\x02\xff\xfe", "UNIMPLEMENTED"),          # a string that is no UTF-8
+    (b"\xff" * 100, "UNIMPLEMENTED"),
+    (b"\x0b" * 10000, "UNIMPLEMENTED"),              # groups in groups
+    (b"\xf8\x07\x01", "INVALID_ARGUMENT"),           # an unknown field alone: no input
+], ids=["length", "utf-8", "ones", "depth", "unknown"])
+def test_bytes_that_are_no_message_are_refused(rule_p, message, code):
+    with rule_p.holds(http=0, grpc=None):
+        for method in ("Generate", "Tokenize"):
+            with pytest.raises(grpc.RpcError) as raised:
+                list(rule_p.channel.unary_stream(f"/trireme.v1.Inference/{method}")(message, timeout=30))
+            assert raised.value.code().name == code, raised.value
+
+
+@pytest.mark.parametrize("method", ["/trireme.v1.Inference/NoSuch", "/nothing.Here/Generate", "/", "//", "/../x"])
+def test_unknown_methods_are_unimplemented(rule_p, method):
+    with rule_p.holds(http=0, grpc=0):
+        with pytest.raises(grpc.RpcError) as raised:
+            rule_p.channel.unary_unary(method)(b"", timeout=30)
+        assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_large_metadata_are_refused(rule_p):
+    """On a connection of their own: gRPC 1.51 ends all calls of the connection that they came through."""
+    with rule_p.holds(http=0, grpc=0):
+        with grpc.insecure_channel(f"127.0.0.1:{rule_p.server.grpc_port}",
+                                   options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            with pytest.raises(grpc.RpcError) as raised:
+                list(channel.unary_stream("/trireme.v1.Inference/Generate")(
+                    b"", metadata=[(f"x-{i}", "y" * 8000) for i in range(20)], timeout=30))
+        assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED

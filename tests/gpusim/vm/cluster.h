@@ -1,0 +1,48 @@
+// CTAs that run together and reach each other's shared memory (PTX ISA, "Cluster of Cooperative
+// Thread Arrays", "barrier.cluster", "mapa").
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "tests/gpusim/vm/async_work.h"
+#include "tests/gpusim/vm/grid.h"
+
+namespace trireme::gpusim {
+
+class Cluster {
+ public:
+  Cluster(Grid* grid, std::array<int, 3> first_cta);
+
+  int size() const { return static_cast<int>(ctas_.size()); }
+  Cta& cta(uint32_t rank) { return *ctas_[rank]; }
+  std::vector<std::unique_ptr<Cta>>& ctas() { return ctas_; }
+
+  AsyncWork async;
+  struct Barrier {
+    uint64_t phase = 0;
+    Knowledge gathered;
+    Knowledge released;  // by the phases that are complete
+  };
+  Barrier barrier;
+  int missing_threads() const;  // that run and have not arrived in this phase
+
+ private:
+  std::vector<std::unique_ptr<Cta>> ctas_;  // by rank
+};
+
+// Bytes of a CTA's shared memory; `cta` is null when the address has none (reported, launch
+// aborted).
+struct SharedPlace {
+  Cta* cta = nullptr;
+  uint32_t at = 0;
+};
+// What a generic, shared::cta or shared::cluster address means for `lane`. Touching another CTA's
+// memory is noted: that CTA must not end before.
+SharedPlace ResolveShared(Warp& warp, const Op& op, int lane, uint64_t address, uint32_t size);
+
+// After the last lane of a warp has ended with `op`: what it leaves behind is checked.
+void WarpEnds(Warp& warp, const Op& op);
+
+}  // namespace trireme::gpusim
