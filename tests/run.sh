@@ -92,6 +92,9 @@ if [ $quick -eq 0 ]; then
   step "Build and test: the GPU simulator"  # without nvcc its kernels' tests are skipped
   build gpusim --target gpusim
   run_ctest gpusim -L 'gpusim|mutant'
+  step "Static gates of the kernels"
+  "$python" -m pytest -q --junitxml=build/gates.xml tests/gpusim/gates || true
+  tally build/gates.xml
   for preset in asan tsan; do
     step "Build and test: $preset"
     build $preset
