@@ -187,6 +187,7 @@ cudaError_t cudaDeviceSynchronize() {
 cudaError_t cudaDeviceReset() {
   Runtime& runtime = Runtime::Get();
   runtime.queues.FinishDevice(Runtime::current_device());
+  if (runtime.device().lost) return Record(cudaErrorUnknown);
   runtime.device().sticky = cudaSuccess;
   trireme::gpusim::LastError() = cudaSuccess;
   return cudaSuccess;

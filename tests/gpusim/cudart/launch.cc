@@ -97,6 +97,10 @@ cudaError_t RunGrid(Device& device, const Program& program, const LaunchConfig& 
                     const std::vector<char>& params) {
   Runtime& runtime = Runtime::Get();
   std::lock_guard one_at_a_time(device.run_mu);
+  if (const auto fault = runtime.faults.Next(FaultPoint::kKernel, device.index)) {
+    device.lost = fault == FaultKind::kDeviceLoss;
+    return device.lost ? cudaErrorUnknown : cudaErrorLaunchFailure;
+  }
   const double start = ThreadSeconds();
   Grid grid(&program, config, params, device.memory.get(), &runtime.report);
   const absl::Status status = grid.Run();
@@ -157,6 +161,9 @@ cudaError_t Launch(const void* host_function, const LaunchShape& shape, void** a
   const cudaError_t checked =
       CheckShape(*program, *device.architecture, shape, config.cluster, max_dynamic_shared);
   if (checked != cudaSuccess) return checked;
+  if (runtime.faults.Next(FaultPoint::kLaunch, device.index).has_value()) {
+    return cudaErrorLaunchOutOfResources;
+  }
   std::vector<char> params(program->param_bytes);
   for (size_t i = 0; i < program->param_sizes.size(); ++i) {
     std::memcpy(params.data() + program->param_offsets[i], args[i], program->param_sizes[i]);

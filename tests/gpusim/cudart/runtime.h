@@ -15,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "tests/gpusim/cudart/architecture.h"
+#include "tests/gpusim/cudart/faults.h"
 #include "tests/gpusim/cudart/module_loader.h"
 #include "tests/gpusim/cudart/stream.h"
 #include "tests/gpusim/vm/counters.h"
@@ -49,7 +50,8 @@ struct Device {
   std::mutex run_mu;  // one kernel at a time
   // After a kernel went wrong everything fails with this, until cudaDeviceReset.
   std::atomic<cudaError_t> sticky = cudaSuccess;
-  std::set<int> peers;  // guarded by Runtime::mu
+  std::atomic<bool> lost = false;  // even after that
+  std::set<int> peers;             // guarded by Runtime::mu
 };
 
 class Runtime {
@@ -86,6 +88,7 @@ class Runtime {
   DeviceMemory host_memory;  // page-locked
   Report report;
   Queues queues;
+  Faults faults;
 
  private:
   Runtime();
