@@ -36,13 +36,15 @@ ALLOWED = {
     "tests/gpusim/semantics": ["tests/gpusim/vm", "tests/gpusim/ptx", "runtime/base"],
     "tests/gpusim/vm_test": ["tests/gpusim/vm", "tests/gpusim/ptx", "runtime/base"],
     "tests/gpusim/cudart": ["tests/gpusim", "runtime/base"],
+    "tests/gpusim/nccl": ["tests/gpusim/cudart", "tests/gpusim", "runtime/base"],
+    "tests/gpusim/nccl_test": ["tests/gpusim"],
     "tests/gpusim/kernels": ["tests/gpusim"],
     "tests/gpusim": ["tests/gpusim/vm"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"((?:kernels|runtime|server|tests)/[^"]+)"')
 DEVICE = re.compile(r'^\s*#\s*include\s+[<"](cuda|nccl|cublas)')
 DEVICE_FOLDERS = ("kernels/cuda/", "runtime/backend/cuda_", "runtime/comm/nccl_", "tests/gpusim/cudart/",
-                  "tests/gpusim/kernels/")
+                  "tests/gpusim/kernels/", "tests/gpusim/nccl/", "tests/gpusim/nccl_test/")
 
 
 def under(path, folder):

@@ -125,7 +125,9 @@ cudaError_t Runtime::Submit(cudaStream_t handle, std::string_view what,
   Device& on = device(stream->queue->device);
   queues.Enqueue(stream->queue, [&on, work = std::move(work)] {
     if (on.sticky != cudaSuccess) return Progress::kDone;
-    if (const cudaError_t error = work(); error != cudaSuccess) on.sticky = error;
+    const cudaError_t error = work();
+    if (error == cudaErrorNotReady) return Progress::kNotYet;
+    if (error != cudaSuccess) on.sticky = error;
     return Progress::kDone;
   });
   return cudaSuccess;

@@ -63,8 +63,9 @@ class Runtime {
   int num_devices() const { return static_cast<int>(devices_.size()); }
   static int& current_device();  // of this thread
 
-  // Puts work into a stream, or into the graph that it captures. Once the device has a sticky error
-  // the work is dropped.
+  // Puts work into a stream, or into the graph that it captures. Work that waits for something
+  // outside of the streams says cudaErrorNotReady and is called again. Once the device has a sticky
+  // error the work is dropped.
   cudaError_t Submit(cudaStream_t stream, std::string_view what, std::function<cudaError_t()> work);
 
   // Handles that were given out and not destroyed; null: the default stream of the device.
