@@ -9,7 +9,7 @@
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/matrix_unit.h"
 #include "tests/gpusim/vm/numbers.h"
-#include "tests/gpusim/vm/wgmma_descriptor.h"
+#include "tests/gpusim/vm/matrix_descriptor.h"
 #include "tests/gpusim/vm_test/hopper_harness.h"
 
 namespace trireme::gpusim {
@@ -48,10 +48,10 @@ const Layouts& Cutlass() {
   return kLayouts;
 }
 
-TEST(WgmmaDescriptor, PlacesEveryChunkWhereCutlassDoes) {
+TEST(MatrixDescriptor, PlacesEveryChunkWhereCutlassDoes) {
   ASSERT_EQ(Cutlass().operands.size(), 19u);
   for (const CutlassOperand& operand : Cutlass().operands) {
-    const WgmmaDescriptor descriptor = WgmmaDescriptor::Of(operand.descriptor);
+    const MatrixDescriptor descriptor = MatrixDescriptor::OfWgmma(operand.descriptor);
     size_t i = 0;
     const uint32_t rows = static_cast<uint32_t>(operand.rows);
     for (uint32_t outer = 0; outer < (operand.mn_major ? 16 : rows); ++outer) {
@@ -65,11 +65,11 @@ TEST(WgmmaDescriptor, PlacesEveryChunkWhereCutlassDoes) {
   }
 }
 
-TEST(WgmmaDescriptor, TheBaseOffsetMovesTheSwizzlesPattern) {
+TEST(MatrixDescriptor, TheBaseOffsetMovesTheSwizzlesPattern) {
   const uint64_t plain =
       4611686293305360384;  // 128-byte swizzle, 1024 bytes between groups of rows
-  const WgmmaDescriptor moved = WgmmaDescriptor::Of(plain | 512 >> 4 | uint64_t{4} << 49);
-  const WgmmaDescriptor straight = WgmmaDescriptor::Of(plain);
+  const MatrixDescriptor moved = MatrixDescriptor::OfWgmma(plain | 512 >> 4 | uint64_t{4} << 49);
+  const MatrixDescriptor straight = MatrixDescriptor::OfWgmma(plain);
   for (uint32_t row = 0; row < 8; ++row)
     EXPECT_EQ(moved.KMajor(row, 1), straight.KMajor(row, 1) + 512);
 }
