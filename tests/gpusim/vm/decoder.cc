@@ -37,6 +37,7 @@ const Families& AllFamilies() {
     AddClusterFamily(&families);
     AddFenceFamily(&families);
     AddWgmmaFamily(&families);
+    AddTensorFamily(&families);
     return families;
   }();
   return kFamilies;

@@ -9,6 +9,7 @@
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/cluster.h"
+#include "tests/gpusim/vm/tcgen05.h"
 #include "tests/gpusim/vm/wgmma.h"
 
 namespace trireme::gpusim {

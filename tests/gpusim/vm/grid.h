@@ -20,6 +20,7 @@
 #include "tests/gpusim/vm/program.h"
 #include "tests/gpusim/vm/report.h"
 #include "tests/gpusim/vm/shadow.h"
+#include "tests/gpusim/vm/tensor_memory.h"
 
 namespace trireme::gpusim {
 
@@ -27,6 +28,7 @@ class Cluster;
 class Cta;
 class Grid;
 class Warpgroup;
+struct TensorWarp;
 struct WgmmaRegisters;
 
 // Lanes that are at the same place.
@@ -95,7 +97,7 @@ class Warp {
     return {agent_, lane,   time_, lanes_seen_[static_cast<size_t>(lane)], &knowledge.generic,
             false,  nullptr};
   }
-  // The same through the async proxy: bulk copies, wgmma.
+  // The same through the async proxy: bulk copies, wgmma, tcgen05.
   Accessor AsAsyncAccessor(int lane) const {
     Accessor who = AsAccessor(lane);
     who.async_proxy = true;
@@ -126,7 +128,8 @@ class Warp {
   LaneMask at_cluster_barrier = 0;                // arrived and not waited yet
   uint64_t cluster_phase = 0;                     // when they arrived
   std::unique_ptr<WgmmaRegisters> wgmma_registers;
-  int registers = 0;  // a thread's; setmaxnreg changes it
+  std::unique_ptr<TensorWarp> tensor;  // once it has executed a tcgen05 instruction
+  int registers = 0;                   // a thread's; setmaxnreg changes it
 
   bool at_barrier = false;  // in bar.sync: counted there already
   int barrier_id = -1;
@@ -178,6 +181,7 @@ class Cta {
   std::byte* local(int thread, uint64_t at);
 
   SharedShadow shadow;
+  TensorMemory tensor_memory;
   std::array<NamedBarrier, 16> barriers;
   std::map<uint32_t, Mbarrier> mbarriers;  // by address
   std::vector<std::unique_ptr<Warpgroup>> warpgroups;

@@ -1,52 +1,18 @@
 // wgmma against CUTLASS's layouts: operands are put where cutlass_layouts.txt says, results are
 // looked for where it says.
 #include <bit>
-#include <fstream>
 #include <map>
 #include <random>
-#include <sstream>
 
 #include "runtime/base/strings.h"
+#include "tests/gpusim/vm/matrix_descriptor.h"
 #include "tests/gpusim/vm/matrix_unit.h"
 #include "tests/gpusim/vm/numbers.h"
-#include "tests/gpusim/vm/matrix_descriptor.h"
+#include "tests/gpusim/vm_test/cutlass_layouts.h"
 #include "tests/gpusim/vm_test/hopper_harness.h"
 
 namespace trireme::gpusim {
 namespace {
-
-struct CutlassOperand {
-  int element_bytes = 0, mn_major = 0, rows = 0;
-  uint64_t descriptor = 0;
-  std::vector<uint32_t> chunks;
-};
-struct Layouts {
-  std::map<std::string, std::vector<int>> fragments;
-  std::vector<CutlassOperand> operands;
-};
-
-const Layouts& Cutlass() {
-  static const Layouts kLayouts = [] {
-    Layouts layouts;
-    std::ifstream file(TRIREME_SOURCE_DIR "/tests/gpusim/vm_test/cutlass_layouts.txt");
-    for (std::string line; std::getline(file, line);) {
-      std::istringstream words(line);
-      std::string kind, name;
-      words >> kind;
-      if (kind == "fragment") {
-        words >> name;
-        for (int at; words >> at;) layouts.fragments[name].push_back(at);
-      } else {
-        CutlassOperand operand;
-        words >> operand.element_bytes >> operand.mn_major >> operand.rows >> operand.descriptor;
-        for (uint32_t at; words >> at;) operand.chunks.push_back(at);
-        layouts.operands.push_back(std::move(operand));
-      }
-    }
-    return layouts;
-  }();
-  return kLayouts;
-}
 
 TEST(MatrixDescriptor, PlacesEveryChunkWhereCutlassDoes) {
   ASSERT_EQ(Cutlass().operands.size(), 19u);
