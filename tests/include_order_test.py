@@ -38,13 +38,16 @@ ALLOWED = {
     "tests/gpusim/cudart": ["tests/gpusim", "runtime/base"],
     "tests/gpusim/nccl": ["tests/gpusim/cudart", "tests/gpusim", "runtime/base"],
     "tests/gpusim/nccl_test": ["tests/gpusim"],
+    "tests/gpusim/cublaslt": ["tests/gpusim/cudart", "tests/gpusim", "runtime/base"],
+    "tests/gpusim/cublaslt_test": ["tests/gpusim"],
     "tests/gpusim/kernels": ["tests/gpusim"],
     "tests/gpusim": ["tests/gpusim/vm"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"((?:kernels|runtime|server|tests)/[^"]+)"')
 DEVICE = re.compile(r'^\s*#\s*include\s+[<"](cuda|nccl|cublas)')
 DEVICE_FOLDERS = ("kernels/cuda/", "runtime/backend/cuda_", "runtime/comm/nccl_", "tests/gpusim/cudart/",
-                  "tests/gpusim/kernels/", "tests/gpusim/nccl/", "tests/gpusim/nccl_test/")
+                  "tests/gpusim/kernels/", "tests/gpusim/nccl/", "tests/gpusim/nccl_test/",
+                  "tests/gpusim/cublaslt/", "tests/gpusim/cublaslt_test/")
 
 
 def under(path, folder):

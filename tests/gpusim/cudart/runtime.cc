@@ -143,6 +143,14 @@ absl::StatusOr<LoadedModule*> Runtime::Load(FatBinary* binary) {
   return loaded.get();
 }
 
+void Runtime::ReportUninitialized(std::string_view call, std::string what) {
+  Finding finding;
+  finding.kind = FindingKind::kUninitializedGlobal;
+  finding.kernel = call;
+  finding.what = std::move(what);
+  report.Add(std::move(finding));
+}
+
 uint64_t Runtime::NewSeed() {
   std::lock_guard lock(seed_mu_);
   return seeds_();

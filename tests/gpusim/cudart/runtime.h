@@ -74,6 +74,9 @@ class Runtime {
   // The module that holds a kernel or a variable, on the current device. `mu` is held.
   absl::StatusOr<LoadedModule*> Load(FatBinary* binary);
 
+  // A library's call (nccl, cublasLt) reads bytes that were never written.
+  void ReportUninitialized(std::string_view call, std::string what);
+
   uint64_t NewSeed();
   void Seed(uint64_t seed);
 

@@ -64,12 +64,9 @@ cudaError_t Exchange::ReadInputs() {
       const std::byte* const from = memory.Find(Address(running.call.send), bytes);
       if (from == nullptr) return cudaErrorIllegalAddress;  // freed since
       if (!memory.Defined(Address(running.call.send), bytes)) {
-        Finding finding;
-        finding.kind = FindingKind::kUninitializedGlobal;
-        finding.kernel = NameOf(running.call);
-        finding.what =
-            StrCat("rank ", comm_->rank, " sends ", bytes, " bytes, and not all were written");
-        runtime.report.Add(std::move(finding));
+        runtime.ReportUninitialized(
+            NameOf(running.call),
+            StrCat("rank ", comm_->rank, " sends ", bytes, " bytes, and not all were written"));
       }
       running.mine.assign(from, from + bytes);
     }

@@ -31,6 +31,7 @@ std::string_view NameOf(FindingKind kind) {
 }
 
 std::string Finding::ToString() const {
+  if (instruction.empty()) return StrCat(NameOf(kind), ": ", what, "\n    ", kernel);
   return StrCat(NameOf(kind), ": ", what, "\n    ", kernel, " at ", file, ":", line, " (PTX line ",
                 ptx_line, ": ", instruction, "), CTA (", ctaid[0], ", ", ctaid[1], ", ", ctaid[2],
                 "), warp ", warp, ", lane ", lane);
