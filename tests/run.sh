@@ -2,8 +2,8 @@
 # Builds and runs every test. Closes with "total: N passed, N failed, N skipped".
 #
 #   tests/run.sh            unit and integration tests, optimised and under sanitizers (AddressSanitizer and UBSan,
-#                           ThreadSanitizer), conformance with real clients, what deploy/ ships, include order,
-#                           clang-format, clang-tidy
+#                           ThreadSanitizer), the GPU simulator's, conformance with real clients, what deploy/ ships,
+#                           include order, clang-format, clang-tidy
 #   tests/run.sh --quick    the inner loop: unit and integration tests, optimised, include order
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -50,9 +50,9 @@ run_ctest() {  # preset, further arguments
   ctest --test-dir "build/$preset" --output-on-failure --output-junit "$PWD/build/$preset-ctest.xml" "-j$(nproc)" "$@" || true
   tally "build/$preset-ctest.xml"
 }
-build() {
+build() {  # preset, further arguments
   [ -f "build/$1/build.ninja" ] || cmake --preset "$1" >/dev/null
-  NINJA_STATUS="[$1 %f/%t, %es] " cmake --build "build/$1"
+  NINJA_STATUS="[$1 %f/%t, %es] " cmake --build "build/$1" "${@:2}"
 }
 
 export UBSAN_OPTIONS=print_stacktrace=1
@@ -89,6 +89,12 @@ if [ $quick -eq 0 ]; then
   step "What deploy/ ships"
   "$python" -m pytest -q --junitxml=build/deploy.xml tests/deploy --binary build/test/trireme || true
   tally build/deploy.xml
+  step "Build and test: the GPU simulator"  # without nvcc its kernels' tests are skipped
+  build gpusim --target gpusim
+  run_ctest gpusim -L 'gpusim|mutant'
+  step "Static gates of the kernels"
+  "$python" -m pytest -q --junitxml=build/gates.xml tests/gpusim/gates || true
+  tally build/gates.xml
   for preset in asan tsan; do
     step "Build and test: $preset"
     build $preset

@@ -6,6 +6,7 @@
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/families.h"
 #include "tests/gpusim/vm/lanewise.h"
+#include "tests/gpusim/vm/tcgen05.h"
 #include "tests/gpusim/vm/warp_sync.h"
 #include "tests/gpusim/vm/wgmma.h"
 
@@ -231,6 +232,8 @@ void WarpEnds(Warp& warp, const Op& op) {
     warp.ReportAt(op, 0, FindingKind::kInFlight, std::move(what));
   };
   if (WgmmaInFlight(warp)) in_flight("the warp ends while its wgmma operations are in flight");
+  std::string what;
+  if (!TensorWorkIsWaitedFor(warp, &what)) in_flight(what);
   for (const BulkGroups& groups : warp.bulk_groups) {
     for (const auto& store : groups.stores) {
       if (store->read_waited) continue;
@@ -240,6 +243,7 @@ void WarpEnds(Warp& warp, const Op& op) {
   if (!warp.cta().finished() || warp.grid().aborted()) return;
   CheckRemoteAccesses(warp, op);
   CheckMbarriers(warp, op);
+  if (!TensorMemoryIsGivenBack(warp.cta(), &what)) in_flight(what);
 }
 
 absl::Status DecodeClusterBarrier(Decoder& decoder, const Instruction& instruction, Op* op) {

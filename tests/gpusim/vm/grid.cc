@@ -1,6 +1,7 @@
 #include "tests/gpusim/vm/grid.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -8,6 +9,7 @@
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/cluster.h"
+#include "tests/gpusim/vm/tcgen05.h"
 #include "tests/gpusim/vm/wgmma.h"
 
 namespace trireme::gpusim {
@@ -20,6 +22,11 @@ constexpr int kMinQuantum = 1, kMaxQuantum = 64;
 
 uint32_t LinearIndex(const std::array<int, 3>& at, const std::array<int, 3>& size) {
   return static_cast<uint32_t>((at[2] * size[1] + at[1]) * size[0] + at[0]);
+}
+
+uint32_t NextLaunch() {
+  static std::atomic<uint32_t> last = 0;
+  return ++last;
 }
 
 int Volume(const std::array<int, 3>& size) { return size[0] * size[1] * size[2]; }
@@ -135,6 +142,7 @@ Warp::Warp(Cta* cta, int index)
 Warp::~Warp() = default;
 
 Grid& Warp::grid() { return cta_->grid(); }
+const Grid& Warp::grid() const { return cta_->grid(); }
 
 void Warp::Addresses(const Op& op, int i, std::array<uint64_t, kWarpSize>* out) const {
   const uint64_t offset = static_cast<uint64_t>(op.offset);
@@ -343,7 +351,8 @@ Grid::Grid(const Program* program, const LaunchConfig& config, std::vector<char>
       params_(std::move(params)),
       memory_(memory),
       report_(report),
-      random_(config.seed) {}
+      random_(config.seed),
+      launch_(NextLaunch()) {}
 
 int Grid::RegistersPerThread() const {
   if (config_.registers_per_thread > 0) return config_.registers_per_thread;
@@ -352,6 +361,7 @@ int Grid::RegistersPerThread() const {
 }
 
 void Grid::RunCluster(std::array<int, 3> first_cta) {
+  first_agent_ += next_agent_;
   next_agent_ = 0;
   Cluster cluster(this, first_cta);
   std::vector<Warp*> warps;
