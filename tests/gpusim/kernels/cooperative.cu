@@ -8,7 +8,7 @@ namespace trireme {
 // Each CTA adds its own value to all others' of the round before: rounds are kept apart by the
 // grid's barrier, or (wrongly) by nothing.
 template <bool synchronises>
-__global__ void Rounds(int* values, int rounds) {
+__global__ void __launch_bounds__(64) Rounds(int* values, int rounds) {
   const int cta = static_cast<int>(blockIdx.x), ctas = static_cast<int>(gridDim.x);
   int* from = values;
   int* to = values + ctas;
@@ -27,7 +27,7 @@ __global__ void Rounds(int* values, int rounds) {
 
 // The last CTA to arrive adds up what all have written ("threadFenceReduction").
 template <bool fences>
-__global__ void LastAddsUp(const int* values, int* parts, unsigned* arrived, int* sum) {
+__global__ void __launch_bounds__(32) LastAddsUp(const int* values, int* parts, unsigned* arrived, int* sum) {
   __shared__ bool last;
   if (threadIdx.x == 0) {
     parts[blockIdx.x] = values[blockIdx.x];
