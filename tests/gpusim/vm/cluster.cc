@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/base/check.h"
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/families.h"
@@ -168,7 +169,8 @@ void CheckMbarriers(Warp& warp, const Op& op) {
 
 }  // namespace
 
-Cluster::Cluster(Grid* grid, std::array<int, 3> first_cta) {
+Cluster::Cluster(Grid* grid, std::array<int, 3> first_cta, uint32_t first_agent)
+    : first_agent_(first_agent) {
   const auto& size = grid->config().cluster;
   for (int z = 0; z < size[2]; ++z) {
     for (int y = 0; y < size[1]; ++y) {
@@ -179,6 +181,15 @@ Cluster::Cluster(Grid* grid, std::array<int, 3> first_cta) {
       }
     }
   }
+}
+
+uint32_t Cluster::NewAgent() {
+  TRIREME_CHECK(num_agents_ < kMaxAgents);
+  return num_agents_++;
+}
+
+bool Cluster::finished() const {
+  return std::all_of(ctas_.begin(), ctas_.end(), [](const auto& cta) { return cta->finished(); });
 }
 
 int Cluster::missing_threads() const {

@@ -116,6 +116,7 @@ class Warp {
 
   void ReportAt(const Op& op, int lane, FindingKind kind, std::string what);
   Cta& cta() { return *cta_; }
+  const Cta& cta() const { return *cta_; }
   Grid& grid();
   const Grid& grid() const;
 
@@ -172,6 +173,7 @@ class Cta {
 
   Grid& grid() { return *grid_; }
   Cluster& cluster() { return *cluster_; }
+  const Cluster& cluster() const { return *cluster_; }
   uint32_t rank() const { return rank_; }  // in the cluster
   const std::array<int, 3>& id() const { return id_; }
   std::vector<std::unique_ptr<Warp>>& warps() { return warps_; }
@@ -207,6 +209,7 @@ struct LaunchConfig {
   MatrixRounding matrix_rounding = MatrixRounding::kFloatOrder;
   int registers_per_thread = 0;  // as ptxas says; 0: as many as the CTA's threads could have
   bool all_resident = false;     // a cooperative launch: every CTA runs from the beginning
+  uint64_t workspace = 0;        // its 64 bytes of zeros in global memory, for grid.sync()
 };
 
 class Grid {
@@ -233,15 +236,14 @@ class Grid {
   int RegistersPerThread() const;  // of a warp that starts
   void NoteFinding(FindingKind kind) { failure_ = kind; }
   FindingKind failure() const { return failure_; }  // the last finding: why it was aborted
-  uint32_t NewAgent() { return next_agent_++; }
   // For global_order.h.
-  uint32_t launch() const { return launch_; }            // unique, not 0
-  uint32_t first_agent() const { return first_agent_; }  // of the cluster, in the launch
-  uint32_t num_agents() const { return next_agent_; }    // of the cluster
+  uint32_t launch() const { return launch_; }  // unique, not 0
   GlobalReleases& releases() { return releases_; }
 
  private:
-  void RunCluster(std::array<int, 3> first_cta);
+  // The clusters that run at the same time, and their warps.
+  using Resident = std::vector<std::unique_ptr<Cluster>>;
+  bool RunRound(const Resident& resident, std::vector<Warp*>* warps);
   void ReportDeadlock(const std::vector<Warp*>& warps);
 
   const Program* const program_;
@@ -253,9 +255,7 @@ class Grid {
   std::mt19937_64 random_;
   bool aborted_ = false, explaining_ = false;
   FindingKind failure_ = FindingKind::kCount;
-  uint32_t next_agent_ = 0;
   const uint32_t launch_;
-  uint32_t first_agent_ = 0;
   GlobalReleases releases_;
 };
 

@@ -180,8 +180,8 @@ absl::Status DecodeTensor(Decoder& decoder, const Instruction& instruction, Op* 
 TensorWarp& TensorOf(Warp& warp) {
   if (warp.tensor == nullptr) {
     warp.tensor = std::make_unique<TensorWarp>();
-    warp.tensor->data_agent = warp.grid().NewAgent();
-    warp.tensor->issue_agent = warp.grid().NewAgent();
+    warp.tensor->data_agent = warp.cta().cluster().NewAgent();
+    warp.tensor->issue_agent = warp.cta().cluster().NewAgent();
   }
   return *warp.tensor;
 }
