@@ -14,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
@@ -23,6 +22,7 @@
 #include "server/cli/command_text.h"
 #include "server/cli/commands.h"
 #include "server/cli/config_file.h"
+#include "server/cli/refusal.h"
 #include "server/pull/cache.h"
 #include "server/pull/source.h"
 
@@ -199,61 +199,6 @@ std::vector<std::pair<std::string, std::string>> UnknownVariables(
     unknown.emplace_back(Printable(name), closest ? EnvironmentName(*closest) : "");
   }
   return unknown;
-}
-
-// The flags that a command has, without their dashes.
-std::vector<std::string> FlagsOf(const std::vector<Setting>& schema, Command command) {
-  std::vector<std::string> names = {"help"};
-  for (const Setting& row : schema) {
-    if (!Has(row, command) || row.positional) continue;
-    names.push_back(row.name);
-    if (row.value.kind == SettingValue::Kind::kSwitch) names.push_back("no-" + row.name);
-  }
-  return names;
-}
-
-// The flag, or else the word, that nothing knows what to do with.
-std::string FirstStranger(const std::vector<std::string>& rest) {
-  const auto flag = std::find_if(rest.begin(), rest.end(),
-                                 [](const std::string& word) { return word.starts_with('-'); });
-  return flag != rest.end() ? *flag : rest.front();
-}
-
-std::string UnknownFlag(std::string_view flag, const std::vector<std::string>& names) {
-  flag = flag.substr(0, flag.find('='));
-  const size_t begin = std::min(flag.find_first_not_of('-'), flag.size());
-  return StrCat("there is no ", Printable(flag), DidYouMean(flag.substr(begin), names, "--"));
-}
-
-std::string NoCommand(const CLI::App& app) {
-  std::vector<std::string> names;
-  for (const CommandText& text : Commands()) names.push_back(text.name);
-  const std::vector<std::string> rest = app.remaining();
-  if (rest.empty()) return StrCat("a command is missing: ", absl::StrJoin(names, ", "));
-  const std::string& word = rest.front();
-  if (word.starts_with('-')) return UnknownFlag(word, {"help", "version"});
-  return StrCat("there is no command \"", Printable(word), "\"", DidYouMean(word, names));
-}
-
-// Why CLI11 refuses the command line.
-void PrintRefusal(const CLI::App& app, const CLI::ParseError& error,
-                  const std::vector<Setting>& schema) {
-  std::string program = "trireme", why = error.what();
-  if (app.get_subcommands().empty()) {
-    why = NoCommand(app);
-  } else {
-    const CLI::App& command = *app.get_subcommands().front();
-    StrAppend(&program, " ", command.get_name());
-    if (const auto rest = command.remaining(); !rest.empty()) {
-      const auto text =
-          std::find_if(Commands().begin(), Commands().end(),
-                       [&](const CommandText& one) { return one.name == command.get_name(); });
-      const std::string word = FirstStranger(rest);
-      why = word.starts_with('-') ? UnknownFlag(word, FlagsOf(schema, text->command))
-                                  : StrCat("\"", Printable(word), "\" is one argument too many");
-    }
-  }
-  std::cerr << program << ": " << why << "\nRun with --help for more information.\n";
 }
 
 }  // namespace

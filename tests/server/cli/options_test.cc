@@ -223,6 +223,7 @@ TEST_F(OptionsTest, UnknownFlagsAndCommandsAreNamedWithWhatWasProbablyMeant) {
               StartsWith("trireme serve: there is no --htp-port; did you mean \"--http-port\"?\n"));
   EXPECT_THAT(Refused({"serve", "m", "--htp-port=4"}), HasSubstr("did you mean \"--http-port\"?"));
   EXPECT_THAT(Refused({"serve", "m", "--no-pages"}), HasSubstr("did you mean \"--no-page\"?"));
+  EXPECT_THAT(Refused({"generate", "m", "--no-raww"}), Not(HasSubstr("did you mean")));
   EXPECT_THAT(Refused({"serve", "m", "-x"}), StartsWith("trireme serve: there is no -x\n"));
   EXPECT_THAT(Refused({"serve", "m", "n", "o"}), HasSubstr("\"n\" is one argument too many"));
   EXPECT_THAT(Refused({"serve", "m", "--zzzzzz"}), Not(HasSubstr("did you mean")));
