@@ -29,6 +29,10 @@ while [ $# -gt 0 ]; do
   shift
 done
 
+if [ $serve -eq 0 ] && [ ${#arguments[@]} -gt 0 ]; then
+  echo "--no-serve: nothing is served that could take ${arguments[*]}" >&2
+  exit 2
+fi
 if [ -n "$model" ]; then
   [[ $model = /* ]] || model=$started_in/$model
   [ -e "$model" ] || { echo "--model: there is no $model" >&2; exit 2; }
@@ -38,12 +42,29 @@ step() {
   if [ -t 2 ]; then printf '\033[1m==> %s\033[0m\n' "$*" >&2; else printf '==> %s\n' "$*" >&2; fi
 }
 
+trireme=$root/build/release/trireme
+# Refuses flags that the built program refuses: for a model that nobody can have pulled it says 2 (wrong usage), or 1.
+check_arguments() {
+  local said code=0
+  [ ${#arguments[@]} -gt 0 ] || return 0
+  said=$(cd "$started_in" && "$trireme" serve hf://none/none "${arguments[@]}" 2>&1) || code=$?
+  case $code in
+    0) echo "$said"; exit 0 ;;  # --help
+    2) echo "$said" >&2; exit 2 ;;
+  esac
+}
+# A program that is older than its sources may not know a new flag: that one is asked once it is built.
+if [ -x "$trireme" ] && [ -z "$(find CMakeLists.txt kernels proto runtime server -newer "$trireme" -print -quit)" ]; then
+  check_arguments
+fi
+
 step "1/4 Packages"
 deploy/dependencies.sh build
 
 step "2/4 Build (a few minutes the first time)"
 [ -f build/release/build.ninja ] || cmake --preset release >&2
 NINJA_STATUS='[%f/%t, %es] ' cmake --build build/release --target trireme >&2
+check_arguments
 
 step "3/4 Model"
 if [ -z "$model" ]; then
@@ -53,8 +74,8 @@ echo "    $model" >&2
 
 step "4/4 Serve"
 if [ $serve -eq 0 ]; then
-  echo "Ready: $root/build/release/trireme serve $model" >&2
+  echo "Ready: $trireme serve $model" >&2
   exit 0
 fi
 cd "$started_in"
-exec "$root/build/release/trireme" serve "$model" "${arguments[@]}"
+exec "$trireme" serve "$model" "${arguments[@]}"

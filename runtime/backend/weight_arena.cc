@@ -3,10 +3,9 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
-#include <string>
 
+#include "runtime/base/memory.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 
@@ -18,33 +17,7 @@ constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kChunkBytes = size_t{64}
                                << 20;  // address space; only what is written takes memory
 
-// The number at the start of a file; max when there is none ("max", no such file).
-size_t ReadNumber(const char* path) {
-  std::ifstream file(path);
-  size_t value;
-  return file >> value ? value : std::numeric_limits<size_t>::max();
-}
-
-size_t MemAvailable() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  size_t kilobytes;
-  std::string unit;
-  while (file >> key >> kilobytes) {
-    if (key == "MemAvailable:") return kilobytes * 1024;
-    std::getline(file, unit);
-  }
-  return std::numeric_limits<size_t>::max();
-}
-
 }  // namespace
-
-size_t AvailableMemoryBytes() {
-  const size_t limit = ReadNumber("/sys/fs/cgroup/memory.max");
-  if (limit == std::numeric_limits<size_t>::max()) return MemAvailable();
-  const size_t current = ReadNumber("/sys/fs/cgroup/memory.current");
-  return std::min(MemAvailable(), limit > current ? limit - current : 0);
-}
 
 struct WeightArena::Chunk {
   uint8_t* mapping = nullptr;
@@ -58,7 +31,9 @@ struct WeightArena::Chunk {
 };
 
 absl::StatusOr<std::shared_ptr<uint8_t>> WeightArena::Allocate(size_t bytes) {
-  const size_t available = AvailableMemoryBytes();
+  // Unknown: the kernel will tell.
+  const size_t available =
+      static_cast<size_t>(AvailableMemoryBytes().value_or(std::numeric_limits<int64_t>::max()));
   if (bytes > available) {
     return absl::ResourceExhaustedError(
         StrCat("not enough memory: ", bytes, " bytes needed, ", available, " bytes available"));

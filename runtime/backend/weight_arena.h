@@ -27,8 +27,4 @@ class WeightArena {
   size_t used_ = 0;
 };
 
-// What this process may still take without swapping: the kernel's MemAvailable, and what the
-// control group leaves.
-size_t AvailableMemoryBytes();
-
 }  // namespace trireme

@@ -6,12 +6,14 @@
 #include <charconv>
 #include <cstdint>
 #include <fstream>
+#include <string>
 #include <thread>
+
+#include "runtime/base/control_group.h"
 
 namespace trireme {
 namespace {
 
-constexpr char kControlGroups[] = "/sys/fs/cgroup";
 constexpr int64_t kMaxQuota = int64_t{1} << 40;  // of what is believed, in microseconds
 
 // Takes a number above zero from the front of `text`.
@@ -29,13 +31,11 @@ int CpusOfAffinityMask() {
   return static_cast<int>(std::thread::hardware_concurrency());  // more CPUs than the mask holds
 }
 
-// Of the unified hierarchy: the line "0::/path" of /proc/self/cgroup.
-std::string OwnControlGroup() {
-  std::ifstream file("/proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("0::")) return line.substr(3);
-  }
-  return "";
+std::string FirstLine(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
 }
 
 }  // namespace
@@ -49,23 +49,24 @@ std::optional<int> ParseCpuQuota(std::string_view cpu_max) {
   return static_cast<int>(std::min<int64_t>((*quota + *period - 1) / *period, 1 << 20));
 }
 
-std::optional<int> CpuQuota(const std::string& root, std::string group) {
+std::optional<int> CpuQuota(const std::string& root) {
   std::optional<int> smallest;
-  while (true) {
-    std::string line;
-    std::ifstream file(root + group + "/cpu.max");
-    if (std::getline(file, line)) {
-      const std::optional<int> quota = ParseCpuQuota(line);
-      if (quota) smallest = std::min(*quota, smallest.value_or(*quota));
-    }
-    if (group.empty()) return smallest;
-    group.resize(std::min(group.rfind('/'), group.size() - 1));
+  const auto count = [&](const std::string& cpu_max) {
+    const std::optional<int> quota = ParseCpuQuota(cpu_max);
+    if (quota) smallest = std::min(*quota, smallest.value_or(*quota));
+  };
+  for (const std::string& folder : ControlGroupFolders(root, "")) {
+    count(FirstLine(folder + "/cpu.max"));
   }
+  for (const std::string& folder : ControlGroupFolders(root, "cpu")) {
+    count(FirstLine(folder + "/cpu.cfs_quota_us") + " " + FirstLine(folder + "/cpu.cfs_period_us"));
+  }
+  return smallest;
 }
 
 int AvailableCpus() {
   const int cpus = std::max(1, CpusOfAffinityMask());
-  return std::min(cpus, CpuQuota(kControlGroups, OwnControlGroup()).value_or(cpus));
+  return std::min(cpus, CpuQuota("").value_or(cpus));
 }
 
 }  // namespace trireme

@@ -16,8 +16,8 @@ int AvailableCpus();
 // period, is 2 CPUs. nullopt for "max 100000" and for what is no quota.
 std::optional<int> ParseCpuQuota(std::string_view cpu_max);
 
-// The smallest quota of `group` ("/system.slice/a.service") and the groups around it, below the
-// folder `root`, where control groups are mounted. Folders that are not there set none.
-std::optional<int> CpuQuota(const std::string& root, std::string group);
+// The smallest quota of our control group and those around it (v1 and v2). `root` is where the file
+// system begins: "" is this machine's. nullopt: none is set.
+std::optional<int> CpuQuota(const std::string& root);
 
 }  // namespace trireme

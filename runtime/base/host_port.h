@@ -1,3 +1,4 @@
+// Addresses of sockets as text.
 #pragma once
 
 #include <string>

@@ -1,3 +1,4 @@
+// The version of this program, which every door and --version tell. CMakeLists.txt has the same.
 #pragma once
 
 namespace trireme {

@@ -48,8 +48,10 @@ std::unique_ptr<Sequence> MakeSequence(RequestId id, const GenerateRequest& requ
   return sequence;
 }
 
-// A sequence cannot be longer than the KV cache, whatever the model allows.
+// What is computed, and therefore reported: a sequence cannot be longer than the KV cache, whatever
+// the model allows.
 EngineOptions Effective(EngineOptions options) {
+  options.scheduler = FitToStep(options.scheduler);
   const int64_t kv_tokens = int64_t{options.scheduler.num_blocks} * options.scheduler.block_size;
   options.limits.max_context_tokens =
       static_cast<int>(std::min({int64_t{options.limits.max_context_tokens},

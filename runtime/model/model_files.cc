@@ -3,14 +3,12 @@
 #include <filesystem>
 #include <utility>
 
+#include "runtime/base/file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
-#include "runtime/weights/strict_json.h"
 
 namespace trireme {
 namespace {
-
-constexpr size_t kMaxConfigBytes = 1 << 20;
 
 absl::StatusOr<ModelFiles> OpenGguf(const std::string& path) {
   ModelFiles files;
@@ -26,7 +24,7 @@ absl::StatusOr<ModelFiles> OpenGguf(const std::string& path) {
 absl::StatusOr<ModelFiles> OpenHuggingFace(const std::string& directory) {
   ModelFiles files;
   const std::string config_path = std::filesystem::path(directory) / "config.json";
-  TRIREME_ASSIGN_OR_RETURN(const std::string config, ReadSmallFile(config_path, kMaxConfigBytes));
+  TRIREME_ASSIGN_OR_RETURN(const std::string config, ReadFile(config_path, kMaxSettingsBytes));
   auto spec = DecoderSpecFromConfigJson(config);
   if (!spec.ok()) return Annotate(spec.status(), config_path);
   files.spec = *std::move(spec);

@@ -13,8 +13,7 @@ SchedulerOptions Effective(SchedulerOptions options) {
   TRIREME_CHECK(options.block_size > 0 && options.num_blocks > 0 && options.max_context_tokens > 0);
   TRIREME_CHECK(options.max_running > 0 && options.max_step_tokens > 0);
   TRIREME_CHECK(options.max_prefill_chunk > 0);
-  // So that all decode rows fit into a step and a prefill beside them still advances.
-  options.max_running = std::min(options.max_running, std::max(1, options.max_step_tokens - 1));
+  options = FitToStep(options);
   // So that any admitted sequence fits when it is alone.
   const int64_t kv_tokens = int64_t{options.num_blocks} * options.block_size;
   options.max_context_tokens =
@@ -31,6 +30,12 @@ SequenceEvent EventOf(const Sequence& sequence) {
 }
 
 }  // namespace
+
+SchedulerOptions FitToStep(SchedulerOptions options) {
+  options.max_running = std::min(options.max_running, std::max(1, options.max_step_tokens - 1));
+  options.max_prefill_chunk = std::min(options.max_prefill_chunk, options.max_step_tokens);
+  return options;
+}
 
 Scheduler::Scheduler(const SchedulerOptions& options, const Clock* clock)
     : options_(Effective(options)),

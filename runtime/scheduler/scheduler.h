@@ -52,13 +52,18 @@ struct SchedulerOptions {
   int num_blocks = 0;  // KV budget; set from memory by the engine
   // Prompt + generated of one sequence; effectively at most the KV budget.
   int max_context_tokens = 0;
-  int max_running = 256;        // sequences with KV blocks; effectively fewer than max_step_tokens
-  int max_step_tokens = 512;    // tokens of one step, decode and prefill together
-  int max_prefill_chunk = 512;  // tokens of one sequence's prefill in one step
-  int max_waiting_requests = 1024;              // bounded queue: by requests ...
+  int max_running = 256;            // sequences with KV blocks; see FitToStep
+  int max_step_tokens = 512;        // tokens of one step, decode and prefill together
+  int max_prefill_chunk = 512;      // tokens of one sequence's prefill in one step; see FitToStep
+  int max_waiting_requests = 1024;  // bounded queue: by requests ...
   int64_t max_waiting_prompt_tokens = 1 << 20;  // ... and by prompt tokens
   bool prefix_cache = true;
 };
+
+// What a step can hold of `options`: at most max_step_tokens of a prefill, and fewer running
+// sequences than that, so that a prefill advances beside their next tokens. Every scheduler does
+// this; whoever reports or warns asks for it.
+SchedulerOptions FitToStep(SchedulerOptions options);
 
 struct SchedulerStats {
   int running = 0, waiting = 0;  // preempted and paused ones included

@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "runtime/base/file.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -79,8 +80,13 @@ struct Extent {
   int64_t begin = 0, end = 0;
 };
 
-absl::StatusOr<Extent> AddTensor(std::string_view name, const json::value& description,
-                                 absl::Span<const uint8_t> data, TensorTable* table) {
+struct Description {
+  DType dtype;
+  std::vector<int64_t> shape;
+  Extent extent;
+};
+
+absl::StatusOr<Description> ReadDescription(const json::value& description) {
   const json::object* object = description.if_object();
   if (object == nullptr) return absl::InvalidArgumentError("an object is wanted");
   TRIREME_ASSIGN_OR_RETURN(const DType dtype, ReadDType(*object));
@@ -89,13 +95,24 @@ absl::StatusOr<Extent> AddTensor(std::string_view name, const json::value& descr
   if (offsets.size() != 2 || offsets[0] > offsets[1]) {
     return absl::InvalidArgumentError("data_offsets must be [begin, end]");
   }
-  TRIREME_RETURN_IF_ERROR(table->Add(name, dtype, shape, data, static_cast<uint64_t>(offsets[0])));
+  return Description{dtype, shape, {offsets[0], offsets[1]}};
+}
+
+// Errors name the tensor.
+absl::StatusOr<Extent> AddTensor(const std::string& name, const json::value& value,
+                                 absl::Span<const uint8_t> data, TensorTable* table) {
+  const std::string named = StrCat("tensor ", Printable(name));
+  const auto description = ReadDescription(value);
+  if (!description.ok()) return Annotate(description.status(), named);
+  const auto [begin, end] = description->extent;
+  TRIREME_RETURN_IF_ERROR(
+      table->Add(name, description->dtype, description->shape, data, static_cast<uint64_t>(begin)));
   TRIREME_ASSIGN_OR_RETURN(const TensorView view, table->Find(name));
-  if (view.size_bytes() != offsets[1] - offsets[0]) {
-    return absl::InvalidArgumentError(StrCat("data_offsets span ", offsets[1] - offsets[0],
+  if (view.size_bytes() != end - begin) {
+    return absl::InvalidArgumentError(StrCat(named, ": data_offsets span ", end - begin,
                                              " bytes, its shape needs ", view.size_bytes()));
   }
-  return Extent{offsets[0], offsets[1]};
+  return description->extent;
 }
 
 // Sorted, the extents must follow each other from 0 to the end of the data.
@@ -125,8 +142,12 @@ absl::StatusOr<std::set<std::string>> ReadShard(const std::string& path, TensorT
   const absl::Span<const uint8_t> bytes = table->AddFile(std::move(file)).bytes();
   ByteReader reader(bytes, 0);
   uint64_t header_bytes = 0;
-  if (!reader.Read(&header_bytes) || header_bytes > kMaxHeaderBytes ||
-      header_bytes > reader.remaining()) {
+  if (!reader.Read(&header_bytes)) {
+    return absl::InvalidArgumentError(
+        StrCat("the file is too short: ", bytes.size(),
+               " bytes, of which its first 8 give the header's length"));
+  }
+  if (header_bytes > kMaxHeaderBytes || header_bytes > reader.remaining()) {
     return absl::InvalidArgumentError(StrCat(
         "a header of ", header_bytes, " bytes: beyond the file, or above ", kMaxHeaderBytes));
   }
@@ -142,9 +163,8 @@ absl::StatusOr<std::set<std::string>> ReadShard(const std::string& path, TensorT
       TRIREME_RETURN_IF_ERROR(CheckMetadata(description));
       continue;
     }
-    const auto extent = AddTensor(name, description, data, table);
-    if (!extent.ok()) return Annotate(extent.status(), StrCat("tensor ", Printable(name)));
-    extents.emplace_back(*extent, name);
+    TRIREME_ASSIGN_OR_RETURN(const Extent extent, AddTensor(name, description, data, table));
+    extents.emplace_back(extent, name);
     names.insert(name);
   }
   TRIREME_RETURN_IF_ERROR(CheckCovers(std::move(extents), data.size()));
@@ -160,7 +180,7 @@ bool IsPlainFileName(std::string_view name) {
 
 // The index's weight_map: shard file -> its tensors.
 absl::StatusOr<std::map<std::string, std::vector<std::string>>> ReadIndex(const std::string& path) {
-  TRIREME_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kMaxIndexBytes));
+  TRIREME_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxIndexBytes));
   TRIREME_ASSIGN_OR_RETURN(const json::object index, ParseStrictJson(text));
   const json::value* map = Get(index, "weight_map");
   if (map == nullptr || !map->is_object()) {

@@ -86,15 +86,4 @@ absl::StatusOr<boost::json::object> ParseStrictJson(std::string_view text) {
   return std::move(value.get_object());
 }
 
-absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes) {
-  TRIREME_ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> file, MappedFile::Open(path));
-  const absl::Span<const uint8_t> bytes = file->bytes();
-  if (bytes.size() > max_bytes) {
-    return absl::ResourceExhaustedError(StrCat(path, " is larger than ", max_bytes, " bytes"));
-  }
-  std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (file->damaged()) return absl::DataLossError(StrCat(path, " was truncated while being read"));
-  return text;
-}
-
 }  // namespace trireme

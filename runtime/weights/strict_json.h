@@ -13,7 +13,4 @@ namespace trireme {
 // INVALID_ARGUMENT: not JSON, not an object, deeper than 32, a key twice in one object.
 absl::StatusOr<boost::json::object> ParseStrictJson(std::string_view text);
 
-// A whole small file. RESOURCE_EXHAUSTED above `max_bytes`; else the errors of MappedFile::Open.
-absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes);
-
 }  // namespace trireme

@@ -1,19 +1,15 @@
 #include "server/admission/keys.h"
 
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -72,24 +68,10 @@ absl::StatusOr<KeyEntry> ParseLine(std::string_view line) {
   return entry;
 }
 
-absl::StatusOr<std::string> ReadAll(int fd, const std::string& path) {
-  std::string text;
-  char buffer[16384];
-  for (;;) {
-    const ssize_t n = read(fd, buffer, sizeof(buffer));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return absl::UnavailableError(StrCat("cannot read ", path, ": ", ErrnoText(errno)));
-    if (n == 0) return text;
-    text.append(buffer, static_cast<size_t>(n));
-    if (text.size() > KeyStore::kMaxFileBytes) {
-      return absl::InvalidArgumentError(StrCat(path, ": larger than 1 MiB"));
-    }
-  }
-}
-
 }  // namespace
 
-absl::StatusOr<std::vector<KeyEntry>> ParseKeys(std::string_view text) {
+absl::StatusOr<std::vector<KeyEntry>> ParseKeys(std::string_view text,
+                                                std::vector<int>* short_lines) {
   std::vector<KeyEntry> keys;
   for (int line_number = 1; !text.empty(); ++line_number) {
     const size_t end = std::min(text.find('\n'), text.size());
@@ -97,6 +79,9 @@ absl::StatusOr<std::vector<KeyEntry>> ParseKeys(std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
     const size_t first = line.find_first_not_of(kBlanks);
     if (first == std::string_view::npos || line[first] == '#') continue;
+    std::string_view words = line;
+    const std::string_view key = TakeWord(&words);
+    if (short_lines != nullptr && key.size() < kMinKeyBytes) short_lines->push_back(line_number);
     absl::StatusOr<KeyEntry> entry = ParseLine(line);
     if (!entry.ok()) return Annotate(entry.status(), StrCat("line ", line_number));
     if (keys.size() == KeyStore::kMaxKeys) {
@@ -149,25 +134,21 @@ KeyStore::~KeyStore() {
 // Reads through one descriptor, so that the version belongs to the bytes even when the file is
 // replaced meanwhile.
 absl::StatusOr<KeyStore::Loaded> KeyStore::Load(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
-    const int error = errno;
-    const std::string message = StrCat("cannot open key file ", path, ": ", ErrnoText(error));
-    if (error == ENOENT) return absl::NotFoundError(message);
-    if (error == EACCES) return absl::PermissionDeniedError(message);
-    return absl::InvalidArgumentError(message);
-  }
-  const absl::Cleanup closer = [fd] { close(fd); };
-  struct stat info;
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    return absl::InvalidArgumentError(StrCat("key file ", path, " is not a regular file"));
-  }
+  struct stat info = {};
+  const absl::StatusOr<std::string> text = ReadFile(path, kMaxFileBytes, &info);
+  if (!text.ok()) return Annotate(text.status(), "key file");
   if ((info.st_mode & (S_IRGRP | S_IWGRP | S_IROTH | S_IWOTH)) != 0) {
     Log(LogLevel::kWarning, "key file is accessible to group or others; chmod 600 it");
   }
-  TRIREME_ASSIGN_OR_RETURN(const std::string text, ReadAll(fd, path));
-  absl::StatusOr<std::vector<KeyEntry>> keys = ParseKeys(text);
+  std::vector<int> short_lines;
+  absl::StatusOr<std::vector<KeyEntry>> keys = ParseKeys(*text, &short_lines);
   if (!keys.ok()) return Annotate(keys.status(), StrCat("key file ", path));
+  if (!short_lines.empty()) {
+    Log(LogLevel::kWarning, "keys that can be guessed; make longer ones: openssl rand -hex 24",
+        {{"keys", short_lines.size()},
+         {"first_line", short_lines.front()},
+         {"below_bytes", kMinKeyBytes}});
+  }
   return Loaded{*std::move(keys), VersionOf(info)};
 }
 

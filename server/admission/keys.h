@@ -41,8 +41,11 @@ struct KeyEntry {
 };
 
 // INVALID_ARGUMENT naming the line (never its content): malformed digest or tenant, a key twice, no
-// key at all.
-absl::StatusOr<std::vector<KeyEntry>> ParseKeys(std::string_view text);
+// key at all. `short_lines` (may be null) gets the lines whose key has fewer than kMinKeyBytes:
+// such keys can be guessed.
+inline constexpr size_t kMinKeyBytes = 16;
+absl::StatusOr<std::vector<KeyEntry>> ParseKeys(std::string_view text,
+                                                std::vector<int>* short_lines = nullptr);
 
 // Thread-safe.
 class KeyStore {
@@ -55,8 +58,8 @@ class KeyStore {
   // Without keys: everybody is the anonymous tenant.
   static std::unique_ptr<KeyStore> Open();
   // Reads `path` and watches it every `poll_interval` (InfiniteDuration: only ReloadIfChanged reads
-  // again). NOT_FOUND, PERMISSION_DENIED or INVALID_ARGUMENT. Warns when group or others can read
-  // the file.
+  // again). Errors of ReadFile (runtime/base/file.h) and ParseKeys. Warns when group or others
+  // can read the file, and of short keys.
   // `reloaded` (may be null) is told of each changed file, on the thread that read it: whether its
   // keys are in force, and how many there are now.
   using Reloaded = std::function<void(bool accepted, size_t num_keys)>;

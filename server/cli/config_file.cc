@@ -3,30 +3,14 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <fstream>
 #include <string_view>
 
+#include "runtime/base/file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 
 namespace trireme {
 namespace {
-
-constexpr size_t kMaxFileBytes = 1 << 20;
-
-// Unlike a model's file, it may be empty, or a pipe.
-absl::StatusOr<std::string> ReadText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kMaxFileBytes + 1, '\0');
-  if (!file.read(text.data(), static_cast<std::streamsize>(text.size())) && !file.eof()) {
-    return absl::NotFoundError(StrCat(path, ": cannot be read"));
-  }
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (text.size() > kMaxFileBytes) {
-    return absl::ResourceExhaustedError(StrCat(path, " is larger than ", kMaxFileBytes, " bytes"));
-  }
-  return text;
-}
 
 absl::StatusOr<std::vector<std::string>> ReadValue(const YAML::Node& node, const Setting& setting) {
   std::vector<std::string> texts;
@@ -54,8 +38,10 @@ absl::StatusOr<ConfigValues> ReadMapping(const YAML::Node& root,
     const auto setting = std::find_if(schema.begin(), schema.end(),
                                       [&](const Setting& row) { return row.name == key; });
     if (setting == schema.end() || key == "config") {
-      return absl::InvalidArgumentError(StrCat("\"", Printable(key), "\" is no setting; did you ",
-                                               "mean \"", ClosestSetting(key, schema).name, "\"?"));
+      std::vector<std::string> names;
+      for (const Setting& row : schema) names.push_back(row.name);
+      return absl::InvalidArgumentError(
+          StrCat("\"", Printable(key), "\" is no setting", DidYouMean(key, names)));
     }
     auto texts = ReadValue(entry.second, *setting);
     if (!texts.ok()) return Annotate(texts.status(), key);
@@ -70,7 +56,7 @@ absl::StatusOr<ConfigValues> ReadMapping(const YAML::Node& root,
 
 absl::StatusOr<ConfigValues> ReadConfigFile(const std::string& path,
                                             const std::vector<Setting>& schema) {
-  TRIREME_ASSIGN_OR_RETURN(const std::string text, ReadText(path));
+  TRIREME_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxSettingsBytes));
   YAML::Node root;
   try {
     root = YAML::Load(text);

@@ -6,10 +6,12 @@
 #include <boost/json.hpp>
 #include <cstdio>
 #include <iostream>
+#include <optional>
 #include <string>
 
 #include "runtime/base/cpus.h"
 #include "runtime/base/log.h"
+#include "runtime/base/memory.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/model/decoder.h"
@@ -60,8 +62,9 @@ absl::Status AddKvCache(const LoadOptions& load, const ModelFiles& files, const 
                         json::object* facts, KvCachePlan* plan) {
   const auto activation_bytes = static_cast<int64_t>(
       Decoder::WorkspaceBytes(files.spec, DecoderLimitsOf(load.scheduler), DType::kF32));
-  TRIREME_ASSIGN_OR_RETURN(*plan, PlanKvCache(load, kv, files.spec.max_context,
-                                              files.checkpoint->size_bytes() + activation_bytes));
+  std::optional<int64_t> free = AvailableMemoryBytes();
+  if (free) *free -= files.checkpoint->size_bytes() + activation_bytes;
+  TRIREME_ASSIGN_OR_RETURN(*plan, PlanKvCache(load, kv, files.spec.max_context, free));
   const int64_t context_blocks = (plan->max_context + kv.block_size - 1) / kv.block_size;
   (*facts)["context_tokens"] = plan->max_context;
   (*facts)["activation_bytes"] = activation_bytes;
@@ -154,12 +157,16 @@ absl::Status Run(const Options& options) {
   TRIREME_ASSIGN_OR_RETURN(const ModelFiles files, OpenModelFiles(load.model));
   TRIREME_RETURN_IF_ERROR(
       Annotate(Decoder::CheckTensors(files.spec, *files.checkpoint), load.model));
+  TRIREME_ASSIGN_OR_RETURN(const ModelText text, OpenModelText(files));
+  TRIREME_ASSIGN_OR_RETURN(const auto chat_template,
+                           CompileChatTemplate(text, load.chat_template_file));
   const std::string type = DominantType(*files.checkpoint);
   const KvShape kv =
       KvShape::Of(files.spec, load.scheduler.block_size, KvDType(load.kv_cache_dtype, type));
   json::object facts;
   KvCachePlan plan;
   AddModel(files, type, &facts);
+  facts["chat_template"] = chat_template != nullptr;
   TRIREME_RETURN_IF_ERROR(AddKvCache(load, files, kv, &facts, &plan));
   TRIREME_RETURN_IF_ERROR(AddCeilings(options, files, kv, plan.max_context, &facts));
   if (options.inspect.metadata) AddDetails(files, &facts);

@@ -22,6 +22,7 @@
 #include "server/cli/command_text.h"
 #include "server/cli/commands.h"
 #include "server/cli/config_file.h"
+#include "server/cli/refusal.h"
 #include "server/pull/cache.h"
 #include "server/pull/source.h"
 
@@ -181,6 +182,8 @@ bool IsForeignVariable(std::string_view name, std::string_view value) {
 std::vector<std::pair<std::string, std::string>> UnknownVariables(
     const std::vector<Setting>& schema) {
   constexpr std::string_view kPrefix = "TRIREME_";
+  std::vector<std::string> names;
+  for (const Setting& row : schema) names.push_back(row.name);
   std::vector<std::pair<std::string, std::string>> unknown;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
@@ -192,7 +195,8 @@ std::vector<std::pair<std::string, std::string>> UnknownVariables(
     std::string key;  // as settings are named
     for (const char c : name.substr(kPrefix.size()))
       key += c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    unknown.emplace_back(Printable(name), EnvironmentName(ClosestSetting(key, schema).name));
+    const auto closest = ClosestName(key, names);
+    unknown.emplace_back(Printable(name), closest ? EnvironmentName(*closest) : "");
   }
   return unknown;
 }
@@ -221,7 +225,13 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    parsed.exit_code = app.exit(e) == 0 ? kExitOk : kExitUsage;
+    if (e.get_exit_code() == 0) {  // --help, --version
+      app.exit(e);
+      parsed.exit_code = kExitOk;
+    } else {
+      PrintRefusal(app, e, schema);
+      parsed.exit_code = kExitUsage;
+    }
     return parsed;
   }
   for (const CommandText& text : Commands()) {
@@ -250,8 +260,12 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
 
 void WarnOfUnknownVariables(const Options& options) {
   for (const auto& [name, closest] : options.unknown_variables) {
-    Log(LogLevel::kWarning, "no setting has this environment variable",
-        {{"variable", name}, {"did_you_mean", closest}});
+    if (closest.empty()) {
+      Log(LogLevel::kWarning, "no setting has this environment variable", {{"variable", name}});
+    } else {
+      Log(LogLevel::kWarning, "no setting has this environment variable",
+          {{"variable", name}, {"did_you_mean", closest}});
+    }
   }
 }
 

@@ -33,7 +33,7 @@ std::vector<Setting> ModelRows(LoadOptions& o) {
        /*shorthand=*/"", /*positional=*/true},
       {"served-model-name", kServe, "Model", TextList(&o.served_names, "NAME"),
        "Name clients send as `model`; repeat for aliases (default: from the path)"},
-      {"chat-template", kRun, "Model", Text(&o.chat_template_file, "FILE"),
+      {"chat-template", kAll, "Model", Text(&o.chat_template_file, "FILE"),
        "Jinja file used in place of the model's own chat template"},
       {"max-context", kAll, "Model", Integer(&o.max_context_tokens, 0, 1 << 24),
        "Longest prompt plus answer, in tokens (0: what the model was trained for)"},

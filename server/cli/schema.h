@@ -82,7 +82,8 @@ struct Options {
   std::string cache;        // folder of pulled models; empty: pull::DefaultCache
   bool json = false;        // generate, inspect, doctor, pull, audit-verify
   std::string config_file;  // YAML with any of the settings
-  // TRIREME_* variables that are no setting, probably misspelt, each with the closest that is one.
+  // TRIREME_* variables that are no setting, probably misspelt, each with the one that was
+  // probably meant, or "".
   std::vector<std::pair<std::string, std::string>> unknown_variables;
 };
 

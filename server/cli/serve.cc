@@ -8,14 +8,15 @@
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <memory>
-#include <sstream>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "runtime/base/file.h"
 #include "runtime/base/host_port.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
@@ -33,14 +34,8 @@ namespace {
 
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
 constexpr absl::Duration kTelemetryFlushTime = absl::Seconds(3);
-
-absl::StatusOr<std::string> ReadSmallFile(const std::string& path, std::string_view flag) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream content;
-  if (!file || !(content << file.rdbuf()))
-    return absl::NotFoundError(StrCat(flag, ": cannot read ", path));
-  return content.str();
-}
+constexpr char kHttpFlags[] = "HTTP (--host, --http-port)";
+constexpr char kGrpcFlags[] = "gRPC (--host, --grpc-port)";
 
 LogLevel ToLogLevel(const std::string& name) {
   if (name == "debug") return LogLevel::kDebug;
@@ -141,56 +136,90 @@ absl::Status CheckNames(const std::string& name, const LoadOptions& load) {
       "--served-model-name: wants a name in UTF-8; without the flag it is the model file's");
 }
 
-absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service* service) {
+// What the doors need and can be wrong about without a model: all of it is tried before one loads,
+// which may take minutes.
+struct Doors {
+  std::string tls_cert_pem, tls_key_pem;
+  std::optional<BoundPort> http, grpc;  // grpc: empty without --grpc-port
+};
+
+absl::StatusOr<std::string> ReadPem(const std::string& path, std::string_view flag) {
+  auto pem = ReadFile(path, kMaxSettingsBytes);
+  return pem.ok() ? pem : Annotate(pem.status(), flag);
+}
+
+absl::StatusOr<Doors> PrepareDoors(const ServeOptions& options) {
   if (!IsLoopback(options.host) && options.api_keys_file.empty()) {
     return absl::InvalidArgumentError(
         StrCat("--host ", options.host,
                " is reachable from outside; give --api-keys FILE, or listen on 127.0.0.1"));
   }
-  HttpServerOptions http;
-  GrpcServerOptions grpc;
+  Doors doors;
   if (!options.tls_cert_file.empty()) {
-    TRIREME_ASSIGN_OR_RETURN(http.tls_cert_pem, ReadSmallFile(options.tls_cert_file, "--tls-cert"));
-    TRIREME_ASSIGN_OR_RETURN(http.tls_key_pem, ReadSmallFile(options.tls_key_file, "--tls-key"));
-    grpc.tls_cert_pem = http.tls_cert_pem;
-    grpc.tls_key_pem = http.tls_key_pem;
+    TRIREME_ASSIGN_OR_RETURN(doors.tls_cert_pem, ReadPem(options.tls_cert_file, "--tls-cert"));
+    TRIREME_ASSIGN_OR_RETURN(doors.tls_key_pem, ReadPem(options.tls_key_file, "--tls-key"));
+    TRIREME_RETURN_IF_ERROR(HttpServer::CheckTls(doors.tls_cert_pem, doors.tls_key_pem));
   }
-  const std::string name =
-      load.served_names.empty() ? DefaultModelName(load.model) : load.served_names.front();
-  TRIREME_RETURN_IF_ERROR(CheckNames(name, load));
-  TRIREME_RETURN_IF_ERROR(OpenTelemetry(options, name, service));
-  Telemetry* const telemetry = service->telemetry.get();
-  if (options.api_keys_file.empty()) {
-    service->keys = KeyStore::Open();
-  } else {
-    const auto tell = [telemetry](bool accepted, size_t keys) {
-      telemetry->OnKeysReloaded(accepted, keys);
-    };
-    TRIREME_ASSIGN_OR_RETURN(service->keys,
-                             KeyStore::Open(options.api_keys_file, KeyStore::kPollInterval, tell));
+  auto http = BoundPort::Bind(options.host, options.http_port);
+  if (!http.ok()) return Annotate(http.status(), kHttpFlags);
+  doors.http = *std::move(http);
+  if (options.grpc_port >= 0) {
+    auto grpc = BoundPort::Bind(options.host, options.grpc_port);
+    if (!grpc.ok()) return Annotate(grpc.status(), kGrpcFlags);
+    doors.grpc = *std::move(grpc);
   }
-  TRIREME_ASSIGN_OR_RETURN(
-      service->node,
-      LoadNode(load, &Clock::Monotonic(), telemetry->engine_observer(), InterruptibleProgress()));
-  telemetry->metrics().Attach(service->node->engine.get());
+  return doors;
+}
 
-  http.host = options.host;
-  http.port = options.http_port;
+absl::Status OpenDoors(const ServeOptions& options, Doors doors, Service* service) {
+  HttpServerOptions http;
+  http.tls_cert_pem = doors.tls_cert_pem;
+  http.tls_key_pem = doors.tls_key_pem;
   http.io_threads = options.io_threads;
   http.max_connections = options.max_connections;
   http.max_body_bytes = options.max_body_bytes;
   http.page = options.page;
-  auto server = HttpServer::Start(http, service->node.get(), service->keys.get(), telemetry);
-  if (!server.ok()) return Annotate(server.status(), "HTTP (--host, --http-port, --tls-cert)");
+  auto server = HttpServer::Start(http, *std::move(doors.http), service->node.get(),
+                                  service->keys.get(), service->telemetry.get());
+  if (!server.ok()) return Annotate(server.status(), kHttpFlags);
   service->http = *std::move(server);
-  if (options.grpc_port >= 0) {
-    grpc.host = options.host;
-    grpc.port = options.grpc_port;
-    grpc.max_message_bytes =
-        static_cast<int>(std::min<int64_t>(static_cast<int64_t>(options.max_body_bytes), INT_MAX));
-    TRIREME_ASSIGN_OR_RETURN(service->grpc, GrpcServer::Start(grpc, service->node.get(),
-                                                              service->keys.get(), telemetry));
-  }
+  if (!doors.grpc) return absl::OkStatus();
+  GrpcServerOptions grpc;
+  grpc.tls_cert_pem = doors.tls_cert_pem;
+  grpc.tls_key_pem = doors.tls_key_pem;
+  grpc.max_message_bytes =
+      static_cast<int>(std::min<int64_t>(static_cast<int64_t>(options.max_body_bytes), INT_MAX));
+  auto second = GrpcServer::Start(grpc, *std::move(doors.grpc), service->node.get(),
+                                  service->keys.get(), service->telemetry.get());
+  if (!second.ok()) return Annotate(second.status(), kGrpcFlags);
+  service->grpc = *std::move(second);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<KeyStore>> OpenKeys(const ServeOptions& options,
+                                                   Telemetry* telemetry) {
+  if (options.api_keys_file.empty()) return KeyStore::Open();
+  const auto tell = [telemetry](bool accepted, size_t keys) {
+    telemetry->OnKeysReloaded(accepted, keys);
+  };
+  auto keys = KeyStore::Open(options.api_keys_file, KeyStore::kPollInterval, tell);
+  if (!keys.ok()) return Annotate(keys.status(), "--api-keys");
+  return keys;
+}
+
+absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service* service) {
+  const std::string name =
+      load.served_names.empty() ? DefaultModelName(load.model) : load.served_names.front();
+  TRIREME_RETURN_IF_ERROR(CheckNames(name, load));
+  TRIREME_ASSIGN_OR_RETURN(Doors doors, PrepareDoors(options));
+  TRIREME_RETURN_IF_ERROR(OpenTelemetry(options, name, service));
+  Telemetry* const telemetry = service->telemetry.get();
+  TRIREME_ASSIGN_OR_RETURN(service->keys, OpenKeys(options, telemetry));
+  TRIREME_ASSIGN_OR_RETURN(
+      service->node,
+      LoadNode(load, &Clock::Monotonic(), telemetry->engine_observer(), InterruptibleProgress()));
+  telemetry->metrics().Attach(service->node->engine.get());
+  TRIREME_RETURN_IF_ERROR(OpenDoors(options, std::move(doors), service));
   return telemetry->OnStart(name);
 }
 

@@ -195,12 +195,24 @@ std::string EnvironmentName(std::string_view name) {
   return out;
 }
 
-const Setting& ClosestSetting(std::string_view name, const std::vector<Setting>& schema) {
+std::optional<std::string> ClosestName(std::string_view name,
+                                       const std::vector<std::string>& names) {
   name = name.substr(0, kMaxComparedBytes);
-  return *std::min_element(schema.begin(), schema.end(),
-                           [&](const Setting& one, const Setting& other) {
-                             return EditDistance(name, one.name) < EditDistance(name, other.name);
-                           });
+  std::optional<std::string> closest;
+  size_t limit = std::max<size_t>(1, name.size() / 3);
+  for (const std::string& other : names) {
+    const size_t distance = EditDistance(name, other);
+    if (distance > limit || (closest && distance == limit)) continue;
+    closest = other;
+    limit = distance;
+  }
+  return closest;
+}
+
+std::string DidYouMean(std::string_view name, const std::vector<std::string>& names,
+                       std::string_view prefix) {
+  const std::optional<std::string> closest = ClosestName(name, names);
+  return closest ? StrCat("; did you mean \"", prefix, *closest, "\"?") : "";
 }
 
 absl::StatusOr<int64_t> ParseBytes(std::string_view text) {

@@ -77,8 +77,13 @@ std::string PositionalName(std::string_view name);
 // "http-port" -> "TRIREME_HTTP_PORT".
 std::string EnvironmentName(std::string_view name);
 
-// Of a schema that is not empty, the setting whose name is most like `name`.
-const Setting& ClosestSetting(std::string_view name, const std::vector<Setting>& schema);
+// Of `names`, the one that `name` was probably meant to be: a third of its letters may differ, one
+// in any case. nullopt: none is that close.
+std::optional<std::string> ClosestName(std::string_view name,
+                                       const std::vector<std::string>& names);
+// "; did you mean "NAME"?" of that, with `prefix` before the name; empty when there is none.
+std::string DidYouMean(std::string_view name, const std::vector<std::string>& names,
+                       std::string_view prefix = "");
 
 // "2GiB", "512M", "1073741824" -> bytes.
 absl::StatusOr<int64_t> ParseBytes(std::string_view text);

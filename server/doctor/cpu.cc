@@ -49,7 +49,7 @@ Finding Cores(const Host& host, const std::string& cpuinfo) {
   const int machine = CountProcessors(cpuinfo);
   const std::string status = host.Read("/proc/self/status").value_or("");
   const std::string mask = Field(status, "Cpus_allowed_list").value_or("all");
-  const auto quota = CpuQuota(host.root + "/sys/fs/cgroup", ControlGroup(host));
+  const auto quota = CpuQuota(host.root);
   Finding finding = {Level::kOk, "cpu.cores",
                      StrCat(machine, machine == 1 ? " CPU" : " CPUs", ", allowed: ", mask)};
   if (quota && *quota < machine) {

@@ -33,9 +33,6 @@ Findings CheckPorts(const Host& host, const Settings& settings);
 Findings CheckKeyFiles(const Host& host, const Settings& settings);
 Findings CheckModel(const Host& host, const Settings& settings);
 
-// What a new process can have: free memory, or what a control group leaves, if that is less.
-std::optional<int64_t> AvailableBytes(const Host& host);
-
 // All of them, in this order.
 Findings Examine(const Host& host, const Settings& settings);
 

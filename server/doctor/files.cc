@@ -37,7 +37,14 @@ Finding Mode(const Host& host, const std::string& path, const char* check, const
 }
 
 Finding Keys(const std::string& text) {
-  const auto keys = ParseKeys(text);
+  std::vector<int> short_lines;
+  const auto keys = ParseKeys(text, &short_lines);
+  if (keys.ok() && !short_lines.empty()) {
+    return {Level::kWarning, "keys.api",
+            StrCat(short_lines.size(), " of ", keys->size(), " keys below ", kMinKeyBytes,
+                   " bytes, the first in line ", short_lines.front()),
+            "they can be guessed", "openssl rand -hex 24    # makes a good one"};
+  }
   if (keys.ok())
     return {Level::kOk, "keys.api", StrCat(keys->size(), keys->size() == 1 ? " key" : " keys")};
   return {Level::kError, "keys.api", std::string(keys.status().message()), "serve will not start",

@@ -10,18 +10,18 @@
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
 #include "kernels/cpu/cpu_kernels.h"
+#include "runtime/base/file.h"
 #include "runtime/base/strings.h"
 
 namespace trireme::doctor {
 namespace {
 
-constexpr size_t kMaxReadBytes = 1 << 20;
+constexpr size_t kMaxReadBytes = 16 << 20;  // /proc/cpuinfo of a large machine
 
 std::optional<ClockState> AskClock() {
   timex state = {};
@@ -59,13 +59,8 @@ Host ThisHost() {
 }
 
 std::optional<std::string> Host::Read(const std::string& path) const {
-  std::ifstream file(root + path, std::ios::binary);
-  std::string text(kMaxReadBytes, '\0');
-  if (!file) return std::nullopt;
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad() || (file.gcount() == 0 && !file.eof())) return std::nullopt;
-  text.resize(static_cast<size_t>(file.gcount()));
-  return std::string(absl::StripAsciiWhitespace(text));
+  const auto text = ReadFile(root + path, kMaxReadBytes);
+  return text.ok() ? std::optional<std::string>(absl::StripAsciiWhitespace(*text)) : std::nullopt;
 }
 
 std::optional<int64_t> Host::ReadNumber(const std::string& path) const {
@@ -103,17 +98,6 @@ std::optional<int64_t> FirstNumber(std::string_view text) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() ? std::optional(value) : std::nullopt;
-}
-
-std::string ControlGroup(const Host& host) {
-  const std::string text = host.Read("/proc/self/cgroup").value_or("");
-  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    if (FromAbsl(line).starts_with("0::/")) {
-      const std::string group(line.substr(3));
-      return group == "/" ? "" : group;
-    }
-  }
-  return "";
 }
 
 }  // namespace trireme::doctor

@@ -31,7 +31,7 @@ struct Host {
   // Whether a TCP port can be listened on.
   std::function<absl::Status(const std::string& address, int port)> listen;
 
-  // The content, at most 1 MiB of it, without blanks at its ends; nullopt: it cannot be read.
+  // The content without blanks at its ends; nullopt: it cannot be read, or is above 16 MiB.
   std::optional<std::string> Read(const std::string& path) const;
   std::optional<int64_t> ReadNumber(const std::string& path) const;  // of a file that is one number
   std::vector<std::string> List(const std::string& path) const;  // names, sorted; empty: no folder
@@ -44,9 +44,5 @@ Host ThisHost();
 // "MemTotal", of lines "KEY: VALUE kB" or "KEY\t: VALUE"; nullopt when there is none.
 std::optional<std::string> Field(std::string_view text, std::string_view key);
 std::optional<int64_t> FirstNumber(std::string_view text);
-
-// The group of /proc/self/cgroup in the unified hierarchy: "/system.slice/x.service", "" at the
-// root.
-std::string ControlGroup(const Host& host);
 
 }  // namespace trireme::doctor

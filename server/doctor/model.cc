@@ -1,4 +1,5 @@
 // A model's files: whether serve can load them, and whether they fit.
+#include "runtime/base/memory.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/model/decoder.h"
@@ -18,7 +19,7 @@ Finding Fit(const Host& host, const LoadOptions& load, const ModelFiles& files) 
       Decoder::WorkspaceBytes(spec, DecoderLimitsOf(load.scheduler), DType::kF32));
   const KvShape kv =
       KvShape::Of(spec, load.scheduler.block_size, KvDType(load.kv_cache_dtype, type));
-  const auto available = AvailableBytes(host);
+  const auto available = AvailableMemoryBytes(host.root);
   const std::string needs =
       StrCat("weights ", SizeText(weights), ", activations ", SizeText(activations));
   constexpr char kCheck[] = "model.memory";
@@ -27,7 +28,9 @@ Finding Fit(const Host& host, const LoadOptions& load, const ModelFiles& files) 
             "serve will not start, or be killed",
             "take a smaller or a quantised model (Q4_K, Q8_0), or a machine with more memory"};
   }
-  const auto plan = PlanKvCache(load, kv, spec.max_context, weights + activations);
+  const auto plan =
+      PlanKvCache(load, kv, spec.max_context,
+                  available ? std::optional(*available - weights - activations) : std::nullopt);
   if (!plan.ok()) {
     return {Level::kError, kCheck, std::string(plan.status().message()), "serve will not start",
             "give --kv-cache-memory, or --max-context less"};
@@ -60,6 +63,12 @@ Findings CheckModel(const Host& host, const Settings& settings) {
   if (!files.ok()) return {broken(std::string(files.status().message()), kFetchAgain)};
   const absl::Status tensors = Decoder::CheckTensors(files->spec, *files->checkpoint);
   if (!tensors.ok()) return {broken(std::string(tensors.message()), kFetchAgain)};
+  const auto text = OpenModelText(*files);
+  if (!text.ok()) return {broken(std::string(text.status().message()), kFetchAgain)};
+  const auto chat_template = CompileChatTemplate(*text, settings.load.chat_template_file);
+  if (!chat_template.ok()) {
+    return {broken(std::string(chat_template.status().message()), "give --chat-template FILE")};
+  }
   return {{Level::kOk, "model.files",
            StrCat(files->spec.architecture, ", ", files->checkpoint->Names().size(), " tensors, ",
                   DominantType(*files->checkpoint))},

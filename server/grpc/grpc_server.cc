@@ -78,7 +78,8 @@ void GrpcServer::Impl::StopAccepting() {
 }
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
-                                                              Node* node, const KeyStore* keys,
+                                                              BoundPort port, Node* node,
+                                                              const KeyStore* keys,
                                                               Telemetry* telemetry) {
   rpc::RouteLibraryLogs();
   // Links the health messages into the descriptor pool, so that reflection can describe the
@@ -91,9 +92,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
                              std::vector<std::string>{kInference, "grpc.health.v1.Health",
                                                       "grpc.reflection.v1.ServerReflection",
                                                       "grpc.reflection.v1alpha.ServerReflection"});
-  auto listening = Acceptor::Listen(&impl->io, options.host, options.port);
-  if (!listening.ok()) return Annotate(listening.status(), "gRPC (--host, --grpc-port)");
-  impl->acceptor = *std::move(listening);
+  TRIREME_ASSIGN_OR_RETURN(impl->acceptor, Acceptor::Listen(&impl->io, std::move(port)));
   grpc::ServerBuilder builder;
   impl->connections = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,

@@ -8,14 +8,13 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/admission/keys.h"
+#include "server/net/acceptor.h"
 #include "server/node/node.h"
 #include "server/observe/telemetry.h"
 
 namespace trireme {
 
 struct GrpcServerOptions {
-  std::string host = "127.0.0.1";
-  int port = 8001;                   // 0: any free one
   int max_message_bytes = 32 << 20;  // a larger request is RESOURCE_EXHAUSTED before it is parsed
   int max_streams_per_connection = 1024;
   std::string tls_cert_pem, tls_key_pem;  // both or none
@@ -30,7 +29,8 @@ class GrpcServer {
  public:
   // Errors of Acceptor::Listen (server/net/acceptor.h).
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options,
-                                                           Node* node, const KeyStore* keys,
+                                                           BoundPort port, Node* node,
+                                                           const KeyStore* keys,
                                                            Telemetry* telemetry);
   ~GrpcServer();
 

@@ -125,25 +125,27 @@ void HttpServer::Impl::ForEachConnection(void (Connection::*action)()) {
   }
 }
 
+absl::Status HttpServer::CheckTls(const std::string& cert_pem, const std::string& key_pem) {
+  return cert_pem.empty() && key_pem.empty() ? absl::OkStatus()
+                                             : http::MakeTlsContext(cert_pem, key_pem).status();
+}
+
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOptions& options,
-                                                              Node* node, const KeyStore* keys,
+                                                              BoundPort port, Node* node,
+                                                              const KeyStore* keys,
                                                               Telemetry* telemetry) {
   if (options.io_threads < 1) return absl::InvalidArgumentError("io_threads must be at least 1");
-  if (options.tls_cert_pem.empty() != options.tls_key_pem.empty()) {
-    return absl::InvalidArgumentError("TLS needs both a certificate and a private key");
-  }
   auto impl = std::make_unique<Impl>(options.io_threads);
   impl->context.options = options;
   impl->context.node = node;
   impl->context.keys = keys;
   impl->context.telemetry = telemetry;
   impl->context.system_fingerprint = openai::SystemFingerprint(node->info, kVersion);
-  if (!options.tls_cert_pem.empty()) {
+  if (!options.tls_cert_pem.empty() || !options.tls_key_pem.empty()) {
     TRIREME_ASSIGN_OR_RETURN(impl->tls,
                              http::MakeTlsContext(options.tls_cert_pem, options.tls_key_pem));
   }
-  TRIREME_ASSIGN_OR_RETURN(impl->acceptor,
-                           Acceptor::Listen(&impl->threads[0].io, options.host, options.port));
+  TRIREME_ASSIGN_OR_RETURN(impl->acceptor, Acceptor::Listen(&impl->threads[0].io, std::move(port)));
   impl->Run();
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }

@@ -1,5 +1,4 @@
-// The HTTP/1.1 door: the OpenAI routes over one node, on Boost.Asio and Boost.Beast (which stay out
-// of this header).
+// The HTTP/1.1 door: the OpenAI routes over one node, on Boost.Asio and Boost.Beast.
 //
 // One io thread owns each connection from accept to close; a connection is one coroutine. JSON,
 // templates and tokenization run on node->workers, tokens come from the engine thread, and both
@@ -14,14 +13,13 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/admission/keys.h"
+#include "server/net/acceptor.h"
 #include "server/node/node.h"
 #include "server/observe/telemetry.h"
 
 namespace trireme {
 
 struct HttpServerOptions {
-  std::string host = "127.0.0.1";  // a numeric address or a name
-  int port = 8000;                 // 0: any free one
   int io_threads = 1;
   std::string tls_cert_pem, tls_key_pem;  // PEM texts, both or none: TLS 1.2 and later
   bool metrics_need_key = true;           // when keys are set
@@ -44,10 +42,15 @@ struct HttpServerOptions {
 // Thread-safe. The destructor aborts what is left.
 class HttpServer {
  public:
-  // Binds, listens and serves. INVALID_ARGUMENT (address, certificate), UNAVAILABLE (address in
-  // use), PERMISSION_DENIED (port). `node`, `keys` and `telemetry` must outlive the server.
+  // Whether certificate and key, where there are any, can be served with; the error names the flag
+  // that is wrong. So that this shows before a model is loaded.
+  static absl::Status CheckTls(const std::string& cert_pem, const std::string& key_pem);
+
+  // Listens and serves. INVALID_ARGUMENT (certificate), UNAVAILABLE (address in use). `node`,
+  // `keys` and `telemetry` must outlive the server.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpServerOptions& options,
-                                                           Node* node, const KeyStore* keys,
+                                                           BoundPort port, Node* node,
+                                                           const KeyStore* keys,
                                                            Telemetry* telemetry);
   ~HttpServer();
 

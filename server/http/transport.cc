@@ -105,14 +105,22 @@ absl::StatusOr<std::shared_ptr<asio::ssl::context>> MakeTlsContext(const std::st
   SSL_CTX_set_options(native, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_mode(native, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_alpn_select_cb(native, SelectHttp11, nullptr);
+  // Without this OpenSSL would ask the terminal.
+  context->set_password_callback([](size_t, auto) { return std::string(); }, error);
   context->use_certificate_chain(asio::buffer(cert_pem), error);
   if (error) {
-    return absl::InvalidArgumentError(StrCat("TLS certificate: ", error.message()));
+    return absl::InvalidArgumentError(
+        StrCat("--tls-cert holds no PEM certificate that can be read: ", error.message()));
   }
+  // Asks for the certificate's key: one that does not belong to it is refused here, too.
   context->use_private_key(asio::buffer(key_pem), asio::ssl::context::pem, error);
-  if (error) return absl::InvalidArgumentError(StrCat("TLS private key: ", error.message()));
-  if (SSL_CTX_check_private_key(native) != 1) {
-    return absl::InvalidArgumentError("the TLS private key does not belong to the certificate");
+  if (error &&
+      ERR_GET_REASON(static_cast<unsigned long>(error.value())) != X509_R_KEY_VALUES_MISMATCH) {
+    return absl::InvalidArgumentError(
+        StrCat("--tls-key holds no PEM private key without a password: ", error.message()));
+  }
+  if (error || SSL_CTX_check_private_key(native) != 1) {
+    return absl::InvalidArgumentError("--tls-key does not belong to the certificate of --tls-cert");
   }
   return context;
 }

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <cerrno>
-#include <cstdio>
-#include <memory>
 
+#include "runtime/base/file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/text/utf8.h"
@@ -171,19 +169,7 @@ absl::StatusOr<Dataset> ParseDataset(std::string_view text, bool json) {
 }
 
 absl::StatusOr<Dataset> ReadDataset(const std::string& path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
-                                                             &std::fclose);
-  if (file == nullptr) return absl::NotFoundError(StrCat(path, ": ", ErrnoText(errno)));
-  std::string text;
-  std::string block(1 << 20, '\0');
-  while (const size_t count = std::fread(block.data(), 1, block.size(), file.get())) {
-    text.append(block, 0, count);
-    if (text.size() > kMaxDatasetBytes) {
-      return absl::InvalidArgumentError(
-          StrCat(path, ": larger than ", kMaxDatasetBytes >> 20, " MiB"));
-    }
-  }
-  if (std::ferror(file.get()) != 0) return absl::UnavailableError(StrCat(path, ": not readable"));
+  TRIREME_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxDatasetBytes));
   auto dataset = ParseDataset(text, path.ends_with(".jsonl") || path.ends_with(".json"));
   if (!dataset.ok()) return Annotate(dataset.status(), path);
   return dataset;

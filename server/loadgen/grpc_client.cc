@@ -4,12 +4,11 @@
 
 #include <atomic>
 #include <boost/asio/post.hpp>
-#include <fstream>
-#include <sstream>
 #include <unordered_set>
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "runtime/base/file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "trireme/v1/inference.grpc.pb.h"
@@ -185,13 +184,10 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const Targ
   if (!target.tls) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions options;
   if (!ca_file.empty()) {
-    std::ifstream file(ca_file);
-    std::stringstream text;
-    text << file.rdbuf();
-    if (!file || text.str().empty()) {
-      return absl::InvalidArgumentError(StrCat(ca_file, ": not readable or empty"));
+    TRIREME_ASSIGN_OR_RETURN(options.pem_root_certs, ReadFile(ca_file, kMaxSettingsBytes));
+    if (options.pem_root_certs.empty()) {
+      return absl::InvalidArgumentError(StrCat(ca_file, ": empty"));
     }
-    options.pem_root_certs = text.str();
   }
   return grpc::SslCredentials(options);
 }

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/base/file.h"
 #include "runtime/base/status.h"
 #include "server/loadgen/http_connection.h"
 
@@ -134,7 +135,8 @@ absl::Status TrustCertificates(const std::string& ca_file, asio::ssl::context* t
   if (ca_file.empty()) {
     tls->set_default_verify_paths(error);
   } else {
-    tls->load_verify_file(ca_file, error);
+    TRIREME_ASSIGN_OR_RETURN(const std::string pem, ReadFile(ca_file, kMaxSettingsBytes));
+    tls->add_certificate_authority(asio::buffer(pem), error);
   }
   if (error) return absl::InvalidArgumentError(StrCat(ca_file, ": ", error.message()));
   return absl::OkStatus();

@@ -3,6 +3,7 @@
 #include <boost/asio/error.hpp>
 #include <utility>
 
+#include "runtime/base/host_port.h"
 #include "runtime/base/log.h"
 #include "runtime/base/strings.h"
 
@@ -25,7 +26,8 @@ bool IsShortage(const error_code& error) {
 
 absl::Status BindError(const char* what, const std::string& host, int port,
                        const error_code& error) {
-  const std::string message = StrCat("cannot ", what, " ", host, ":", port, ": ", error.message());
+  const std::string message =
+      StrCat("cannot ", what, " ", HostPort(host, port), ": ", error.message());
   if (error == asio::error::address_in_use) return absl::UnavailableError(message);
   if (error == asio::error::access_denied) return absl::PermissionDeniedError(message);
   return absl::InvalidArgumentError(message);
@@ -33,27 +35,36 @@ absl::Status BindError(const char* what, const std::string& host, int port,
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(Io* io, const std::string& host,
-                                                           int port) {
+absl::StatusOr<BoundPort> BoundPort::Bind(const std::string& host, int port) {
   if (port < 0 || port > 65535) {
     return absl::InvalidArgumentError(StrCat("port ", port, " is not between 0 and 65535"));
   }
+  auto bound = std::make_unique<Socket>();
   error_code error;
-  tcp::resolver resolver(*io);
+  tcp::resolver resolver(bound->io);
   const auto found = resolver.resolve(
       host, std::to_string(port), tcp::resolver::passive | tcp::resolver::numeric_service, error);
   if (error || found.empty()) return BindError("resolve", host, port, error);
   const tcp::endpoint endpoint = *found.begin();
-  tcp::acceptor listener(*io);
-  listener.open(endpoint.protocol(), error);
+  bound->socket.open(endpoint.protocol(), error);
   if (error) return BindError("open a socket for", host, port, error);
-  listener.set_option(asio::socket_base::reuse_address(true), error);
-  listener.bind(endpoint, error);
+  bound->socket.set_option(asio::socket_base::reuse_address(true), error);
+  bound->socket.bind(endpoint, error);
   if (error) return BindError("bind", host, port, error);
-  listener.listen(kBacklog, error);
-  if (error) return BindError("listen on", host, port, error);
-  const int bound = listener.local_endpoint(error).port();
-  return std::unique_ptr<Acceptor>(new Acceptor(io, std::move(listener), bound));
+  bound->local = bound->socket.local_endpoint(error);
+  if (error) return BindError("bind", host, port, error);
+  return BoundPort(std::move(bound));
+}
+
+absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(Io* io, BoundPort bound) {
+  const tcp::endpoint local = bound.socket_->local;
+  tcp::acceptor listener(*io);
+  error_code error;
+  const auto fd = bound.socket_->socket.release(error);
+  if (!error) listener.assign(local.protocol(), fd, error);
+  if (!error) listener.listen(kBacklog, error);
+  if (error) return BindError("listen on", local.address().to_string(), local.port(), error);
+  return std::unique_ptr<Acceptor>(new Acceptor(io, std::move(listener), local.port()));
 }
 
 void Acceptor::Start(std::function<Io*()> next, std::function<void(Socket)> accepted) {

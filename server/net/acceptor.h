@@ -14,16 +14,36 @@
 
 namespace trireme {
 
+// An address that is ours before anything answers at it: until an Acceptor listens, connections are
+// refused. So that a port that is taken shows before a model is loaded.
+class BoundPort {
+ public:
+  // `host`: a numeric address or a name, of which the first address counts. Port 0: any free one.
+  // INVALID_ARGUMENT (address), UNAVAILABLE (address in use), PERMISSION_DENIED (port).
+  static absl::StatusOr<BoundPort> Bind(const std::string& host, int port);
+
+  int port() const { return socket_->local.port(); }
+
+ private:
+  friend class Acceptor;
+  struct Socket {
+    boost::asio::io_context io;
+    boost::asio::ip::tcp::acceptor socket{io};
+    boost::asio::ip::tcp::endpoint local;
+  };
+  explicit BoundPort(std::unique_ptr<Socket> socket) : socket_(std::move(socket)) {}
+
+  std::unique_ptr<Socket> socket_;
+};
+
 class Acceptor {
  public:
   using Socket = boost::asio::ip::tcp::socket;
   using Io = boost::asio::io_context;
 
-  // Binds and listens on `io`, which outlives the acceptor. `host`: a numeric address or a name, of
-  // which the first address counts. Port 0: any free one. INVALID_ARGUMENT (address), UNAVAILABLE
-  // (address in use), PERMISSION_DENIED (port).
-  static absl::StatusOr<std::unique_ptr<Acceptor>> Listen(Io* io, const std::string& host,
-                                                          int port);
+  // Listens on `io`, which outlives the acceptor. UNAVAILABLE: another process that had bound the
+  // address too was faster.
+  static absl::StatusOr<std::unique_ptr<Acceptor>> Listen(Io* io, BoundPort bound);
 
   int port() const { return port_; }
 

@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "kernels/cpu/cpu_kernels.h"
 #include "runtime/backend/cpu_backend.h"
 #include "runtime/base/cpus.h"
 #include "runtime/base/log.h"
+#include "runtime/base/memory.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/engine/model_executor.h"
@@ -32,39 +31,6 @@ constexpr int kMaxLogitRows = 64;
 // Work that may wait for a template or tokenizer thread.
 constexpr size_t kMaxQueuedWork = 4096;
 
-absl::StatusOr<int64_t> AvailableMemory() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  int64_t kib = 0;
-  while (file >> key >> kib) {
-    if (key == "MemAvailable:") return kib << 10;
-    file.ignore(256, '\n');
-  }
-  return absl::UnavailableError("/proc/meminfo does not tell MemAvailable");
-}
-
-absl::StatusOr<std::unique_ptr<const ChatTemplate>> LoadTemplate(const LoadOptions& options,
-                                                                 const ModelText& text) {
-  std::string source = text.chat_template, path = text.chat_template_file;
-  if (!options.chat_template_file.empty()) {
-    std::ifstream file(options.chat_template_file, std::ios::binary);
-    std::ostringstream content;
-    if (!file || !(content << file.rdbuf())) {
-      return absl::NotFoundError(
-          StrCat("--chat-template: cannot read ", options.chat_template_file));
-    }
-    source = content.str();
-    path = options.chat_template_file;
-  }
-  if (source.empty()) return std::unique_ptr<const ChatTemplate>();
-  auto compiled = ChatTemplate::Compile(std::move(source));
-  if (!compiled.ok()) {
-    return Annotate(compiled.status(),
-                    StrCat(path, " (replace its chat template with --chat-template FILE)"));
-  }
-  return compiled;
-}
-
 ModelInfo Describe(const LoadOptions& options, const ModelFiles& files) {
   ModelInfo info;
   info.id =
@@ -77,6 +43,12 @@ ModelInfo Describe(const LoadOptions& options, const ModelFiles& files) {
   info.quantization = DominantType(*files.checkpoint);
   info.vocab_size = files.spec.vocab_size;
   return info;
+}
+
+void WarnOfCut(const char* setting, int wanted, int effective) {
+  if (wanted == effective) return;
+  Log(LogLevel::kWarning, "a setting is cut to what --max-step-tokens holds",
+      {{"setting", setting}, {"wanted", wanted}, {"effective", effective}});
 }
 
 }  // namespace
@@ -102,27 +74,35 @@ DecoderLimits DecoderLimitsOf(const SchedulerOptions& scheduler) {
 }
 
 absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShape& shape,
-                                        int trained_context, int64_t reserved_bytes) {
+                                        int trained_context, std::optional<int64_t> free_bytes) {
+  if (options.max_context_tokens > trained_context) {
+    return absl::InvalidArgumentError(StrCat("--max-context ", options.max_context_tokens,
+                                             ": the model was trained for contexts of ",
+                                             trained_context, " tokens; give at most that"));
+  }
   KvCachePlan plan;
-  plan.wanted_context = options.max_context_tokens > 0
-                            ? std::min(options.max_context_tokens, trained_context)
-                            : trained_context;
+  plan.wanted_context =
+      options.max_context_tokens > 0 ? options.max_context_tokens : trained_context;
   const int64_t context_bytes =
       (plan.wanted_context + shape.block_size - 1) / shape.block_size * shape.block_bytes();
   plan.bytes = options.kv_cache_bytes;
   plan.source = KvCacheSource::kAsked;
   if (plan.bytes == 0) {
-    TRIREME_ASSIGN_OR_RETURN(const int64_t available, AvailableMemory());
-    const int64_t free_half = std::max<int64_t>(0, available - reserved_bytes) / 2;
+    if (!free_bytes) {
+      return absl::UnavailableError(
+          "/proc/meminfo does not tell how much memory is free; give --kv-cache-memory");
+    }
+    const int64_t free_half = std::max<int64_t>(0, *free_bytes) / 2;
     plan.bytes = std::min(kDefaultKvContexts * context_bytes, free_half);
     plan.source =
         plan.bytes == free_half ? KvCacheSource::kFreeMemory : KvCacheSource::kFullContexts;
   }
   const int64_t blocks = std::min<int64_t>(plan.bytes / shape.block_bytes(), kMaxKvBlocks);
   if (blocks < 2) {
-    return absl::InvalidArgumentError(StrCat("--kv-cache-memory: one block of the KV cache takes ",
-                                             shape.block_bytes(), " bytes; one full context takes ",
-                                             context_bytes));
+    return absl::InvalidArgumentError(
+        StrCat(plan.source == KvCacheSource::kAsked ? "--kv-cache-memory" : "half of free memory",
+               ", ", plan.bytes, " bytes, is too little for a KV cache: one block takes ",
+               shape.block_bytes(), ", one full context ", context_bytes));
   }
   plan.num_blocks = static_cast<int>(blocks);
   plan.max_context =
@@ -137,7 +117,8 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
   TRIREME_ASSIGN_OR_RETURN(ModelText text, OpenModelText(files));
   auto node = std::make_unique<Node>();
   node->clock = clock;
-  TRIREME_ASSIGN_OR_RETURN(node->chat_template, LoadTemplate(options, text));
+  TRIREME_ASSIGN_OR_RETURN(node->chat_template,
+                           CompileChatTemplate(text, options.chat_template_file));
   node->tokenizer = std::move(text.tokenizer);
   node->default_sampling = text.default_sampling;
   node->info = Describe(options, files);
@@ -152,8 +133,10 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
   engine.seed = options.seed;
   engine.scheduler = options.scheduler;
   SchedulerOptions& scheduler = engine.scheduler;
-  scheduler.max_prefill_chunk = std::min(scheduler.max_prefill_chunk, scheduler.max_step_tokens);
-  scheduler.max_running = std::min(scheduler.max_running, scheduler.max_step_tokens);
+  scheduler = FitToStep(scheduler);
+  WarnOfCut("--max-prefill-chunk", options.scheduler.max_prefill_chunk,
+            scheduler.max_prefill_chunk);
+  WarnOfCut("--max-running", options.scheduler.max_running, scheduler.max_running);
 
   auto decoder = Decoder::Load(files.spec, *files.checkpoint, *node->backend,
                                DecoderLimitsOf(scheduler), progress);
@@ -161,8 +144,9 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
 
   const KvShape shape = KvShape::Of(files.spec, scheduler.block_size,
                                     KvDType(options.kv_cache_dtype, node->info.quantization));
-  TRIREME_ASSIGN_OR_RETURN(const KvCachePlan plan,
-                           PlanKvCache(options, shape, files.spec.max_context, 0));
+  TRIREME_ASSIGN_OR_RETURN(
+      const KvCachePlan plan,
+      PlanKvCache(options, shape, files.spec.max_context, AvailableMemoryBytes()));
   scheduler.num_blocks = plan.num_blocks;
   scheduler.max_context_tokens = plan.max_context;
   if (plan.max_context < plan.wanted_context) {
@@ -170,7 +154,11 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
         {{"wanted_tokens", plan.wanted_context}, {"tokens", plan.max_context}});
   }
   auto kv = KvStorage::Create(shape, scheduler.num_blocks, *node->backend);
-  if (!kv.ok()) return Annotate(kv.status(), "--kv-cache-memory");
+  if (!kv.ok()) {
+    return Annotate(kv.status(), plan.source == KvCacheSource::kAsked
+                                     ? "--kv-cache-memory"
+                                     : "the KV cache by default (--kv-cache-memory sets its size)");
+  }
   engine.limits.vocab_size = files.spec.vocab_size;
   engine.limits.max_context_tokens = scheduler.max_context_tokens;
   engine.limits.eos_ids = text.eos_ids;

@@ -51,10 +51,11 @@ struct KvCachePlan {
   int max_context = 0;     // of these, what the blocks hold
 };
 
-// Without --kv-cache-memory: room for 32 full contexts, but at most half of the memory that is free
-// once `reserved_bytes` more are taken. INVALID_ARGUMENT when not even two blocks fit.
+// Without --kv-cache-memory: room for 32 full contexts, but at most half of `free_bytes`, the
+// memory that is left beside weights and activations (nullopt: unknown). INVALID_ARGUMENT when not
+// even two blocks fit, or when --max-context is more than `trained_context`.
 absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShape& shape,
-                                        int trained_context, int64_t reserved_bytes);
+                                        int trained_context, std::optional<int64_t> free_bytes);
 
 // Errors name the file and the field. `observer` and `clock` must outlive the node.
 absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const Clock* clock,

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <utility>
 
+#include "runtime/base/file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 
@@ -17,27 +17,13 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 
 // Far above any published tokenizer.json; a larger file is refused before it is read.
-constexpr uintmax_t kMaxJsonBytes = 256u << 20;
-
-absl::StatusOr<std::string> ReadText(const fs::path& path) {
-  std::error_code error;
-  const uintmax_t size = fs::file_size(path, error);
-  if (error) return absl::NotFoundError(StrCat("cannot read ", path.string()));
-  if (size > kMaxJsonBytes)
-    return absl::InvalidArgumentError(StrCat(path.string(), " is larger than 256 MiB"));
-  std::ifstream file(path, std::ios::binary);
-  std::string text(size, '\0');
-  if (!file.read(text.data(), static_cast<std::streamsize>(size))) {
-    return absl::NotFoundError(StrCat("cannot read ", path.string()));
-  }
-  return text;
-}
+constexpr size_t kMaxJsonBytes = 256u << 20;
 
 // "" when there is no such file.
 absl::StatusOr<std::string> ReadOptionalText(const fs::path& path) {
   std::error_code error;
   if (!fs::exists(path, error)) return std::string();
-  return ReadText(path);
+  return ReadFile(path, kMaxJsonBytes);
 }
 
 absl::StatusOr<json::object> ParseObject(const std::string& text, const fs::path& path) {
@@ -134,7 +120,7 @@ absl::StatusOr<std::string> FindChatTemplate(const fs::path& directory,
 absl::StatusOr<ModelText> FromHuggingFace(const fs::path& directory, int vocab_size) {
   ModelText text;
   TRIREME_ASSIGN_OR_RETURN(const std::string tokenizer_json,
-                           ReadText(directory / "tokenizer.json"));
+                           ReadFile(directory / "tokenizer.json", kMaxJsonBytes));
   const fs::path tokenizer_config_path = directory / "tokenizer_config.json";
   TRIREME_ASSIGN_OR_RETURN(const std::string tokenizer_config_json,
                            ReadOptionalText(tokenizer_config_path));
@@ -194,6 +180,24 @@ absl::StatusOr<ModelText> FromGguf(const GgufFile& gguf, const std::string& path
 }
 
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<const ChatTemplate>> CompileChatTemplate(
+    const ModelText& text, const std::string& replacement_file) {
+  std::string source = text.chat_template, path = text.chat_template_file;
+  if (!replacement_file.empty()) {
+    auto content = ReadFile(replacement_file, kMaxSettingsBytes);
+    if (!content.ok()) return Annotate(content.status(), "--chat-template");
+    source = *std::move(content);
+    path = replacement_file;
+  }
+  if (source.empty()) return std::unique_ptr<const ChatTemplate>();
+  auto compiled = ChatTemplate::Compile(std::move(source));
+  if (!compiled.ok()) {
+    return Annotate(compiled.status(),
+                    StrCat(path, " (replace its chat template with --chat-template FILE)"));
+  }
+  return compiled;
+}
 
 // The type that holds most of the weights' bytes.
 std::string DominantType(const Checkpoint& checkpoint) {

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "runtime/engine/request.h"
 #include "runtime/model/model_files.h"
+#include "runtime/text/chat_template.h"
 #include "runtime/text/tokenizer.h"
 
 namespace trireme {
@@ -24,6 +25,11 @@ struct ModelText {
 
 // Errors name file and field.
 absl::StatusOr<ModelText> OpenModelText(const ModelFiles& files);
+
+// The model's chat template, or that of `replacement_file` (--chat-template) unless it is empty.
+// nullptr: there is none. Errors name the file.
+absl::StatusOr<std::unique_ptr<const ChatTemplate>> CompileChatTemplate(
+    const ModelText& text, const std::string& replacement_file);
 
 // The type that most of the weights' bytes have: "Q4_1", "BF16".
 std::string DominantType(const Checkpoint& checkpoint);

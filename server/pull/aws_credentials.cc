@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "absl/strings/ascii.h"
+#include "runtime/base/file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "server/pull/environment.h"
@@ -24,17 +25,18 @@ constexpr char kInstanceHost[] = "http://169.254.169.254";
 std::string Profile() { return Environment("AWS_PROFILE").value_or("default"); }
 
 std::optional<std::string> CredentialsFileValue(const char* key) {
-  const auto text = ReadSmallFile(
-      Environment("AWS_SHARED_CREDENTIALS_FILE").value_or(HomeFolder() + "/.aws/credentials"));
-  return text ? IniValue(*text, Profile(), key) : std::nullopt;
+  const auto text = ReadFile(
+      Environment("AWS_SHARED_CREDENTIALS_FILE").value_or(HomeFolder() + "/.aws/credentials"),
+      kMaxSettingsBytes);
+  return text.ok() ? IniValue(*text, Profile(), key) : std::nullopt;
 }
 
 std::optional<std::string> ConfigFileValue(const char* key) {
-  const auto text =
-      ReadSmallFile(Environment("AWS_CONFIG_FILE").value_or(HomeFolder() + "/.aws/config"));
+  const auto text = ReadFile(Environment("AWS_CONFIG_FILE").value_or(HomeFolder() + "/.aws/config"),
+                             kMaxSettingsBytes);
   const std::string profile = Profile();
-  return text ? IniValue(*text, profile == "default" ? profile : "profile " + profile, key)
-              : std::nullopt;
+  return text.ok() ? IniValue(*text, profile == "default" ? profile : "profile " + profile, key)
+                   : std::nullopt;
 }
 
 Found FromEnvironment() {
@@ -98,7 +100,8 @@ Found FromContainer(const std::atomic<bool>* stop) {
   }
   std::string token = Environment("AWS_CONTAINER_AUTHORIZATION_TOKEN").value_or("");
   if (const auto file = Environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"))
-    token = std::string(absl::StripAsciiWhitespace(ReadSmallFile(*file).value_or("")));
+    token =
+        std::string(absl::StripAsciiWhitespace(ReadFile(*file, kMaxSettingsBytes).value_or("")));
   std::vector<std::string> headers;
   if (!token.empty()) headers.push_back(StrCat("Authorization: ", token));
   auto response = Ask("GET", url, headers, stop);

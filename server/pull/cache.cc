@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 #include <filesystem>
 
+#include "runtime/base/file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "server/pull/environment.h"
@@ -73,8 +74,8 @@ std::string TargetOf(const Source& source, const std::string& revision, const st
 
 Manifest ReadManifest(const std::string& folder) {
   Manifest manifest;
-  const auto text = ReadSmallFile(folder + "/" + kManifestName);
-  if (!text) return manifest;
+  const auto text = ReadFile(folder + "/" + kManifestName, kMaxSettingsBytes);
+  if (!text.ok()) return manifest;
   boost::system::error_code error;
   const json::value value = json::parse(*text, error);
   if (error || !value.is_object()) return manifest;

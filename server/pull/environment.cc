@@ -4,9 +4,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <vector>
 
 namespace trireme::pull {
@@ -24,16 +21,6 @@ std::string HomeFolder() {
   passwd entry = {}, *found = nullptr;
   const int error = getpwuid_r(getuid(), &entry, buffer.data(), buffer.size(), &found);
   return error == 0 && found != nullptr ? found->pw_dir : "";
-}
-
-std::optional<std::string> ReadSmallFile(const std::string& path) {
-  std::error_code error;
-  const auto size = std::filesystem::file_size(path, error);
-  if (error || size > (1 << 20)) return std::nullopt;
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) return std::nullopt;
-  return text.str();
 }
 
 }  // namespace trireme::pull

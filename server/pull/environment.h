@@ -1,4 +1,4 @@
-// Settings of others (HF_TOKEN, AWS_PROFILE, HOME ...), from environment and files.
+// Settings of others (HF_TOKEN, AWS_PROFILE, HOME ...).
 #pragma once
 
 #include <optional>
@@ -11,8 +11,5 @@ std::optional<std::string> Environment(const char* name);
 
 // $HOME, else that of the user database; empty: none.
 std::string HomeFolder();
-
-// nullopt when it cannot be read or is larger than 1 MiB.
-std::optional<std::string> ReadSmallFile(const std::string& path);
 
 }  // namespace trireme::pull

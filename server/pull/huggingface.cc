@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 
 #include "absl/strings/ascii.h"
+#include "runtime/base/file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "server/pull/environment.h"
@@ -27,8 +28,9 @@ std::string Token() {
   }
   const std::string home = Environment("HF_HOME").value_or(
       Environment("XDG_CACHE_HOME").value_or(HomeFolder() + "/.cache") + "/huggingface");
-  const auto file = ReadSmallFile(Environment("HF_TOKEN_PATH").value_or(home + "/token"));
-  return file ? std::string(absl::StripAsciiWhitespace(*file)) : "";
+  const auto file =
+      ReadFile(Environment("HF_TOKEN_PATH").value_or(home + "/token"), kMaxSettingsBytes);
+  return file.ok() ? std::string(absl::StripAsciiWhitespace(*file)) : "";
 }
 
 absl::StatusOr<Auth> MakeAuth(const std::string& endpoint) {

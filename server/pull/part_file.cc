@@ -8,10 +8,9 @@
 #include <boost/json.hpp>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <limits>
-#include <sstream>
 
+#include "runtime/base/file.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 
@@ -22,7 +21,7 @@ namespace json = boost::json;
 
 constexpr int64_t kMaxSegmentBytes = int64_t{256} << 20;
 constexpr int64_t kWantedSegments = 64;
-constexpr std::uintmax_t kMaxStateBytes = 4 << 20;
+constexpr size_t kMaxStateBytes = 4 << 20;
 
 absl::Status FileError(const std::string& path, int error) {
   return absl::UnavailableError(StrCat(path, ": ", ErrnoText(error)));
@@ -39,14 +38,10 @@ absl::Status SyncFolderOf(const std::string& path) {
 }
 
 json::object ReadState(const std::string& path) {
-  std::error_code error;
-  const auto size = std::filesystem::file_size(path, error);
-  if (error || size > kMaxStateBytes) return {};
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
+  const auto text = ReadFile(path, kMaxStateBytes);
+  if (!text.ok()) return {};
   boost::system::error_code wrong;
-  const json::value value = json::parse(text.str(), wrong);
+  const json::value value = json::parse(*text, wrong);
   return !wrong && value.is_object() ? value.get_object() : json::object();
 }
 

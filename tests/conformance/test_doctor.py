@@ -59,7 +59,7 @@ def test_a_model_is_checked(binary, tmp_path):
 
 def test_key_files_are_checked(binary, tmp_path):
     keys = tmp_path / "keys.txt"
-    keys.write_text("sk-very-secret team-a\n")
+    keys.write_text("sk-very-secret-very-long team-a\n")
     keys.chmod(0o644)
     result = run(binary, "--json", "--api-keys", keys, *ANY_PORTS)
     [warning] = [f for f in findings(result, "warning") if f["check"] == "keys.api"]

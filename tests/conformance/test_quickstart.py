@@ -36,8 +36,12 @@ def tree(tmp_path):
     shutil.copy(ROOT / "deploy/quickstart.sh", root / "deploy")
     script(root / "deploy/dependencies.sh", f'echo "dependencies $*" >>{root}/calls')
     script(root / "deploy/fetch_demo_model.sh", f"echo fetch >>{root}/calls; echo /fetched/demo.gguf")
-    script(root / "build/release/trireme", 'printf "<%s>" "$@"; cat keys.txt 2>/dev/null || true')
+    script(root / "build/release/trireme", '[ "$2" != hf://none/none ] || exit 1; printf "<%s>" "$@"; cat keys.txt 2>/dev/null || true')
     script(root / "bin/cmake", f'echo "cmake $*" >>{root}/calls')
+    for folder in ("kernels", "proto", "runtime", "server"):
+        (root / folder).mkdir()
+    (root / "CMakeLists.txt").touch()
+    os.utime(root / "build/release/trireme", (2e9, 2e9))  # newer than all sources
     (root / "calls").touch()
     return root
 
@@ -83,6 +87,47 @@ def test_no_serve_stops_before_serving(tree):
     assert "build/release/trireme serve /fetched/demo.gguf" in result.stderr
 
 
+def test_no_serve_takes_no_arguments_of_serve(tree):
+    result = quickstart(tree, "--no-serve", "--bad-flag")
+    assert result.returncode == 2 and "--no-serve" in result.stderr and "--bad-flag" in result.stderr
+    assert (tree / "calls").read_text() == ""
+
+
+def refuses(tree, flag):
+    script(tree / "build/release/trireme", f'''
+case "$*" in *{flag}*) echo "trireme serve: there is no {flag}" >&2; exit 2 ;; esac
+[ "$2" != hf://none/none ] || exit 1
+printf "<%s>" "$@"''')
+    os.utime(tree / "build/release/trireme", (2e9, 2e9))
+
+
+def test_wrong_flag_is_refused_by_the_program_that_is_built_before_anything_else(tree):
+    refuses(tree, "--bad-flag")
+    result = quickstart(tree, "--bad-flag")
+    assert result.returncode == 2 and "there is no --bad-flag" in result.stderr and result.stdout == ""
+    assert (tree / "calls").read_text() == ""
+    result = quickstart(tree, "--http-port", "1")
+    assert result.returncode == 0 and result.stdout == "<serve></fetched/demo.gguf><--http-port><1>"
+
+
+def test_program_older_than_its_sources_is_asked_after_the_build_and_before_the_model(tree):
+    refuses(tree, "--bad-flag")
+    (tree / "server/new.cc").touch()
+    os.utime(tree / "build/release/trireme", (1, 1))
+    result = quickstart(tree, "--bad-flag")
+    assert result.returncode == 2 and "there is no --bad-flag" in result.stderr
+    calls = (tree / "calls").read_text()
+    assert "cmake --build" in calls and "fetch" not in calls
+
+
+def test_real_program_tells_wrong_flags_from_good_ones_without_a_model(binary, tmp_path):
+    def code(*flags):
+        return run(binary, "serve", "hf://none/none", *flags, env={"TRIREME_CACHE": str(tmp_path)}).returncode
+    assert code("--bad-flag") == 2 and code("--http-port", "x") == 2
+    assert code("--http-port", "1", "--access-log", tmp_path / "log") == 1
+    assert not (tmp_path / "log").exists()
+
+
 def test_help_explains_and_does_nothing(tree):
     for flag in ("--help", "-h"):
         result = quickstart(tree, flag)
@@ -97,6 +142,28 @@ def test_failure_of_a_step_ends_it(tree, failing):
     script(tree / failing, "echo broken >&2; exit 7")
     result = quickstart(tree)
     assert result.returncode == 7 and "broken" in result.stderr and result.stdout == ""
+
+
+# ---- tests/run.sh, in a tree that does not compile.
+
+
+@pytest.mark.parametrize("arguments", [["--quick"], []])
+def test_build_that_fails_is_a_failure_and_the_run_closes_with_its_count(tmp_path, arguments):
+    root = tmp_path / "trireme"
+    for name in ("deploy/dependencies.sh", "deploy/fetch_demo_model.sh", "tests/lint.sh"):
+        script(root / name, "exit 0")
+    shutil.copy(ROOT / "tests/run.sh", root / "tests")
+    (root / "tests/include_order_test.py").touch()
+    for path in ("tests/conformance/requirements.txt", "build/venv/installed.txt"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    script(root / "build/venv/bin/python", f"touch {root}/called")
+    script(root / "bin/cmake", 'echo "fatal error: no such thing" >&2; exit 1')
+    result = run(root / "tests/run.sh", *arguments, env={"PATH": f"{root}/bin:{os.environ['PATH']}"})
+    assert result.returncode == 1
+    passed, failed = (1, 1) if arguments else (2, 3)  # include order, clang-format; a build for each preset
+    assert result.stdout.endswith(f"\ntotal: {passed} passed, {failed} failed, 0 skipped\n"), result.stdout
+    assert "FAILED: build test" in result.stdout and not (root / "called").exists()
 
 
 # ---- dependencies.sh, with an apt-get that only speaks.

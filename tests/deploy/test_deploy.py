@@ -149,6 +149,13 @@ def test_unknown_backend_is_refused_before_anything_is_built(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_cuda_is_refused_in_words_while_there_is_no_cuda_backend():
+    result = run(DEPLOY / "quickstart.sh", "--cuda")
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr == ("This version has no CUDA backend: it serves on the CPU, "
+                             "whether a GPU is present or not.\n")
+
+
 @contextlib.contextmanager
 def answers_with(code):
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -36,7 +36,7 @@ Node& SmallNode() {
     auto* made = new Node;
     made->tokenizer = MakeTokenizer();
     made->chat_template = ChatTemplate::Compile(kTemplate).value();
-    made->info.id = "m";
+    made->info.id = std::string("m");
     made->clock = &Clock::Monotonic();
     EngineOptions options;
     options.scheduler = {

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "tests/fakes/files.h"
@@ -27,22 +26,46 @@ TEST(ParseCpuQuota, NoQuotaIsNone) {
   }
 }
 
-TEST(CpuQuota, SmallestOfTheGroupAndThoseAroundIt) {
-  const fakes::TempDirectory files;
-  const std::string& root = files.path();
-  fs::create_directories(root + "/outer/inner");
-  EXPECT_EQ(CpuQuota(root, "/outer/inner"), std::nullopt);
-  std::ofstream(root + "/outer/cpu.max") << "300000 100000\n";
-  std::ofstream(root + "/outer/inner/cpu.max") << "max 100000\n";
-  EXPECT_EQ(CpuQuota(root, "/outer/inner"), 3);
-  std::ofstream(root + "/outer/inner/cpu.max") << "700000 100000\n";
-  EXPECT_EQ(CpuQuota(root, "/outer/inner"), 3);
-  std::ofstream(root + "/outer/inner/cpu.max") << "100000 100000\n";
-  EXPECT_EQ(CpuQuota(root, "/outer/inner"), 1);
-  std::ofstream(root + "/cpu.max") << "500000 100000\n";  // a container's own group, seen as "/"
-  EXPECT_EQ(CpuQuota(root, "/"), 5);
-  EXPECT_EQ(CpuQuota(root, ""), 5);
-  EXPECT_EQ(CpuQuota(root, "/not/there"), 5);
+class CpuQuotaTest : public testing::Test {
+ protected:
+  void Write(const std::string& path, const std::string& content) {
+    fs::create_directories(fs::path(files_.path() + path).parent_path());
+    fakes::WriteFile(files_.path() + path, content);
+  }
+  std::optional<int> Quota() { return CpuQuota(files_.path()); }
+
+  fakes::TempDirectory files_;
+};
+
+TEST_F(CpuQuotaTest, SmallestOfTheGroupAndThoseAroundIt) {
+  const std::string mount = "/sys/fs/cgroup";
+  EXPECT_EQ(Quota(), std::nullopt);
+  Write("/proc/self/cgroup", "0::/outer/inner\n");
+  EXPECT_EQ(Quota(), std::nullopt);
+  Write(mount + "/outer/cpu.max", "300000 100000\n");
+  Write(mount + "/outer/inner/cpu.max", "max 100000\n");
+  EXPECT_EQ(Quota(), 3);
+  Write(mount + "/outer/inner/cpu.max", "700000 100000\n");
+  EXPECT_EQ(Quota(), 3);
+  Write(mount + "/outer/inner/cpu.max", "100000 100000\n");
+  EXPECT_EQ(Quota(), 1);
+}
+
+TEST_F(CpuQuotaTest, OfAContainerTheMountIsItsOwn) {
+  Write("/sys/fs/cgroup/cpu.max", "500000 100000\n");
+  for (const char* group : {"/", "/not/there", "/../outside"}) {
+    Write("/proc/self/cgroup", "0::" + std::string(group) + "\n");
+    EXPECT_EQ(Quota(), 5) << group;
+  }
+}
+
+TEST_F(CpuQuotaTest, OfTheFirstVersionToo) {
+  Write("/proc/self/cgroup", "5:memory:/b\n3:cpu,cpuacct:/a\n0::/\n");
+  Write("/sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "-1\n");
+  Write("/sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(Quota(), std::nullopt);
+  Write("/sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "250000\n");
+  EXPECT_EQ(Quota(), 3);
 }
 
 TEST(AvailableCpus, AtLeastOne) { EXPECT_GE(AvailableCpus(), 1); }

@@ -52,6 +52,15 @@ TEST(ParseKeysTest, CommentsBlanksAndWindowsLineEndsAreTolerated) {
   EXPECT_EQ((*keys)[1].tenant, "team-a");
 }
 
+TEST(ParseKeysTest, ShortKeysAreToldByTheirLines) {
+  std::vector<int> lines;
+  ASSERT_TRUE(ParseKeys(StrCat("# comment\nshort\n0123456789abcdef\n", kSecretDigest,
+                               " team\n0123456789abcde team-b\n"),
+                        &lines)
+                  .ok());
+  EXPECT_THAT(lines, testing::ElementsAre(2, 5));
+}
+
 TEST(ParseKeysTest, ErrorsNameTheLineButNeverTheKey) {
   for (const std::string& bad :
        {std::string("good\nsupersecret a b"), std::string("good\nsupersecret te/am"),

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "runtime/base/strings.h"
 #include "server/cli/commands.h"
 #include "tests/fakes/files.h"
 
@@ -22,7 +23,9 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using testing::Pair;
+using testing::StartsWith;
 
 class OptionsTest : public testing::Test {
  protected:
@@ -176,8 +179,10 @@ TEST_F(OptionsTest, EmptyConfigFileSetsNothing) {
     EXPECT_EQ(Accepted({"serve", "m", "--config", path.c_str()}).serve.http_port, 8000);
   }
   EXPECT_EQ(Accepted({"serve", "m", "--config", "/dev/null"}).serve.http_port, 8000);
-  EXPECT_THAT(Refused({"serve", "m", "--config", testing::TempDir().c_str()}),
-              HasSubstr("cannot be read"));
+  for (const char* path : {"/", "/dev/zero"}) {
+    EXPECT_THAT(Refused({"serve", "m", "--config", path}),
+                HasSubstr(StrCat("--config: ", path, " is not a regular file")));
+  }
   EXPECT_THAT(RefusedConfig(std::string(2 << 20, '#')), HasSubstr("is larger than"));
 }
 
@@ -211,7 +216,31 @@ TEST_F(OptionsTest, MistakesOnTheCommandLineAreUsageErrors) {
   EXPECT_THAT(Refused({"serve", "m", "--max-waiting", "0"}), HasSubstr("from 1 to"));
   EXPECT_THAT(Refused({"generate", "m", "--raw", "--system", "x"}), HasSubstr("--system"));
   Refused({"inspect", "m", "--http-port", "1"});
-  Refused({"fly"});
+}
+
+TEST_F(OptionsTest, UnknownFlagsAndCommandsAreNamedWithWhatWasProbablyMeant) {
+  EXPECT_THAT(Refused({"serve", "--htp-port", "4", "m"}),
+              StartsWith("trireme serve: there is no --htp-port; did you mean \"--http-port\"?\n"));
+  EXPECT_THAT(Refused({"serve", "m", "--htp-port=4"}), HasSubstr("did you mean \"--http-port\"?"));
+  EXPECT_THAT(Refused({"serve", "m", "--no-pages"}), HasSubstr("did you mean \"--no-page\"?"));
+  EXPECT_THAT(Refused({"generate", "m", "--no-raww"}), Not(HasSubstr("did you mean")));
+  EXPECT_THAT(Refused({"serve", "m", "-x"}), StartsWith("trireme serve: there is no -x\n"));
+  EXPECT_THAT(Refused({"serve", "m", "n", "o"}), HasSubstr("\"n\" is one argument too many"));
+  EXPECT_THAT(Refused({"serve", "m", "--zzzzzz"}), Not(HasSubstr("did you mean")));
+  EXPECT_THAT(Refused({"serve", "m", "--http-port"}), StartsWith("trireme serve: --http-port"));
+  EXPECT_THAT(Refused({"serv", "m"}),
+              StartsWith("trireme: there is no command \"serv\"; did you mean \"serve\"?\n"));
+  EXPECT_THAT(Refused({"frobnicate"}),
+              StartsWith("trireme: there is no command \"frobnicate\"\nRun with --help"));
+  EXPECT_THAT(Refused({"--versoin"}), HasSubstr("did you mean \"--version\"?"));
+  EXPECT_THAT(Refused({}), HasSubstr("a command is missing: serve, generate, "));
+}
+
+TEST_F(OptionsTest, WhatIsLikeNothingHasNoSuggestion) {
+  setenv("TRIREME_FOO", "1", 1);
+  EXPECT_THAT(Accepted({"serve", "m"}).unknown_variables, ElementsAre(Pair("TRIREME_FOO", "")));
+  unsetenv("TRIREME_FOO");
+  EXPECT_THAT(RefusedConfig("a: 1\n"), Not(HasSubstr("did you mean")));
 }
 
 TEST_F(OptionsTest, HelpShowsEverySettingOfTheCommand) {

@@ -73,13 +73,20 @@ TEST_F(FilesTest, WithoutKeyFilesNothingIsSaid) { EXPECT_THAT(CheckKeyFiles(host
 
 TEST_F(FilesTest, AKeyFileForItsOwnerOnlyIsFine) {
   EXPECT_THAT(
-      Keys("sk-1 team-a\nsk-2\n", 0600),
+      Keys("sk-0123456789abcdef team-a\nsk-fedcba9876543210\n", 0600),
       ElementsAre(Is(Level::kOk, "keys.api", "mode 0600"), Is(Level::kOk, "keys.api", "2 keys")));
 }
 
 TEST_F(FilesTest, AKeyFileThatOthersCanReadIsWarnedOf) {
   EXPECT_THAT(Keys("sk-1\n", 0644), Contains(AllOf(Is(Level::kWarning, "keys.api", "mode 0644"),
                                                    Mends("chmod 600 /keys"))));
+}
+
+TEST_F(FilesTest, ShortKeysAreWarnedOfByCountAndLineOnly) {
+  const Findings findings = Keys("sk-0123456789abcdef\nsk-secret\n", 0600);
+  EXPECT_THAT(findings, Contains(Is(Level::kWarning, "keys.api", "1 of 2 keys below 16 bytes")));
+  EXPECT_THAT(findings, Contains(Is(Level::kWarning, "keys.api", "in line 2")));
+  EXPECT_THAT(JsonReport(findings), Not(HasSubstr("sk-secret")));
 }
 
 TEST_F(FilesTest, AKeyFileThatServeRefusesIsAnErrorAndItsKeysAreNotShown) {
@@ -124,6 +131,19 @@ class ModelCheckTest : public FilesTest {
 TEST_F(ModelCheckTest, ASoundModelThatFits) {
   EXPECT_THAT(CheckModel(host, settings_), ElementsAre(Is(Level::kOk, "model.files", "tensors"),
                                                        Is(Level::kOk, "model.memory", "weights")));
+}
+
+TEST_F(ModelCheckTest, ATextSideThatCannotBeLoaded) {
+  fakes::WriteFile(model_.File("chat_template.jinja"), "{% if x %}");
+  EXPECT_THAT(CheckModel(host, settings_),
+              ElementsAre(AllOf(Is(Level::kError, "model.files", "chat_template.jinja"),
+                                Mends("--chat-template"))));
+  settings_.load.chat_template_file = model_.File("mine.jinja");
+  fakes::WriteFile(settings_.load.chat_template_file, "{{ messages }}");
+  EXPECT_THAT(CheckModel(host, settings_), Contains(Is(Level::kOk, "model.files", "tensors")));
+  fakes::WriteFile(model_.File("tokenizer.json"), "{}");
+  EXPECT_THAT(CheckModel(host, settings_),
+              ElementsAre(Is(Level::kError, "model.files", "tokenizer.json")));
 }
 
 TEST_F(ModelCheckTest, NoModelIsNoFinding) { EXPECT_THAT(CheckModel(host, {}), IsEmpty()); }

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "runtime/base/memory.h"
 #include "tests/server/doctor/fake_host.h"
 
 namespace trireme::doctor {
@@ -66,7 +67,7 @@ TEST_F(MachineTest, MemoryIsShownAndLittleOfItWarnedOf) {
   Remove("/proc/meminfo");
   EXPECT_THAT(CheckMemory(host),
               ElementsAre(Is(Level::kWarning, "memory.available", "does not tell")));
-  EXPECT_EQ(AvailableBytes(host), std::nullopt);
+  EXPECT_EQ(AvailableMemoryBytes(host.root), std::nullopt);
 }
 
 TEST_F(MachineTest, TheTightestControlGroupLimitsMemoryAndItsPageCacheDoesNotCount) {
@@ -74,12 +75,13 @@ TEST_F(MachineTest, TheTightestControlGroupLimitsMemoryAndItsPageCacheDoesNotCou
   Write("/sys/fs/cgroup/system.slice/memory.max", "8589934592\n");
   Write(group + "/memory.max", "4294967296\n");
   Write(group + "/memory.current", "3221225472\n");
-  Write(group + "/memory.stat", "anon 1073741824\nfile 2147483648\nfile_mapped 5\n");
+  Write(group + "/memory.stat",
+        "anon 1073741824\nfile 2147483648\ninactive_file 2147483647\nactive_file 1\n");
   EXPECT_THAT(CheckMemory(host),
               Contains(Is(Level::kNote, "memory.limit", "allows 4 GiB, of which 3 GiB")));
-  EXPECT_EQ(AvailableBytes(host), int64_t{3} << 30);
+  EXPECT_EQ(AvailableMemoryBytes(host.root), int64_t{3} << 30);
   Write(group + "/memory.max", "max\n");
-  EXPECT_EQ(AvailableBytes(host), int64_t{8} << 30);
+  EXPECT_EQ(AvailableMemoryBytes(host.root), int64_t{8} << 30);
 }
 
 TEST_F(MachineTest, EagerSwappingIsNoted) {

@@ -24,8 +24,9 @@ class GrpcServerTest : public NodeTest {
     node_.info.vocab_size = kVocab;
     node_.workers = std::make_unique<WorkerPool>(1, 64);
     keys_ = KeyStore::Open();
-    GrpcServerOptions options{.port = 0, .write_timeout = write_timeout};
-    auto server = GrpcServer::Start(options, &node_, keys_.get(), &telemetry_);
+    GrpcServerOptions options{.write_timeout = write_timeout};
+    auto server = GrpcServer::Start(options, BoundPort::Bind("127.0.0.1", 0).value(), &node_,
+                                    keys_.get(), &telemetry_);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     grpc::ChannelArguments arguments;

@@ -97,7 +97,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(FramingTest, ChunkedBodyOverTheLimitIsRefusedBeforeItsEnd) {
-  TestServer server({.http = {.port = 0, .max_body_bytes = 1000}});
+  TestServer server({.http = {.max_body_bytes = 1000}});
   HttpClient client(server.port());
   client.Send(
       Post("Transfer-Encoding: chunked\r\n", StrCat("3e9\r\n", std::string(1001, ' '), "\r\n")));
@@ -105,7 +105,7 @@ TEST(FramingTest, ChunkedBodyOverTheLimitIsRefusedBeforeItsEnd) {
 }
 
 TEST(FramingTest, BodiesOfAllConnectionsShareABudget) {
-  TestServer server({.http = {.port = 0, .max_buffered_body_bytes = 1000}});
+  TestServer server({.http = {.max_buffered_body_bytes = 1000}});
   HttpClient client(server.port());
   client.Send(Post("Content-Length: 3000\r\n", std::string(2000, ' ')));
   const HttpAnswer answer = client.Read();
@@ -155,7 +155,7 @@ TEST(FramingTest, ContinueIsSentBeforeTheBodyAndNotAfterARefusal) {
 }
 
 TEST(FramingTest, ASlowHeadGetsARequestTimeout) {
-  TestServer server({.http = {.port = 0, .header_timeout = absl::Milliseconds(50)}});
+  TestServer server({.http = {.header_timeout = absl::Milliseconds(50)}});
   HttpClient client(server.port());
   client.Send("GET /health HTTP/1.1\r\nHost:");
   const HttpAnswer answer = client.Read();
@@ -164,16 +164,15 @@ TEST(FramingTest, ASlowHeadGetsARequestTimeout) {
 }
 
 TEST(FramingTest, AnUnfinishedBodyGetsARequestTimeout) {
-  TestServer server({.http = {.port = 0, .body_timeout = absl::Milliseconds(50)}});
+  TestServer server({.http = {.body_timeout = absl::Milliseconds(50)}});
   HttpClient client(server.port());
   client.Send(Post("Transfer-Encoding: chunked\r\n", "5\r\n{}"));
   EXPECT_EQ(client.Read().status, 408);
 }
 
 TEST(FramingTest, ASilentConnectionIsClosedWithoutAWord) {
-  TestServer server({.http = {.port = 0,
-                              .header_timeout = absl::Milliseconds(50),
-                              .idle_timeout = absl::Milliseconds(50)}});
+  TestServer server(
+      {.http = {.header_timeout = absl::Milliseconds(50), .idle_timeout = absl::Milliseconds(50)}});
   HttpClient silent(server.port());
   EXPECT_EQ(silent.ReadToEnd(), "");
   HttpClient idle(server.port());

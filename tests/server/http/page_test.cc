@@ -102,8 +102,8 @@ TEST_F(PageKeyTest, ThePageIsOpenAndSaysThatTheRestIsNot) {
 }
 
 TEST_F(PageKeyTest, WithoutThePageItsPathsAreUnknown) {
-  TestServer open({.http = {.port = 0, .page = false}});
-  TestServer closed({.http = {.port = 0, .page = false}, .key_file = path_});
+  TestServer open({.http = {.page = false}});
+  TestServer closed({.http = {.page = false}, .key_file = path_});
   HttpClient client(open.port()), stranger(closed.port());
   for (const char* path : {"/", "/page/", "/page/app.js", "/page/config.json"}) {
     EXPECT_EQ(client.Get(path).status, 404) << path;

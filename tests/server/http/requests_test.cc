@@ -107,7 +107,7 @@ TEST(RequestsTest, OneThatIsBeingPreparedNeverReachesTheEngine) {
 }
 
 TEST(RequestsTest, AClientThatDoesNotReadHoldsNothingBackOnceItIsCancelled) {
-  TestServerOptions options{.http = {.port = 0, .send_buffer_bytes = 4096}, .next = Endless()};
+  TestServerOptions options{.http = {.send_buffer_bytes = 4096}, .next = Endless()};
   options.engine.max_unread_tokens = 64;  // less than it would generate: it is paused
   TestServer server(std::move(options));
   HttpClient client(server.port(), /*receive_buffer_bytes=*/4096);

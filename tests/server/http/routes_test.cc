@@ -243,7 +243,7 @@ TEST_F(AuthTest, AStrangersBodyIsNeverRead) {
 }
 
 TEST_F(AuthTest, MetricsCanBeOpened) {
-  TestServer server({.http = {.port = 0, .metrics_need_key = false}, .key_file = path_});
+  TestServer server({.http = {.metrics_need_key = false}, .key_file = path_});
   EXPECT_EQ(HttpClient(server.port()).Get("/metrics").status, 200);
 }
 

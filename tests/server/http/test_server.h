@@ -13,7 +13,7 @@
 namespace trireme::http {
 
 struct TestServerOptions {
-  HttpServerOptions http = {.port = 0};
+  HttpServerOptions http = {};
   EngineOptions engine;
   std::string key_file;
   fakes::ScriptedExecutor::NextToken next;  // default: "Hello", then the end of the turn

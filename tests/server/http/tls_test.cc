@@ -11,6 +11,7 @@ namespace trireme::http {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 template <typename T>
 std::string ToPem(int (*write)(BIO*, const T*), const T* value) {
@@ -101,7 +102,7 @@ constexpr std::string_view kHttp11 = "\x08http/1.1";
 
 TestServerOptions WithTls() {
   const Identity identity = MakeIdentity();
-  return {.http = {.port = 0, .tls_cert_pem = identity.cert_pem, .tls_key_pem = identity.key_pem}};
+  return {.http = {.tls_cert_pem = identity.cert_pem, .tls_key_pem = identity.key_pem}};
 }
 
 TEST(TlsTest, AnswersStreamsAndKeepsAlive) {
@@ -143,14 +144,22 @@ TEST(TlsTest, OldVersionsOtherProtocolsAndPlainTextAreTurnedAway) {
 }
 
 TEST(TlsTest, AKeyOfAnotherCertificateIsRefusedAtStart) {
-  TestServer server;
-  HttpServerOptions options{.port = 0};
-  options.tls_cert_pem = MakeIdentity().cert_pem;
-  options.tls_key_pem = MakeIdentity().key_pem;
-  EXPECT_EQ(HttpServer::Start(options, &server.node, server.keys.get(), &server.telemetry)
-                .status()
-                .code(),
-            absl::StatusCode::kInvalidArgument);
+  const absl::Status status = HttpServer::CheckTls(MakeIdentity().cert_pem, MakeIdentity().key_pem);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), StartsWith("--tls-key does not belong"));
+}
+
+TEST(TlsTest, WhatIsNoPemIsRefusedByItsFlag) {
+  const Identity sound = MakeIdentity();
+  const auto refusal = [](const std::string& cert, const std::string& key) {
+    return std::string(HttpServer::CheckTls(cert, key).message());
+  };
+  EXPECT_EQ(refusal("", ""), "");
+  EXPECT_EQ(refusal(sound.cert_pem, sound.key_pem), "");
+  for (const char* text : {"", "x", "-----BEGIN CERTIFICATE-----\nx\n"}) {
+    EXPECT_THAT(refusal(text, sound.key_pem), StartsWith("--tls-cert ")) << text;
+    EXPECT_THAT(refusal(sound.cert_pem, text), StartsWith("--tls-key ")) << text;
+  }
 }
 
 }  // namespace

@@ -122,6 +122,47 @@ TEST_F(LoadTest, TokenizerLargerThanTheModelIsRefused) {
               StartsWith(StrCat(directory_.path(), ": the tokenizer has 301 tokens")));
 }
 
+// ---- Sizes.
+
+TEST_F(LoadTest, ContextLongerThanTheModelWasTrainedForIsRefused) {
+  const int trained = Load().value()->info.max_context_tokens;
+  options_.max_context_tokens = trained;
+  EXPECT_TRUE(Load().ok());
+  options_.max_context_tokens = trained + 1;
+  EXPECT_THAT(std::string(Load().status().message()),
+              HasSubstr(StrCat("--max-context ", trained + 1,
+                               ": the model was trained for contexts of ", trained, " tokens")));
+}
+
+TEST_F(LoadTest, WhatAStepDoesNotHoldIsCutWhereItIsReported) {
+  options_.scheduler.max_step_tokens = 32;
+  options_.scheduler.max_running = 100;
+  options_.scheduler.max_prefill_chunk = 200;
+  testing::internal::CaptureStderr();
+  const auto node = Load().value();
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, HasSubstr("--max-running"));
+  EXPECT_THAT(log, HasSubstr("--max-prefill-chunk"));
+  EXPECT_EQ(node->engine->options().scheduler.max_running, 31);
+  EXPECT_EQ(node->engine->options().scheduler.max_prefill_chunk, 32);
+}
+
+TEST(PlanKvCache, TakesHalfOfWhatIsFreeAndNoMore) {
+  const KvShape shape{
+      .num_layers = 1, .num_kv_heads = 1, .head_dim = 16, .block_size = 16, .dtype = DType::kF32};
+  const int64_t block = shape.block_bytes();
+  const auto plan = PlanKvCache({}, shape, 1024, 20 * block).value();
+  EXPECT_EQ(plan.source, KvCacheSource::kFreeMemory);
+  EXPECT_EQ(plan.num_blocks, 10);
+  EXPECT_EQ(PlanKvCache({}, shape, 1024, 1 << 30).value().num_blocks, 32 * 1024 / 16);
+  for (const int64_t little : {int64_t{-1}, int64_t{0}, 2 * block}) {
+    EXPECT_THAT(std::string(PlanKvCache({}, shape, 1024, little).status().message()),
+                StartsWith("half of free memory"));
+  }
+  EXPECT_THAT(std::string(PlanKvCache({}, shape, 1024, std::nullopt).status().message()),
+              HasSubstr("--kv-cache-memory"));
+}
+
 // ---- generation_config.json.
 
 TEST_F(LoadTest, GenerationConfigSetsTheDefaults) {
