@@ -351,7 +351,8 @@ TEST(DrainTest, PastTheDeadlineEveryRequestIsTold) {
   server.WaitForSubmitted(2);
   server.server->Shutdown(absl::InfinitePast());
   const std::string events = stream.ReadToEnd();
-  EXPECT_THAT(events, HasSubstr(R"(data: {"error":{"message":"The server is shutting down.")"));
+  EXPECT_THAT(events, HasSubstr(R"(data: {"error":{"message":"the server is shutting down")"));
+  EXPECT_THAT(events, HasSubstr(R"("code":"shutting_down")"));
   EXPECT_THAT(events, Not(HasSubstr("[DONE]")));
   const HttpAnswer answer = whole.Read();
   EXPECT_EQ(answer.status, 503);
