@@ -30,7 +30,7 @@ absl::StatusOr<RequestStream> Engine::Submit(GenerateRequest request) {
   return impl_->loop.Submit(std::move(request));
 }
 void Engine::Drain(absl::Time deadline) { impl_->loop.mailbox().Drain(deadline); }
-bool Engine::draining() const { return stats().draining; }
+absl::Status Engine::accepting() const { return impl_->loop.mailbox().accepting(); }
 EngineStats Engine::stats() const { return impl_->loop.mailbox().stats(); }
 const EngineOptions& Engine::options() const { return impl_->loop.options(); }
 void Engine::Poke() { impl_->loop.mailbox().Wake(); }

@@ -121,7 +121,9 @@ class Engine {
   // Refuses new requests, lets accepted ones finish until `deadline`, then fails them
   // (UNAVAILABLE). Blocks until none is left.
   void Drain(absl::Time deadline);
-  bool draining() const;
+  // OK, or what Submit answers to whatever it is asked: UNAVAILABLE, code "draining",
+  // "shutting_down" or "device_lost".
+  absl::Status accepting() const;
   EngineStats stats() const;
   // limits.max_context_tokens is at most what the KV cache can hold.
   const EngineOptions& options() const;

@@ -7,6 +7,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/refusals.h"
 #include "runtime/engine/stream_state.h"
 
 namespace trireme::internal {
@@ -155,8 +156,7 @@ bool EngineLoop::Receive(Mail mail) {
   if (mail.closed) {
     for (const auto& [id, request] : live_) scheduler_.Cancel(id);
   } else if (now >= drain_deadline_) {
-    scheduler_.FailAll(
-        WithCode(absl::UnavailableError("the server is shutting down"), "shutting_down"));
+    scheduler_.FailAll(ShuttingDown());
     drain_deadline_ = absl::InfiniteFuture();
   }
   Deliver(scheduler_.TakeEvents(), now);

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "runtime/base/check.h"
-#include "runtime/base/status.h"
+#include "runtime/engine/refusals.h"
 
 namespace trireme::internal {
 namespace {
@@ -25,8 +25,7 @@ absl::Status Mailbox::Refusal(const Submission& submission) const {
   const int64_t prompt_tokens = submission.sequence->num_prompt_tokens;
   if (mail_.submissions.size() >= max_inbox_ || queued_ >= max_queued_ ||
       (queued_ > 0 && queued_prompt_tokens_ + prompt_tokens > max_queued_prompt_tokens_)) {
-    return WithCode(absl::ResourceExhaustedError("the request queue is full, try again later"),
-                    "overloaded");
+    return Overloaded("the request queue is full, try again later");
   }
   return absl::OkStatus();
 }
@@ -78,7 +77,7 @@ void Mailbox::Wake() {
 
 void Mailbox::Close() {
   std::lock_guard lock(mu_);
-  if (refusal_.ok()) refusal_ = absl::UnavailableError("the server is shutting down");
+  if (refusal_.ok()) refusal_ = ShuttingDown();
   mail_.closed = true;
   Changed();
 }
@@ -91,9 +90,7 @@ void Mailbox::CountRefused() {
 void Mailbox::Drain(absl::Time deadline) {
   std::unique_lock lock(mu_);
   stats_.draining = true;
-  if (refusal_.ok()) {
-    refusal_ = WithCode(absl::UnavailableError("the server is draining"), "draining");
-  }
+  if (refusal_.ok()) refusal_ = Draining();
   mail_.drain_deadline = std::min(mail_.drain_deadline, deadline);
   Changed();
   idle_or_checked_.wait(lock, [this] { return live_ == 0; });
@@ -106,6 +103,11 @@ void Mailbox::WaitIdleAndCheck() {
   mail_.check_invariants = true;
   Changed();
   idle_or_checked_.wait(lock, [&] { return checks_done_ >= wanted; });
+}
+
+absl::Status Mailbox::accepting() const {
+  std::lock_guard lock(mu_);
+  return refusal_;
 }
 
 EngineStats Mailbox::stats() const {

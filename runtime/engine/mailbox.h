@@ -58,7 +58,8 @@ class Mailbox {
   void Drain(absl::Time deadline);
   // Returns when no request is live and the engine thread has checked its invariants after that.
   void WaitIdleAndCheck();
-  EngineStats stats() const;  // what has not reached the engine thread counts as waiting
+  absl::Status accepting() const;  // OK, or what every Post gets
+  EngineStats stats() const;       // what has not reached the engine thread counts as waiting
 
   // ---- Engine thread.
   // Everything posted since the last call; waits for something for at most `patience` (zero: does

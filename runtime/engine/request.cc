@@ -130,21 +130,23 @@ absl::Status CheckLengths(const GenerateRequest& request, int max_context) {
 
 }  // namespace
 
+absl::Status CheckTokenIds(std::string_view param, absl::Span<const TokenId> ids, int vocab_size) {
+  for (const TokenId id : ids) TRIREME_RETURN_IF_ERROR(CheckToken(param, id, vocab_size));
+  return absl::OkStatus();
+}
+
 absl::Status ValidateRequest(const GenerateRequest& request, const RequestLimits& limits) {
   if (request.prompt.empty()) {
     return InvalidParam("prompt", "the prompt must have at least one token", "empty_array");
   }
   // Lengths first: they are cheap, and they bound the loop over the prompt.
   TRIREME_RETURN_IF_ERROR(CheckLengths(request, limits.max_context_tokens));
-  for (TokenId id : request.prompt) {
-    TRIREME_RETURN_IF_ERROR(CheckToken("prompt", id, limits.vocab_size));
-  }
+  TRIREME_RETURN_IF_ERROR(CheckTokenIds("prompt", request.prompt, limits.vocab_size));
   TRIREME_RETURN_IF_ERROR(CheckSampling(request.sampling, limits.vocab_size));
   TRIREME_RETURN_IF_ERROR(
       CheckCount("stop_token_ids", request.stop_token_ids.size(), kMaxStopTokenIds));
-  for (TokenId id : request.stop_token_ids) {
-    TRIREME_RETURN_IF_ERROR(CheckToken("stop_token_ids", id, limits.vocab_size));
-  }
+  TRIREME_RETURN_IF_ERROR(
+      CheckTokenIds("stop_token_ids", request.stop_token_ids, limits.vocab_size));
   TRIREME_RETURN_IF_ERROR(CheckBiases(request, limits));
   TRIREME_RETURN_IF_ERROR(CheckInteger("priority", request.priority, -kMaxPriority, kMaxPriority));
   TRIREME_RETURN_IF_ERROR(CheckLength("tenant", request.tenant.size(), kMaxNameBytes));

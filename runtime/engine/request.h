@@ -3,11 +3,13 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "runtime/base/ids.h"
 #include "runtime/scheduler/step_plan.h"
 
@@ -23,7 +25,7 @@ inline constexpr int kMaxLogprobs = 20;
 inline constexpr float kBanBias = -100.0f;  // a logit_bias of it bans the token outright
 inline constexpr size_t kMaxLogitBias = 1024;
 inline constexpr size_t kMaxStopTokenIds = 128;
-inline constexpr int kMaxPriority = 1000;     // and down to the negative of it
+inline constexpr int kMaxPriority = 1000;     // and down to the negative of it; 0 by default
 inline constexpr size_t kMaxNameBytes = 256;  // external_id, tenant
 
 struct SamplingParams {
@@ -50,7 +52,7 @@ struct GenerateRequest {
   bool ignore_eos = false;
   std::vector<TokenId> stop_token_ids;
   std::string tenant;  // empty: the anonymous tenant
-  int priority = 0;    // higher runs first
+  int priority = 0;    // lower runs first, as in vLLM
   absl::Time deadline = absl::InfiniteFuture();
 };
 
@@ -65,6 +67,9 @@ struct RequestLimits {
 // (context_length_exceeded, integer_below_min_value ...). Called by Engine::Submit; doors may call
 // it earlier to answer sooner.
 absl::Status ValidateRequest(const GenerateRequest& request, const RequestLimits& limits);
+
+// INVALID_ARGUMENT (`param`, code invalid_token_id) for an id outside [0, vocab_size).
+absl::Status CheckTokenIds(std::string_view param, absl::Span<const TokenId> ids, int vocab_size);
 
 // One delivery to the reader of a stream; see RequestStream.
 struct StreamEvent {

@@ -7,28 +7,29 @@
 //
 // From either state a cancellation or the deadline ends a sequence too.
 //
-// Order. All sequences stand in one order of seniority: higher priority first, then first come
-// first served. A step serves them in this order; nothing overtakes a waiting sequence that does
-// not fit yet. Every running sequence that only needs its next token gets it; what is left of
-// max_step_tokens goes to prefill chunks.
+// Order. All sequences stand in one order of seniority: lower priority number first (as in vLLM),
+// then first come first served. A step serves them in this order; nothing overtakes a waiting
+// sequence that does not fit yet. Every running sequence that only needs its next token gets it;
+// what is left of max_step_tokens goes to prefill chunks.
 //
 // Blocks. A waiting sequence is taken up when all its known tokens fit into what is available, less
 // what the senior running ones still need for theirs, less a small watermark (which keeps it from
 // being preempted at once). When a running sequence finds no block, others are preempted: paused
 // ones first (they gain nothing from their blocks now), then the least senior. A waiting sequence
-// may preempt paused ones and those of strictly lower priority, and only when that makes it fit; so
-// equals never push each other out and back.
+// may preempt paused ones and those of a strictly higher number, and only when that makes it fit;
+// so equals never push each other out and back.
 //
 // Progress. A sequence alone always fits (Admit sees to that). Let T be the most senior sequence
 // that is not paused. Running, T is never preempted (victims are paused, junior to the one who
-// asks, or of lower priority than a waiting one), it can take the blocks of all others, and a step
+// asks, or of a higher number than a waiting one), it can take the blocks of all others, and a step
 // always has a token left for a prefill: T advances every step. Waiting, T is the front of the
 // queue and nothing else is taken up; it can take the place of everything but running sequences of
 // its own priority (they got ahead while T was paused); the most senior of these advances every
 // step for the same reasons, so they end, and T is taken up. So T ends after finitely many steps,
-// and by induction everything does, unless more important requests never cease to arrive: priority
-// is strict. A step that has work computes at least one token; there is no state in which the
-// engine would spin.
+// and by induction everything does, unless requests of a lower number never cease to arrive:
+// priority is strict. That is why nobody gets a number below 0 who has not the right to it
+// (server/node/prepare.cc). A step that has work computes at least one token; there is no state in
+// which the engine would spin.
 //
 // A step costs O(rows of the batch + tokens it touches): the waiting queue is never scanned.
 #pragma once

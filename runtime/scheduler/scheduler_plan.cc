@@ -41,7 +41,7 @@ StepPlan Scheduler::Plan() {
     LiveSequence* running = next < order.size() ? order[next] : nullptr;
     LiveSequence* waiting = pass.taking_up ? waiting_.front() : nullptr;
     if (waiting != nullptr &&
-        (running == nullptr || waiting->sequence->priority > running->sequence->priority)) {
+        (running == nullptr || waiting->sequence->priority < running->sequence->priority)) {
       pass.taking_up = TakeUp(waiting, &pass);
     } else if (running != nullptr) {
       if (!Continue(running, &pass)) break;
@@ -129,7 +129,7 @@ bool Scheduler::MakeRoom(LiveSequence* live, const Pass& pass) {
   if (HoldPrefix(live, pass)) return true;
 
   const auto gives_way = [&](const LiveSequence* other) {
-    return other->sequence->paused || other->sequence->priority < live->sequence->priority;
+    return other->sequence->paused || other->sequence->priority > live->sequence->priority;
   };
   std::vector<LiveSequence*> victims;  // the first to go last
   int num_blocks = 0;

@@ -31,7 +31,7 @@ struct Sequence {
   // Constant after Admit.
   RequestId id = 0;
   std::string tenant;  // salt of the prefix cache and key of fairness
-  int priority = 0;    // higher runs first
+  int priority = 0;    // lower runs first
   absl::Time deadline = absl::InfiniteFuture();
   absl::Time arrival;
   int num_prompt_tokens = 0;

@@ -5,7 +5,7 @@ namespace trireme {
 bool MoreSenior::operator()(const LiveSequence* a, const LiveSequence* b) const {
   if (num_comparisons != nullptr) ++*num_comparisons;
   if (a->sequence->priority != b->sequence->priority) {
-    return a->sequence->priority > b->sequence->priority;
+    return a->sequence->priority < b->sequence->priority;
   }
   return a->ticket < b->ticket;
 }

@@ -12,9 +12,9 @@ namespace trireme {
 
 struct LiveSequence;
 
-// The one order of the scheduler, of waiting and running sequences alike: higher priority first,
-// then first come first served. A preempted sequence keeps its ticket and so goes back before
-// everything of its priority that came later.
+// The one order of the scheduler, of waiting and running sequences alike: lower priority number
+// first, then first come first served. A preempted sequence keeps its ticket and so goes back
+// before everything of its priority that came later.
 struct MoreSenior {
   bool operator()(const LiveSequence* a, const LiveSequence* b) const;
   uint64_t* num_comparisons = nullptr;

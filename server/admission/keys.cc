@@ -9,6 +9,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
@@ -19,6 +20,7 @@ namespace {
 
 constexpr std::string_view kDigestPrefix = "sha256:";
 constexpr std::string_view kDefaultTenant = "default";
+constexpr std::string_view kPriorityRight = "priority";
 constexpr std::string_view kBlanks = " \t\r";
 
 std::array<uint8_t, 32> Digest(std::string_view key) {
@@ -45,8 +47,19 @@ bool IsTenant(std::string_view name) {
 absl::StatusOr<KeyEntry> ParseLine(std::string_view line) {
   const std::string_view key = TakeWord(&line);
   const std::string_view tenant = TakeWord(&line);
-  if (!TakeWord(&line).empty()) return absl::InvalidArgumentError("more than a key and a tenant");
+  const std::string_view right = TakeWord(&line);
+  if (!TakeWord(&line).empty()) {
+    return absl::InvalidArgumentError("more than a key, a tenant and the word 'priority'");
+  }
+  if (!right.empty() && right != kPriorityRight) {
+    return absl::InvalidArgumentError("after key and tenant only the word 'priority' may stand");
+  }
+  if (tenant == kPriorityRight) {
+    return absl::InvalidArgumentError(
+        "'priority' is the name of a right and not of a tenant; write KEY TENANT priority");
+  }
   KeyEntry entry;
+  entry.may_raise_priority = !right.empty();
   entry.tenant = std::string(tenant.empty() ? kDefaultTenant : tenant);
   if (!IsTenant(entry.tenant)) {
     return absl::InvalidArgumentError("a tenant is 1 to 64 of A-Z a-z 0-9 . _ -");
@@ -174,7 +187,20 @@ std::optional<Tenant> KeyStore::Authenticate(std::string_view presented) const {
     if (CRYPTO_memcmp(key.digest.data(), digest.data(), digest.size()) == 0) found = &key;
   }
   if (found == nullptr) return std::nullopt;
-  return Tenant{found->tenant};
+  return Tenant{.id = found->tenant, .may_raise_priority = found->may_raise_priority};
+}
+
+absl::StatusOr<Tenant> KeyStore::AuthenticateCaller(std::string_view authorization,
+                                                    std::string_view api_key) const {
+  constexpr std::string_view kBearer = "Bearer ";
+  const bool bearer = absl::StartsWithIgnoreCase(ToAbsl(authorization), ToAbsl(kBearer));
+  const std::string_view key = bearer ? authorization.substr(kBearer.size()) : api_key;
+  if (std::optional<Tenant> tenant = Authenticate(key)) return *std::move(tenant);
+  return WithCode(
+      absl::UnauthenticatedError(
+          key.empty() ? "No API key was provided. Send it as 'Authorization: Bearer KEY'."
+                      : "Incorrect API key provided."),
+      "invalid_api_key");
 }
 
 bool KeyStore::ReloadIfChanged() {

@@ -6,10 +6,12 @@
 //   sk-example-key              the key itself, tenant "default"
 //   sk-other-key  team-a        the key itself and its tenant
 //   sha256:<64 hex> team-b      only the SHA-256 of the key (printf %s KEY | sha256sum)
+//   sk-third-key  ops priority  a key that may ask for a priority below 0 (go before everybody)
 //
-// Tenants match [A-Za-z0-9._-]{1,64}. Only digests stay in memory. A changed file is picked up
-// within a second; a file that no longer reads (gone, malformed, without any key) is logged and the
-// keys before it stay in force, so that a half-written file neither opens nor closes the node.
+// Tenants match [A-Za-z0-9._-]{1,64}, but none is called "priority". Only digests stay in memory. A
+// changed file is picked up within a second; a file that no longer reads (gone, malformed, without
+// any key) is logged and the keys before it stay in force, so that a half-written file neither
+// opens nor closes the node.
 #pragma once
 
 #include <array>
@@ -33,16 +35,19 @@ namespace trireme {
 
 struct Tenant {
   std::string id;  // empty: anonymous, no keys are configured
+  // Of the key. Never of the anonymous tenant: strangers to each other share it.
+  bool may_raise_priority = false;
 };
 
 struct KeyEntry {
   std::array<uint8_t, 32> digest;  // SHA-256 of the key
   std::string tenant;
+  bool may_raise_priority = false;
 };
 
-// INVALID_ARGUMENT naming the line (never its content): malformed digest or tenant, a key twice, no
-// key at all. `short_lines` (may be null) gets the lines whose key has fewer than kMinKeyBytes:
-// such keys can be guessed.
+// INVALID_ARGUMENT naming the line (never its content): malformed digest or tenant, an unknown
+// right, a key twice, no key at all. `short_lines` (may be null) gets the lines whose key has fewer
+// than kMinKeyBytes: such keys can be guessed.
 inline constexpr size_t kMinKeyBytes = 16;
 absl::StatusOr<std::vector<KeyEntry>> ParseKeys(std::string_view text,
                                                 std::vector<int>* short_lines = nullptr);
@@ -73,6 +78,10 @@ class KeyStore {
   // The tenant of a presented key; nullopt when it is none of ours. Takes the same time whichever
   // key matches, or none.
   std::optional<Tenant> Authenticate(std::string_view presented) const;
+  // The same of what every door takes: `authorization` is "Bearer KEY" (the scheme in any case),
+  // or else `api_key` the key itself. UNAUTHENTICATED, code invalid_api_key.
+  absl::StatusOr<Tenant> AuthenticateCaller(std::string_view authorization,
+                                            std::string_view api_key) const;
 
   // Reads the file again when its identity, size or time changed. True when new keys are in force.
   bool ReloadIfChanged();

@@ -63,8 +63,8 @@ std::vector<Setting> NetworkRows(ServeOptions& o) {
       {"page", kServe, "Network", Switch(&o.page),
        "The built-in page at / (chat, live view); needs no key, what it calls does"},
       {"api-keys", kServe | kDoctor, "Security", Text(&o.api_keys_file, "FILE"),
-       "File of API keys, one a line: KEY or sha256:HEX, then optionally a tenant name; reloaded "
-       "on change"},
+       "File of API keys, one a line: KEY or sha256:HEX, then optionally a tenant name, then "
+       "optionally the word priority (may go before other tenants); reloaded on change"},
       {"tls-cert", kServe | kDoctor, "Security", Text(&o.tls_cert_file, "FILE"),
        "PEM certificate chain: HTTP and gRPC speak TLS; needs --tls-key"},
       {"tls-key", kServe | kDoctor, "Security", Text(&o.tls_key_file, "FILE"),

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "runtime/base/status.h"
+#include "runtime/engine/refusals.h"
 #include "server/grpc/convert.h"
 
 namespace trireme::rpc {
@@ -16,6 +17,12 @@ std::vector<std::string_view> All(const Metadata& metadata, const char* name) {
   const auto [begin, end] = metadata.equal_range(name);
   for (auto it = begin; it != end; ++it) values.emplace_back(it->second.data(), it->second.size());
   return values;
+}
+
+std::string_view First(const Metadata& metadata, const char* name) {
+  const auto found = metadata.lower_bound(name);
+  if (found == metadata.end() || found->first != name) return "";
+  return {found->second.data(), found->second.size()};
 }
 
 }  // namespace
@@ -36,27 +43,22 @@ CallRecord::CallRecord(const ServiceContext* context, std::string_view route,
 
 CallRecord::~CallRecord() { context_->request_bytes -= charged_bytes_; }
 
-absl::StatusOr<std::string> CallRecord::Authenticate() {
-  const std::vector<std::string_view> found = All(call_->client_metadata(), "authorization");
-  std::string_view presented = found.empty() ? "" : found.front();
-  if (presented.starts_with("Bearer ") || presented.starts_with("bearer "))
-    presented.remove_prefix(7);
-  const auto tenant = context_->keys->Authenticate(presented);
-  record_.key_refused = !tenant;
-  if (!tenant)
-    return WithCode(absl::UnauthenticatedError("a valid API key is needed"), "invalid_api_key");
-  record_.tenant = tenant->id;
-  return tenant->id;
+absl::StatusOr<Tenant> CallRecord::Authenticate() {
+  const Metadata& metadata = call_->client_metadata();
+  absl::StatusOr<Tenant> tenant = context_->keys->AuthenticateCaller(
+      First(metadata, "authorization"), First(metadata, "api-key"));
+  record_.key_refused = !tenant.ok();
+  if (tenant.ok()) record_.tenant = tenant->id;
+  return tenant;
 }
 
 absl::Status CallRecord::Charge(size_t request_bytes) {
-  charged_bytes_ = static_cast<int64_t>(request_bytes);
+  charged_bytes_ = 2 * static_cast<int64_t>(request_bytes);
   if (context_->request_bytes.fetch_add(charged_bytes_) + charged_bytes_ <=
       context_->max_request_bytes) {
     return absl::OkStatus();
   }
-  return WithCode(absl::ResourceExhaustedError("the requests in flight are too large together"),
-                  "overloaded");
+  return Overloaded("the requests in flight are too large together");
 }
 
 void CallRecord::SetGeneration(std::string_view model, const Generation& generation) {

@@ -24,11 +24,11 @@ class CallRecord {
 
   ~CallRecord();
 
-  // The tenant of the call's key (metadata `authorization: Bearer KEY`). UNAUTHENTICATED without
-  // saying why.
-  absl::StatusOr<std::string> Authenticate();
-  // Counts the bytes of the request, until the record dies, against what all calls together may
-  // hold. RESOURCE_EXHAUSTED (code "overloaded"). Once.
+  // The tenant of the call's key (metadata `authorization: Bearer KEY` or `api-key: KEY`).
+  // UNAUTHENTICATED.
+  absl::StatusOr<Tenant> Authenticate();
+  // Counts what the request takes, as bytes and as the message made of them, until the record dies,
+  // against what all calls together may hold. RESOURCE_EXHAUSTED (code "overloaded"). Once.
   absl::Status Charge(size_t request_bytes);
   // Made up unless set.
   const std::string& id() const { return record_.id; }

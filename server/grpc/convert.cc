@@ -119,14 +119,14 @@ absl::StatusOr<TextRequest> ToTextRequest(const v1::GenerateRequest& proto, cons
 absl::Status InWireTerms(absl::Status status, v1::GenerateRequest::InputCase input) {
   const std::string param = ErrorParam(status);
   if (input == v1::GenerateRequest::kTokenIds && param == "prompt") {
-    return WithParam(std::move(status), "token_ids");
+    return RenameParam(std::move(status), "token_ids");
   }
   const bool of_chat = param.starts_with("messages") || param == "continue_final_message";
   if (input == v1::GenerateRequest::kChat && of_chat) {
-    return WithParam(std::move(status), StrCat("chat.", param));
+    return RenameParam(std::move(status), StrCat("chat.", param));
   }
   if (param == "chat_template_kwargs") {
-    return WithParam(std::move(status), "chat.template_kwargs_json");
+    return RenameParam(std::move(status), "chat.template_kwargs_json");
   }
   return status;
 }

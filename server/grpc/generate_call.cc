@@ -5,6 +5,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
 #include "server/grpc/tsan_order.h"
+#include "server/grpc/wire.h"
 
 namespace trireme::rpc {
 namespace {
@@ -21,14 +22,29 @@ gpr_timespec After(SteadyClock::duration delay) {
   return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(ns, GPR_TIMESPAN));
 }
 
+absl::Status CheckRequestId(std::string_view id) {
+  if (id.empty() || IsSaneRequestId(id)) return absl::OkStatus();
+  return InvalidParam("request_id",
+                      "request_id must be 1 to 128 visible ASCII characters, and "
+                      "neither \".\" nor \"..\"; leave it out to be given one");
+}
+
+// What the call says of a request beside its message.
+struct Caller {
+  std::string request_id;
+  Tenant tenant;
+  absl::Time deadline;
+};
+
 absl::StatusOr<std::vector<GenerateRequest>> ConvertAndPrepare(const Node& node,
                                                                const v1::GenerateRequest& wire,
-                                                               const GenerateRequest& base,
+                                                               const Caller& caller,
                                                                TextRequest* request) {
   TRIREME_ASSIGN_OR_RETURN(*request, ToTextRequest(wire, node));
-  request->base.external_id = base.external_id;
-  request->base.tenant = base.tenant;
-  request->base.deadline = base.deadline;
+  request->base.external_id = caller.request_id;
+  request->base.tenant = caller.tenant.id;
+  request->base.deadline = caller.deadline;
+  request->may_raise_priority = caller.tenant.may_raise_priority;
   auto prepared = Prepare(node, *request);
   if (!prepared.ok()) return InWireTerms(prepared.status(), wire.input_case());
   return prepared;
@@ -37,35 +53,44 @@ absl::StatusOr<std::vector<GenerateRequest>> ConvertAndPrepare(const Node& node,
 }  // namespace
 
 GenerateCall::GenerateCall(const ServiceContext* context, WorkerPool* pump,
-                           grpc::CallbackServerContext* call, std::string request_id)
+                           grpc::CallbackServerContext* call)
     : context_(context),
       pump_(pump),
       call_(call),
       handle_(std::make_shared<Handle>(this)),
       record_(context, "trireme.v1.Inference/Generate", call) {
-  if (!request_id.empty()) record_.set_id(std::move(request_id));
-  request_id_ = record_.id();
-  call_->AddInitialMetadata("x-request-id", request_id_);
   HandOver(this);
 }
 
-absl::StatusOr<std::string> GenerateCall::Authenticate() {
+// Who calls, and what it asks for. The request has its id afterwards, whatever is wrong with it.
+absl::StatusOr<Tenant> GenerateCall::Receive(const grpc::ByteBuffer& bytes,
+                                             v1::GenerateRequest* wire) {
   std::lock_guard lock(mu_);
-  return record_.Authenticate();
+  record_.AddReceived(bytes.Length());
+  absl::StatusOr<Tenant> tenant = record_.Authenticate();
+  absl::Status status = tenant.status();
+  if (status.ok()) status = record_.Charge(bytes.Length());
+  if (status.ok()) status = ParseMessage(bytes, wire);
+  if (status.ok()) status = CheckRequestId(wire->request_id());
+  if (status.ok() && !wire->request_id().empty()) record_.set_id(wire->request_id());
+  request_id_ = record_.id();
+  call_->AddInitialMetadata("x-request-id", request_id_);
+  if (!status.ok()) return status;
+  return tenant;
 }
 
-void GenerateCall::Begin(v1::GenerateRequest wire, std::string tenant) {
-  const size_t num_bytes = wire.ByteSizeLong();
-  if (absl::Status charged = Charge(num_bytes); !charged.ok()) return Fail(charged);
-  GenerateRequest base;
-  base.external_id = request_id_;
-  base.tenant = std::move(tenant);
-  base.deadline = ToEngineTime(*context_->node->clock, call_->deadline());
+void GenerateCall::Begin(const grpc::ByteBuffer& bytes) {
+  v1::GenerateRequest wire;
+  absl::StatusOr<Tenant> tenant = Receive(bytes, &wire);
+  if (!tenant.ok()) return Fail(tenant.status());
+  Caller caller{.request_id = request_id_,
+                .tenant = *std::move(tenant),
+                .deadline = ToEngineTime(*context_->node->clock, call_->deadline())};
   {
     std::lock_guard lock(mu_);
     ticket_ = context_->node->requests->Enter(
         {.id = request_id_,
-         .tenant = base.tenant,
+         .tenant = caller.tenant.id,
          .door = RequestInfo::Door::kGrpc,
          .arrival = context_->node->clock->Now()},
         [handle = handle_, pump = pump_] {
@@ -73,24 +98,16 @@ void GenerateCall::Begin(v1::GenerateRequest wire, std::string tenant) {
         });
   }
   const bool queued = context_->node->workers->TrySubmit(
-      [handle = handle_, &node = *context_->node, wire = std::move(wire), base = std::move(base)] {
+      [handle = handle_, &node = *context_->node, wire = std::move(wire),
+       caller = std::move(caller)] {
         if (!handle->running()) return;  // the client went away in the queue
         TextRequest request;
-        auto prepared = ConvertAndPrepare(node, wire, base, &request);
+        auto prepared = ConvertAndPrepare(node, wire, caller, &request);
         std::lock_guard lock(handle->mu_);
         if (handle->call_ != nullptr) handle->call_->Prepared(request, std::move(prepared));
       },
-      LengthOfWork(num_bytes));
-  if (!queued)
-    Fail(WithCode(absl::ResourceExhaustedError("too many requests are being prepared"),
-                  "overloaded"));
-}
-
-// gRPC keeps the request as long as the call, too.
-absl::Status GenerateCall::Charge(size_t request_bytes) {
-  std::lock_guard lock(mu_);
-  record_.AddReceived(request_bytes);
-  return record_.Charge(2 * request_bytes);
+      LengthOfWork(bytes.Length()));
+  if (!queued) Fail(WorkersBusy());
 }
 
 void GenerateCall::Fail(const absl::Status& status) {
@@ -133,10 +150,11 @@ void GenerateCall::Pump() {
     response_.mutable_usage()->set_completion_tokens(usage.completion_tokens);
     response_.mutable_usage()->set_cached_tokens(usage.cached_tokens);
   }
-  record_.AddSent(response_.ByteSizeLong());
+  SerializeMessage(response_, &outgoing_);
+  record_.AddSent(outgoing_.Length());
   writing_ = true;
   ExpectProgress();
-  StartWrite(&response_);
+  StartWrite(&outgoing_);
 }
 
 void GenerateCall::Wait() {

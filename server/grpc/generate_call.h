@@ -23,19 +23,14 @@
 
 namespace trireme::rpc {
 
-class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
+class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   // Deletes itself after gRPC's OnDone. `pump` runs the continuation; all outlive the call.
-  // `request_id`: empty: one is made up.
-  GenerateCall(const ServiceContext* context, WorkerPool* pump, grpc::CallbackServerContext* call,
-               std::string request_id);
+  GenerateCall(const ServiceContext* context, WorkerPool* pump, grpc::CallbackServerContext* call);
 
-  // First of all.
-  absl::StatusOr<std::string> Authenticate();
-  // Then exactly one of these, once.
-  // Conversion, template and tokenization go to the node's workers.
-  void Begin(v1::GenerateRequest request, std::string tenant);
-  void Fail(const absl::Status& status);
+  // Once. `request`: a GenerateRequest. Conversion, template and tokenization go to the node's
+  // workers.
+  void Begin(const grpc::ByteBuffer& request);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -44,7 +39,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
  private:
   class Handle;
 
-  absl::Status Charge(size_t request_bytes);
+  absl::StatusOr<Tenant> Receive(const grpc::ByteBuffer& bytes, v1::GenerateRequest* wire);
+  void Fail(const absl::Status& status);
   void Prepared(const TextRequest& request, absl::StatusOr<std::vector<GenerateRequest>> prepared);
   // The lock is held in all of these.
   void Pump();
@@ -58,7 +54,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   WorkerPool* const pump_;
   grpc::CallbackServerContext* const call_;
   const std::shared_ptr<Handle> handle_;
-  std::string request_id_;  // constant after construction
+  std::string request_id_;  // constant once Received
 
   std::mutex mu_;
   // Guarded by mu_.
@@ -68,6 +64,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   std::unique_ptr<Generation> generation_;
   std::deque<ChoiceDelta> pending_;
   v1::GenerateResponse response_;
+  grpc::ByteBuffer outgoing_;  // response_, while it is written
   bool writing_ = false;
   bool finished_ = false;                           // Finish was called
   std::chrono::steady_clock::time_point progress_;  // the last write or Finish began

@@ -5,39 +5,25 @@
 #include <utility>
 
 #include "runtime/base/status.h"
-#include "runtime/base/strings.h"
 #include "runtime/base/version.h"
 #include "server/grpc/tsan_order.h"
+#include "server/grpc/wire.h"
 
 namespace trireme::rpc {
 namespace {
 
-absl::Status CheckRequestId(std::string_view id) {
-  if (!id.empty() && !IsSaneRequestId(id)) {
-    return InvalidParam("request_id",
-                        "request_id must be 1 to 128 visible ASCII characters, and "
-                        "neither \".\" nor \"..\"; leave it out to be given one");
-  }
-  return absl::OkStatus();
-}
-
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
   // Deletes itself after gRPC's OnDone.
-  // `response` is what Finish sends; it lives until then.
   UnaryCall(const ServiceContext* context, std::string_view route,
-            grpc::CallbackServerContext* call, const google::protobuf::Message* response)
-      : record_(context, route, call), response_(response) {}
+            grpc::CallbackServerContext* call)
+      : record_(context, route, call) {}
 
-  absl::StatusOr<std::string> Authenticate() { return record_.Authenticate(); }
-  absl::Status Charge(size_t request_bytes) {
-    record_.AddReceived(request_bytes);
-    return record_.Charge(request_bytes);
-  }
-  // Once.
-  void End(const absl::Status& status) {
+  CallRecord& record() { return record_; }
+  // Once. `num_bytes`: of the response, which is sent if `status` is OK.
+  void End(const absl::Status& status, size_t num_bytes = 0) {
     const grpc::Status end = record_.End(status);
-    if (end.ok()) record_.AddSent(response_->ByteSizeLong());
+    if (end.ok()) record_.AddSent(num_bytes);
     HandOver(this);
     Finish(end);
   }
@@ -53,7 +39,6 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
  private:
   CallRecord record_;
-  const google::protobuf::Message* const response_;
   std::atomic<bool> cancelled_ = false;
 };
 
@@ -65,57 +50,51 @@ InferenceService::InferenceService(const ServiceContext* context)
       started_(node_->clock->Now()),
       pump_(1, std::numeric_limits<size_t>::max()) {}
 
-template <typename Work>
-grpc::ServerUnaryReactor* InferenceService::OnWorkers(std::string_view route,
-                                                      grpc::CallbackServerContext* context,
-                                                      size_t request_bytes,
-                                                      const google::protobuf::Message* response,
-                                                      Work work) {
-  auto* call = new UnaryCall(context_, route, context, response);
-  if (auto tenant = call->Authenticate(); !tenant.ok()) {
-    call->End(tenant.status());
-  } else if (absl::Status charged = call->Charge(request_bytes); !charged.ok()) {
-    call->End(charged);
-  } else if (!node_->workers->TrySubmit(
-                 [call, work = std::move(work)] {
-                   call->End(call->cancelled() ? absl::CancelledError("cancelled") : work());
-                 },
-                 LengthOfWork(request_bytes))) {
-    call->End(
-        WithCode(absl::ResourceExhaustedError("too many requests are waiting"), "overloaded"));
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* InferenceService::Unary(
+    std::string_view route, Where where, Call* context, const Bytes* request, Bytes* response,
+    absl::Status (InferenceService::*work)(const Tenant&, const Request&, Response*) const) {
+  auto* call = new UnaryCall(context_, route, context);
+  call->record().AddReceived(request->Length());
+  absl::StatusOr<Tenant> tenant = call->record().Authenticate();
+  absl::Status refusal = tenant.status();
+  if (refusal.ok() && where == Where::kWorkers) refusal = call->record().Charge(request->Length());
+  if (!refusal.ok()) {
+    call->End(refusal);
+    return call;
+  }
+  // gRPC keeps both buffers as long as the call.
+  const auto answer = [this, call, request, response, work, caller = *std::move(tenant)] {
+    if (call->cancelled()) return call->End(absl::CancelledError("cancelled"));
+    Request message;
+    Response out;
+    absl::Status status = ParseMessage(*request, &message);
+    if (status.ok()) status = (this->*work)(caller, message, &out);
+    if (status.ok()) SerializeMessage(out, response);
+    call->End(status, response->Length());
+  };
+  if (where == Where::kAtOnce) {
+    answer();
+  } else if (!node_->workers->TrySubmit(answer, LengthOfWork(request->Length()))) {
+    call->End(WorkersBusy());
   }
   return call;
 }
 
-template <typename Fill>
-grpc::ServerUnaryReactor* InferenceService::AtOnce(std::string_view route,
-                                                   grpc::CallbackServerContext* context,
-                                                   const google::protobuf::Message* response,
-                                                   Fill fill) {
-  auto* call = new UnaryCall(context_, route, context, response);
-  auto tenant = call->Authenticate();
-  if (tenant.ok()) fill();
-  call->End(tenant.status());
+grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(Call* context,
+                                                                       const Bytes* request) {
+  auto* call = new GenerateCall(context_, &pump_, context);
+  call->Begin(*request);
   return call;
 }
 
-grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
-    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
-  absl::Status id_status = CheckRequestId(request->request_id());
-  auto* call =
-      new GenerateCall(context_, &pump_, context, id_status.ok() ? request->request_id() : "");
-  auto tenant = call->Authenticate();
-  if (!tenant.ok()) {
-    call->Fail(tenant.status());
-  } else if (!id_status.ok()) {
-    call->Fail(id_status);
-  } else {
-    call->Begin(*request, *std::move(tenant));
-  }
-  return call;
+grpc::ServerUnaryReactor* InferenceService::Tokenize(Call* call, const Bytes* request,
+                                                     Bytes* response) {
+  return Unary("trireme.v1.Inference/Tokenize", Where::kWorkers, call, request, response,
+               &InferenceService::DoTokenize);
 }
 
-absl::Status InferenceService::DoTokenize(const v1::TokenizeRequest& request,
+absl::Status InferenceService::DoTokenize(const Tenant&, const v1::TokenizeRequest& request,
                                           v1::TokenizeResponse* response) const {
   TRIREME_RETURN_IF_ERROR(
       CheckModel(*node_, request.model().empty() ? node_->info.id : request.model()));
@@ -141,90 +120,93 @@ absl::Status InferenceService::DoTokenize(const v1::TokenizeRequest& request,
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
-                                                     const v1::TokenizeRequest* request,
-                                                     v1::TokenizeResponse* response) {
-  return OnWorkers("trireme.v1.Inference/Tokenize", context, request->ByteSizeLong(), response,
-                   [this, request, response] { return DoTokenize(*request, response); });
+grpc::ServerUnaryReactor* InferenceService::Detokenize(Call* call, const Bytes* request,
+                                                       Bytes* response) {
+  return Unary("trireme.v1.Inference/Detokenize", Where::kWorkers, call, request, response,
+               &InferenceService::DoDetokenize);
 }
 
-grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
-                                                       const v1::DetokenizeRequest* request,
-                                                       v1::DetokenizeResponse* response) {
-  const auto work = [this, request, response]() -> absl::Status {
-    TRIREME_RETURN_IF_ERROR(
-        CheckModel(*node_, request->model().empty() ? node_->info.id : request->model()));
-    const auto& ids = request->token_ids();
-    for (const TokenId id : ids) {
-      if (id < 0 || id >= node_->info.vocab_size) {
-        return InvalidParam("token_ids", StrCat("token id ", id, " is outside the vocabulary of ",
-                                                node_->info.vocab_size));
-      }
-    }
-    response->set_text(node_->tokenizer->Decode({ids.data(), static_cast<size_t>(ids.size())},
-                                                !request->keep_special_tokens()));
-    return absl::OkStatus();
-  };
-  return OnWorkers("trireme.v1.Inference/Detokenize", context, request->ByteSizeLong(), response,
-                   work);
+absl::Status InferenceService::DoDetokenize(const Tenant&, const v1::DetokenizeRequest& request,
+                                            v1::DetokenizeResponse* response) const {
+  TRIREME_RETURN_IF_ERROR(
+      CheckModel(*node_, request.model().empty() ? node_->info.id : request.model()));
+  const auto& ids = request.token_ids();
+  TRIREME_ASSIGN_OR_RETURN(
+      *response->mutable_text(),
+      DecodeTokens(*node_, {ids.data(), static_cast<size_t>(ids.size())}, "token_ids",
+                   /*skip_special=*/!request.keep_special_tokens()));
+  return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* InferenceService::Abort(grpc::CallbackServerContext* context,
-                                                  const v1::AbortRequest* request,
-                                                  v1::AbortResponse* response) {
-  auto* call = new UnaryCall(context_, "trireme.v1.Inference/Abort", context, response);
-  auto tenant = call->Authenticate();
-  response->set_found(tenant.ok() && node_->requests->Cancel(*tenant, request->request_id()));
-  call->End(tenant.status());
-  return call;
+grpc::ServerUnaryReactor* InferenceService::Abort(Call* call, const Bytes* request,
+                                                  Bytes* response) {
+  return Unary("trireme.v1.Inference/Abort", Where::kAtOnce, call, request, response,
+               &InferenceService::DoAbort);
 }
 
-grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerContext* context,
-                                                         const v1::GetModelInfoRequest*,
-                                                         v1::GetModelInfoResponse* response) {
-  return AtOnce("trireme.v1.Inference/GetModelInfo", context, response, [this, response] {
-    const ModelInfo& info = node_->info;
-    response->set_id(info.id);
-    for (const std::string& alias : info.aliases) response->add_aliases(alias);
-    response->set_architecture(info.architecture);
-    response->set_quantization(info.quantization);
-    response->set_max_context_tokens(info.max_context_tokens);
-    response->set_vocab_size(info.vocab_size);
-    for (const TokenId id : node_->engine->options().limits.eos_ids)
-      response->add_eos_token_ids(id);
-    response->set_has_chat_template(node_->chat_template != nullptr);
-  });
+absl::Status InferenceService::DoAbort(const Tenant& caller, const v1::AbortRequest& request,
+                                       v1::AbortResponse* response) const {
+  response->set_found(node_->requests->Cancel(caller.id, request.request_id()));
+  return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* InferenceService::GetServerInfo(grpc::CallbackServerContext* context,
-                                                          const v1::GetServerInfoRequest*,
-                                                          v1::GetServerInfoResponse* response) {
-  return AtOnce("trireme.v1.Inference/GetServerInfo", context, response, [this, response] {
-    const SchedulerOptions& scheduler = node_->engine->options().scheduler;
-    response->set_version(kVersion);
-    response->set_device(node_->info.device);
-    response->set_uptime_seconds(absl::ToInt64Seconds(node_->clock->Now() - started_));
-    response->set_kv_block_size(scheduler.block_size);
-    response->set_kv_blocks_total(scheduler.num_blocks);
-    response->set_max_running(scheduler.max_running);
-    response->set_max_waiting(scheduler.max_waiting_requests);
-  });
+grpc::ServerUnaryReactor* InferenceService::GetModelInfo(Call* call, const Bytes* request,
+                                                         Bytes* response) {
+  return Unary("trireme.v1.Inference/GetModelInfo", Where::kAtOnce, call, request, response,
+               &InferenceService::DoGetModelInfo);
 }
 
-grpc::ServerUnaryReactor* InferenceService::GetLoad(grpc::CallbackServerContext* context,
-                                                    const v1::GetLoadRequest*,
-                                                    v1::GetLoadResponse* response) {
-  return AtOnce("trireme.v1.Inference/GetLoad", context, response, [this, response] {
-    const EngineStats stats = node_->engine->stats();
-    const SchedulerStats& scheduler = stats.scheduler;
-    response->set_running(scheduler.running);
-    response->set_waiting(scheduler.waiting);
-    response->set_waiting_prompt_tokens(scheduler.waiting_prompt_tokens);
-    if (scheduler.blocks_total > 0) {
-      response->set_kv_usage(static_cast<double>(scheduler.blocks_held) / scheduler.blocks_total);
-    }
-    response->set_draining(stats.draining);
-  });
+absl::Status InferenceService::DoGetModelInfo(const Tenant&, const v1::GetModelInfoRequest&,
+                                              v1::GetModelInfoResponse* response) const {
+  const ModelInfo& info = node_->info;
+  response->set_id(info.id);
+  for (const std::string& alias : info.aliases) response->add_aliases(alias);
+  response->set_architecture(info.architecture);
+  response->set_quantization(info.quantization);
+  response->set_max_context_tokens(info.max_context_tokens);
+  response->set_vocab_size(info.vocab_size);
+  for (const TokenId id : node_->engine->options().limits.eos_ids) response->add_eos_token_ids(id);
+  response->set_has_chat_template(node_->chat_template != nullptr);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* InferenceService::GetServerInfo(Call* call, const Bytes* request,
+                                                          Bytes* response) {
+  return Unary("trireme.v1.Inference/GetServerInfo", Where::kAtOnce, call, request, response,
+               &InferenceService::DoGetServerInfo);
+}
+
+absl::Status InferenceService::DoGetServerInfo(const Tenant&, const v1::GetServerInfoRequest&,
+                                               v1::GetServerInfoResponse* response) const {
+  const SchedulerOptions& scheduler = node_->engine->options().scheduler;
+  response->set_version(kVersion);
+  response->set_device(node_->info.device);
+  response->set_uptime_seconds(absl::ToInt64Seconds(node_->clock->Now() - started_));
+  response->set_kv_block_size(scheduler.block_size);
+  response->set_kv_blocks_total(scheduler.num_blocks);
+  response->set_max_running(scheduler.max_running);
+  response->set_max_waiting(scheduler.max_waiting_requests);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* InferenceService::GetLoad(Call* call, const Bytes* request,
+                                                    Bytes* response) {
+  return Unary("trireme.v1.Inference/GetLoad", Where::kAtOnce, call, request, response,
+               &InferenceService::DoGetLoad);
+}
+
+absl::Status InferenceService::DoGetLoad(const Tenant&, const v1::GetLoadRequest&,
+                                         v1::GetLoadResponse* response) const {
+  const EngineStats stats = node_->engine->stats();
+  const SchedulerStats& scheduler = stats.scheduler;
+  response->set_running(scheduler.running);
+  response->set_waiting(scheduler.waiting);
+  response->set_waiting_prompt_tokens(scheduler.waiting_prompt_tokens);
+  if (scheduler.blocks_total > 0) {
+    response->set_kv_usage(static_cast<double>(scheduler.blocks_held) / scheduler.blocks_total);
+  }
+  response->set_draining(stats.draining);
+  return absl::OkStatus();
 }
 
 }  // namespace trireme::rpc

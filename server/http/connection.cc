@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "runtime/base/log.h"
+#include "runtime/engine/refusals.h"
 #include "server/http/exchange.h"
 #include "server/http/routes.h"
 
@@ -179,7 +180,7 @@ std::optional<ApiError> Connection::ChargeBody(size_t body_bytes) {
   charged_body_bytes_ += more;
   const int64_t total = context_->buffered_body_bytes.fetch_add(more) + more;
   if (total <= context_->options.max_buffered_body_bytes) return std::nullopt;
-  return openai::FromStatus(absl::UnavailableError("The server is receiving too much at once."));
+  return openai::FromStatus(Overloaded("the requests in flight are too large together"));
 }
 
 void Connection::ReleaseBody() {

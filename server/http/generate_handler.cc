@@ -8,6 +8,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
+#include "runtime/engine/refusals.h"
 #include "server/dialects/openai/requests.h"
 #include "server/dialects/openai/responses.h"
 #include "server/http/routes.h"
@@ -19,11 +20,6 @@ namespace {
 namespace asio = boost::asio;
 using openai::OpenAiRequest;
 using Deltas = absl::StatusOr<std::vector<ChoiceDelta>>;
-
-const absl::Status& ShuttingDown() {
-  static const absl::Status status = absl::UnavailableError("The server is shutting down.");
-  return status;
-}
 
 struct Prepared {
   OpenAiRequest request;
@@ -39,6 +35,7 @@ absl::StatusOr<Prepared> ParseAndPrepare(Exchange& exchange, bool chat) {
                            chat ? openai::ParseChatRequest(body, node.default_sampling)
                                 : openai::ParseCompletionRequest(body, node.default_sampling));
   out.request.text.base.tenant = exchange.tenant().id;
+  out.request.text.may_raise_priority = exchange.tenant().may_raise_priority;
   out.request.text.base.external_id = exchange.request_id();
   absl::StatusOr<std::vector<GenerateRequest>> prepared = Prepare(node, out.request.text);
   if (!prepared.ok()) return out.request.InClientTerms(prepared.status());
@@ -71,7 +68,8 @@ asio::awaitable<void> Collect(Exchange& exchange, const OpenAiRequest& request,
     const Exchange::News news = co_await exchange.WaitForNews(&generation, TimePoint::max());
     if (news == Exchange::News::kPeerGone) co_return;
     if (news == Exchange::News::kAborted) {
-      co_await exchange.RespondError(ShuttingDown());
+      const absl::Status error = ShuttingDown();
+      co_await exchange.RespondError(error);
       co_return;
     }
   }
@@ -123,7 +121,8 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
     const Exchange::News news = co_await exchange.WaitForNews(&generation, next_heartbeat);
     if (news == Exchange::News::kPeerGone) co_return;
     if (news == Exchange::News::kAborted) {
-      co_await FailStream(exchange, ShuttingDown());
+      const absl::Status error = ShuttingDown();
+      co_await FailStream(exchange, error);
       co_return;
     }
     if (news == Exchange::News::kTimeout) {
@@ -140,8 +139,7 @@ asio::awaitable<void> Generate(Exchange& exchange, bool chat) {
   const auto work = [&exchange, &prepared, chat] { prepared = ParseAndPrepare(exchange, chat); };
   const Exchange::Work ran = co_await exchange.RunOnWorkers(work);
   if (ran == Exchange::Work::kPeerGone) co_return;
-  if (ran == Exchange::Work::kQueueFull)
-    prepared = absl::UnavailableError("The server is overloaded.");
+  if (ran == Exchange::Work::kQueueFull) prepared = WorkersBusy();
   if (exchange.cancelled()) prepared = RequestCancelled();
   if (!prepared.ok()) {
     co_await exchange.RespondError(prepared.status());

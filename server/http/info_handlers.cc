@@ -5,6 +5,7 @@
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/base/version.h"
+#include "runtime/engine/refusals.h"
 #include "server/dialects/openai/info.h"
 #include "server/dialects/openai/requests.h"
 #include "server/http/routes.h"
@@ -38,13 +39,9 @@ absl::StatusOr<std::string> Tokenize(const Node& node, std::string_view body) {
 absl::StatusOr<std::string> Detokenize(const Node& node, std::string_view body) {
   TRIREME_ASSIGN_OR_RETURN(openai::DetokenizeRequest request, openai::ParseDetokenizeRequest(body));
   TRIREME_RETURN_IF_ERROR(CheckOptionalModel(node, request.model));
-  for (const TokenId id : request.tokens) {
-    if (id >= node.info.vocab_size) {
-      return InvalidParam("tokens", StrCat("token id ", id, " is not in the vocabulary"),
-                          "invalid_token_id");
-    }
-  }
-  return openai::DetokenizeAnswer(node.tokenizer->Decode(request.tokens, /*skip_special=*/false));
+  TRIREME_ASSIGN_OR_RETURN(const std::string text,
+                           DecodeTokens(node, request.tokens, "tokens", /*skip_special=*/false));
+  return openai::DetokenizeAnswer(text);
 }
 
 // A JSON answer computed from the body on the workers.
@@ -57,8 +54,7 @@ asio::awaitable<void> Answer(Exchange& exchange,
   };
   const Exchange::Work ran = co_await exchange.RunOnWorkers(work);
   if (ran == Exchange::Work::kPeerGone) co_return;
-  if (ran == Exchange::Work::kQueueFull)
-    answer = absl::UnavailableError("The server is overloaded.");
+  if (ran == Exchange::Work::kQueueFull) answer = WorkersBusy();
   if (answer.ok()) {
     co_await exchange.Respond(200, kJson, *answer);
   } else {
@@ -74,11 +70,10 @@ asio::awaitable<void> HandleHealth(Exchange& exchange) {
 }
 
 asio::awaitable<void> HandleReady(Exchange& exchange) {
-  const EngineStats stats = exchange.node().engine->stats();
-  if (!exchange.context().serving.load() || stats.draining || stats.device_lost) {
-    const absl::Status why = absl::UnavailableError(
-        stats.device_lost ? "The device is lost." : "The server is shutting down.");
-    co_await exchange.RespondError(why);
+  absl::Status state = exchange.node().engine->accepting();
+  if (state.ok() && !exchange.context().serving.load()) state = Draining();
+  if (!state.ok()) {
+    co_await exchange.RespondError(state);
     co_return;
   }
   const std::string body = R"({"status":"ready"})";

@@ -30,16 +30,6 @@ constexpr Route kRoutes[] = {
     {"GET", "/tokenizer_info", "/tokenizer_info", HandleTokenizerInfo},
 };
 
-// "Bearer KEY" of Authorization, or the api-key header.
-std::string_view PresentedKey(const HttpRequest& request) {
-  constexpr std::string_view kBearer = "Bearer ";
-  const std::string_view authorization = request.authorization;
-  if (absl::StartsWithIgnoreCase(ToAbsl(authorization), ToAbsl(kBearer))) {
-    return authorization.substr(kBearer.size());
-  }
-  return request.api_key;
-}
-
 bool IsJson(std::string_view content_type) {
   const std::string_view media_type =
       FromAbsl(absl::StripAsciiWhitespace(ToAbsl(content_type.substr(0, content_type.find(';')))));
@@ -47,13 +37,12 @@ bool IsJson(std::string_view content_type) {
 }
 
 std::optional<Refusal> CheckKey(Exchange& exchange) {
-  const std::string_view key = PresentedKey(exchange.request());
-  std::optional<Tenant> tenant = exchange.context().keys->Authenticate(key);
-  if (!tenant) {
+  const HttpRequest& request = exchange.request();
+  absl::StatusOr<Tenant> tenant =
+      exchange.context().keys->AuthenticateCaller(request.authorization, request.api_key);
+  if (!tenant.ok()) {
     exchange.set_key_refused();
-    return Refusal{FromStatus(absl::UnauthenticatedError(
-        key.empty() ? "No API key was provided. Send it as 'Authorization: Bearer KEY'."
-                    : "Incorrect API key provided."))};
+    return Refusal{FromStatus(tenant.status())};
   }
   exchange.set_tenant(*std::move(tenant));
   return std::nullopt;

@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/cord.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 
@@ -112,6 +114,8 @@ size_t CountMembers(const json::value& value) {
   return members;
 }
 
+bool IsNameByte(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_'; }
+
 absl::Status BadJson(std::string_view why) { return absl::InvalidArgumentError(ToAbsl(why)); }
 
 }  // namespace
@@ -140,6 +144,21 @@ absl::StatusOr<json::object> ParseJsonObject(std::string_view text) {
   if (CountMembers(root) != handler.num_keys) return BadJson("an object has the same key twice");
   if (!root.is_object()) return BadJson(StrCat("expected an object, but got ", KindName(root)));
   return std::move(root.get_object());
+}
+
+absl::Status RenameParam(absl::Status error, std::string_view name) {
+  const std::string old = ErrorParam(error);
+  const std::string_view message = FromAbsl(error.message());
+  const bool begins = !old.empty() && message.starts_with(old) &&
+                      (message.size() == old.size() || !IsNameByte(message[old.size()]));
+  if (begins) {
+    absl::Status renamed(error.code(), StrCat(name, message.substr(old.size())));
+    error.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
+      renamed.SetPayload(url, payload);
+    });
+    error = std::move(renamed);
+  }
+  return WithParam(std::move(error), name);
 }
 
 std::string_view KindName(const json::value& value) {

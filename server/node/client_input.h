@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace trireme {
@@ -27,6 +28,10 @@ inline constexpr std::string_view kToolsNotSupported =
 // The role of a chat message as every chat template knows it: "developer" becomes "system".
 // INVALID_ARGUMENT naming `param` for tool, function and what is no role.
 absl::StatusOr<std::string> TemplateRole(std::string_view role, std::string_view param);
+
+// An error told of the field by the name that the client gave it: `param`, and the message where it
+// begins with the old name. No-op on OK.
+absl::Status RenameParam(absl::Status error, std::string_view name);
 
 // "a string", "an integer" ...: what an error calls the value.
 std::string_view KindName(const boost::json::value& value);

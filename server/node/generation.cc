@@ -9,6 +9,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/refusals.h"
 
 namespace trireme {
 namespace {
@@ -45,6 +46,26 @@ struct Candidate {
 bool ContinuesText(const TextRequest& request) {
   const auto* chat = std::get_if<ChatPrompt>(&request.input);
   return chat == nullptr || chat->continue_final_message;
+}
+
+int CountCodePoints(std::string_view bytes) {
+  return static_cast<int>(std::count_if(
+      bytes.begin(), bytes.end(), [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; }));
+}
+
+// Where each prompt token begins in `text`, the prompt as it is echoed, told by num_chars. A prompt
+// may have tokens that are not in its text (bos), and its first may have a space before it that the
+// text has not. Text that the tokenizer changed (normalization) is shared out by length.
+void AlignWithText(std::string_view text, std::vector<TokenText>* tokens) {
+  for (TokenText& token : *tokens) {
+    std::string_view bytes = token.bytes;
+    if (!text.starts_with(bytes) && bytes.starts_with(' ')) bytes.remove_prefix(1);
+    size_t length = std::min(bytes.size(), text.size());
+    if (!text.starts_with(bytes) && token.special) length = 0;
+    token.num_chars = CountCodePoints(text.substr(0, length));
+    text.remove_prefix(length);
+  }
+  if (!tokens->empty()) tokens->back().num_chars += CountCodePoints(text);
 }
 
 // Makes one callback of the news of many streams.
@@ -86,6 +107,7 @@ struct Generation::Impl {
   int candidates_per_prompt = 1;
   bool wants_logprobs = false;
   bool include_stop = false;
+  bool skip_special = true;
   std::vector<std::string> echo;  // per prompt; empty: no echo
   std::vector<std::optional<TokenId>>
       first;  // per prompt: its first token, where prompt logprobs are wanted
@@ -110,6 +132,8 @@ void Generation::Impl::Describe(const SampledToken& token, std::vector<TokenText
   TokenText& text = out->emplace_back();
   text.id = token.id;
   text.bytes = std::string(tokenizer->TokenBytes(token.id));
+  text.special = tokenizer->IsSpecial(token.id);
+  text.num_chars = text.special && skip_special ? 0 : CountCodePoints(text.bytes);
   text.logprob = token.logprob;
   for (const TokenLogprob& top : token.top) {
     text.top_ids.push_back(top.id);
@@ -126,7 +150,7 @@ void Generation::Impl::Digest(StreamEvent event, size_t index) {
   }
   if (event.finish == FinishReason::kCancelled) {
     // Nobody on this side reads on after cancelling: the engine is being destroyed.
-    End(WithCode(absl::UnavailableError("the server is shutting down"), "shutting_down"));
+    End(ShuttingDown());
     return;
   }
   if (event.num_cached_prompt_tokens > 0 && index % candidates_per_prompt == 0) {
@@ -154,7 +178,9 @@ void Generation::Impl::DigestPrompt(StreamEvent* event, size_t index) {
   if (event->tokens.empty() && event->finish == FinishReason::kNone) return;
   candidate.started = true;
   candidate.delta.prompt_tokens = std::move(candidate.prompt_tokens);
-  if (!echo.empty()) candidate.delta.text = echo[prompt];
+  if (echo.empty()) return;
+  candidate.delta.text = echo[prompt];
+  AlignWithText(echo[prompt], &candidate.delta.prompt_tokens);
 }
 
 void Generation::Impl::DigestTokens(const StreamEvent& event, Candidate* candidate) {
@@ -222,6 +248,7 @@ absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
   impl->candidates_per_prompt = request.best_of.value_or(request.n);
   impl->wants_logprobs = request.base.sampling.logprobs.has_value();
   impl->include_stop = request.include_stop_in_output;
+  impl->skip_special = request.skip_special_tokens;
   const size_t per_prompt = static_cast<size_t>(impl->candidates_per_prompt);
   const size_t num_prompts = prepared.size() / per_prompt;
   TRIREME_CHECK(num_prompts * per_prompt == prepared.size() && num_prompts > 0);
@@ -234,8 +261,9 @@ absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
                                                         : std::nullopt);
     if (!request.echo || prompts == nullptr) continue;
     const auto* text = std::get_if<std::string>(&(*prompts)[p]);
+    // Special tokens that the client wrote are shown, as they are in a prompt of text.
     impl->echo.push_back(text ? *text
-                              : node.tokenizer->Decode(head.prompt, request.skip_special_tokens));
+                              : node.tokenizer->Decode(head.prompt, /*skip_special=*/false));
   }
 
   const StreamDecoder::Options decoding = {.stop = request.stop,

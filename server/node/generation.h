@@ -48,6 +48,8 @@ struct TextRequest {
   bool include_stop_in_output = false;                      // the stop string or stop token's text
   bool skip_special_tokens = true;
   bool echo = false;  // completions: prompt text first
+  // Whether the caller may ask for a priority below 0, which goes before everybody's requests.
+  bool may_raise_priority = false;
 };
 
 // NOT_FOUND with code model_not_found when `model` is none of the node's names.
@@ -59,18 +61,26 @@ inline WorkerPool::Length LengthOfWork(size_t request_bytes) {
   return request_bytes > kLongRequestBytes ? WorkerPool::Length::kLong : WorkerPool::Length::kShort;
 }
 
+// What a door answers when node.workers takes nothing more: Overloaded (runtime/engine/refusals.h).
+absl::Status WorkersBusy();
+
 // The ids of `text`, special tokens recognised. INVALID_ARGUMENT (`param`, context_length_exceeded)
 // for text that cannot fit the context however it is tokenized: it is not tokenized, so the work is
 // bounded by the context. CPU-bound; thread-safe.
 absl::StatusOr<std::vector<TokenId>> EncodeText(const Node& node, std::string_view text,
                                                 std::string_view param, bool add_special);
 
+// The text of `ids`. INVALID_ARGUMENT (`param`, invalid_token_id) for one outside the vocabulary.
+// CPU-bound; thread-safe.
+absl::StatusOr<std::string> DecodeTokens(const Node& node, absl::Span<const TokenId> ids,
+                                         std::string_view param, bool skip_special);
+
 // Text-level checks, template and tokenization. CPU-bound; call it on node.workers when the input
 // is long. Thread-safe. One engine request per prompt and candidate (best_of, or n), those of a
 // prompt side by side; they have passed ValidateRequest. With a seed, candidate i of every prompt
 // gets seed + i. Special tokens are recognised in the template's own text and in completion prompts
-// (whose writers mean them), never in what a chat message says. Errors: INVALID_ARGUMENT with
-// param.
+// (whose writers mean them), never in what a chat message says. Errors, with param:
+// INVALID_ARGUMENT; NOT_FOUND (model); PERMISSION_DENIED (code priority_not_allowed).
 absl::StatusOr<std::vector<GenerateRequest>> Prepare(const Node& node, const TextRequest& request);
 
 struct TokenText {
@@ -79,6 +89,10 @@ struct TokenText {
   std::vector<std::pair<std::string, float>> top;  // bytes, logprob; best first
   TokenId id = 0;
   std::vector<TokenId> top_ids;
+  bool special = false;
+  // Code points of the choice's text that begin in this token (0 for a special token that is not
+  // shown): over all tokens before it they sum up to where its text begins.
+  int num_chars = 0;
 };
 
 // News of one choice. Text of one engine step (or of several, when the reader was slow), in order.

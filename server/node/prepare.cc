@@ -4,6 +4,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
+#include "runtime/engine/refusals.h"
 #include "server/node/generation.h"
 
 namespace trireme {
@@ -149,6 +150,20 @@ absl::Status CheckTotal(const Node& node, const TextRequest& request,
                       "request_too_large");
 }
 
+// Priority is strict (runtime/scheduler/scheduler.h): whoever goes before everybody could starve
+// all other tenants. Going behind them is anybody's right.
+absl::Status CheckPriority(const TextRequest& request) {
+  if (request.base.priority >= 0 || request.may_raise_priority) return absl::OkStatus();
+  return WithCode(
+      WithParam(
+          absl::PermissionDeniedError(
+              "a priority below 0 runs before everybody else's requests and needs an API key "
+              "with the right to it (the word 'priority' after the tenant in the server's key "
+              "file); use 0, the default, or more"),
+          "priority"),
+      "priority_not_allowed");
+}
+
 absl::Status Validated(const Node& node, const GenerateRequest& request, bool is_chat) {
   absl::Status status = ValidateRequest(request, node.engine->options().limits);
   return is_chat && ErrorParam(status) == "prompt" ? WithParam(status, "messages") : status;
@@ -166,10 +181,20 @@ absl::Status CheckModel(const Node& node, std::string_view model) {
       "model_not_found");
 }
 
+absl::Status WorkersBusy() {
+  return Overloaded("too many requests are waiting to be prepared, try again later");
+}
+
 absl::StatusOr<std::vector<TokenId>> EncodeText(const Node& node, std::string_view text,
                                                 std::string_view param, bool add_special) {
   TRIREME_RETURN_IF_ERROR(CheckTextLength(node, text.size(), param));
   return node.tokenizer->Encode(text, Tokenizer::SpecialTokens::kParse, add_special);
+}
+
+absl::StatusOr<std::string> DecodeTokens(const Node& node, absl::Span<const TokenId> ids,
+                                         std::string_view param, bool skip_special) {
+  TRIREME_RETURN_IF_ERROR(CheckTokenIds(param, ids, node.info.vocab_size));
+  return node.tokenizer->Decode(ids, skip_special);
 }
 
 absl::StatusOr<std::vector<GenerateRequest>> Prepare(const Node& node, const TextRequest& request) {
@@ -197,6 +222,7 @@ absl::StatusOr<std::vector<GenerateRequest>> Prepare(const Node& node, const Tex
       TRIREME_RETURN_IF_ERROR(add(std::move(tokens)));
     }
   }
+  TRIREME_RETURN_IF_ERROR(CheckPriority(request));  // now that it is known to be in its range
   TRIREME_RETURN_IF_ERROR(CheckTotal(node, request, firsts));
 
   const int candidates = NumCandidates(request);

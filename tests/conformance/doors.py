@@ -8,7 +8,7 @@ import grpc
 
 from rule_p import CANARY
 
-HTTP_OF = {"INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429,
+HTTP_OF = {"INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429,
            "CANCELLED": 499, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504, "INTERNAL": 500}
 TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 404: "invalid_request_error",
          429: "rate_limit_error", 499: "invalid_request_error", 503: "server_error", 504: "server_error"}
@@ -97,8 +97,6 @@ class Doors:
     def http(self, door, fields):
         if isinstance(fields.get("logit_bias"), dict):
             fields["logit_bias"] = {str(id): bias for id, bias in fields["logit_bias"].items()}
-        if "priority" in fields:
-            fields["priority"] = -fields["priority"]  # here the lower number runs first, as in vLLM
         ids = fields.pop("token_ids", None)
         if door == "completions":
             fields = {"prompt": CANARY if ids is None else ids, **fields}

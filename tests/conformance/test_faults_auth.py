@@ -65,12 +65,27 @@ def test_a_stranger_over_grpc_learns_nothing(guarded):
              (stub.Detokenize, pb.DetokenizeRequest(token_ids=[1])), (stub.Abort, pb.AbortRequest(request_id="x")),
              (stub.GetModelInfo, pb.GetModelInfoRequest()), (stub.GetServerInfo, pb.GetServerInfoRequest()),
              (stub.GetLoad, pb.GetLoadRequest())]
-    strangers = [(), (("authorization", ""),), (("authorization", "Bearer " + KEY[:-1]),), (("authorization", CANARY),)]
+    strangers = [(), (("authorization", ""),), (("authorization", "Bearer " + KEY[:-1]),), (("authorization", CANARY),),
+                 (("authorization", KEY),), (("authorization", "Basic " + KEY),), (("api-key", CANARY),),
+                 (("api-key", "Bearer " + KEY),)]
     with guarded.holds(http=0, grpc=len(calls) * len(strangers)):
         for metadata in strangers:
             for method, request in calls:
                 verdict = call(method, request, metadata, secrets=[KEY, OTHER])
                 assert (verdict.status, verdict.code) == (401, "invalid_api_key"), verdict
+
+
+def test_both_doors_take_a_key_in_the_same_places_and_refuse_in_the_same_words(guarded):
+    pb = guarded.pb
+    places = [("authorization", "Bearer " + KEY), ("authorization", "bearer " + KEY), ("api-key", KEY)]
+    refused = [(), (("authorization", KEY),), (("authorization", "Bearer x"),), (("api-key", "x"),)]
+    tries = [(place,) for place in places] + refused
+    with guarded.holds(http=len(tries), grpc=len(tries)):
+        for metadata in tries:
+            http = post(guarded.server, "/tokenize", {"prompt": "x"}, headers=dict(metadata))
+            grpc = call(guarded.stub.Tokenize, pb.TokenizeRequest(text="x"), metadata)
+            assert http.status == grpc.status == (401 if metadata in refused else 200), metadata
+            assert (http.code, http.message) == (grpc.code, grpc.message)
 
 
 def test_a_prefix_of_one_tenant_is_no_hit_of_another(guarded):

@@ -222,19 +222,58 @@ def test_compressed_messages_are_refused(rule_p):
         assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-@pytest.mark.parametrize("message, code", [
-    (b"\x0a\xff\xff\xff\xff\x0f", "UNIMPLEMENTED"),  # a string longer than the message; gRPC's own verdict
-    (b"\x12\x02\xff\xfe", "UNIMPLEMENTED"),          # a string that is no UTF-8
-    (b"\xff" * 100, "UNIMPLEMENTED"),
-    (b"\x0b" * 10000, "UNIMPLEMENTED"),              # groups in groups
-    (b"\xf8\x07\x01", "INVALID_ARGUMENT"),           # an unknown field alone: no input
-], ids=["length", "utf-8", "ones", "depth", "unknown"])
-def test_bytes_that_are_no_message_are_refused(rule_p, message, code):
-    with rule_p.holds(http=0, grpc=None):
-        for method in ("Generate", "Tokenize"):
-            with pytest.raises(grpc.RpcError) as raised:
-                list(rule_p.channel.unary_stream(f"/trireme.v1.Inference/{method}")(message, timeout=30))
-            assert raised.value.code().name == code, raised.value
+NO_MESSAGES = {
+    "length": b"\x0a\xff\xff\xff\xff\x0f",  # a string longer than the message
+    "utf-8": b"\x0a\x02\xff\xfe",            # a string that is no UTF-8
+    "ones": b"\xff" * 100,
+    "depth": b"\x0b" * 10000,                  # groups in groups
+}
+
+
+@pytest.mark.parametrize("name", NO_MESSAGES)
+def test_bytes_that_are_no_message_are_refused(rule_p, name):
+    methods = ["Generate", "Tokenize", "Detokenize", "Abort"]
+    methods += [] if name == "utf-8" else ["GetModelInfo", "GetServerInfo", "GetLoad"]  # no field, so no string
+    with rule_p.holds(http=0, grpc=len(methods)):
+        for method in methods:
+            verdict = call(rule_p.channel.unary_stream(f"/trireme.v1.Inference/{method}"), NO_MESSAGES[name])
+            assert (verdict.status, verdict.param, verdict.code) == (400, None, None), (method, verdict)
+            assert f"could not parse the request as trireme.v1.{method}Request" in verdict.message
+
+
+FIELD_99 = b"\x98\x06\x01"
+
+
+def messages_with_unknown_fields(pb):
+    """(method, message, where field 99 is in it, what message it is)."""
+    def unknown(kind, **fields):
+        return kind.FromString(kind(**fields).SerializeToString() + FIELD_99)
+
+    said = pb.ChatMessage(role="user", content=CANARY)
+    odd = unknown(pb.ChatMessage, role="user", content=CANARY)
+    return [
+        ("Generate", unknown(pb.GenerateRequest, prompt=CANARY), "99", "GenerateRequest"),
+        ("Generate", pb.GenerateRequest(prompt=CANARY, sampling=unknown(pb.SamplingParams)), "sampling.99",
+         "SamplingParams"),
+        ("Generate", pb.GenerateRequest(prompt=CANARY, sampling=pb.SamplingParams(
+            logit_bias=[pb.LogitBias(token_id=1), unknown(pb.LogitBias, token_id=2)])), "sampling.logit_bias[1].99",
+         "LogitBias"),
+        ("Generate", pb.GenerateRequest(token_ids=unknown(pb.TokenIds, ids=[1])), "token_ids.99", "TokenIds"),
+        ("Generate", pb.GenerateRequest(chat=pb.Chat(messages=[said, odd])), "chat.messages[1].99", "ChatMessage"),
+        ("Tokenize", pb.TokenizeRequest(chat=pb.Chat(messages=[odd])), "chat.messages[0].99", "ChatMessage"),
+        ("Tokenize", unknown(pb.TokenizeRequest, text=CANARY), "99", "TokenizeRequest"),
+        *[(method, unknown(getattr(pb, method + "Request")), "99", method + "Request")
+          for method in ("Detokenize", "Abort", "GetModelInfo", "GetServerInfo", "GetLoad")],
+    ]
+
+
+def test_fields_that_the_proto_does_not_define_are_refused_by_path(rule_p):
+    cases = messages_with_unknown_fields(rule_p.pb)
+    with rule_p.holds(http=0, grpc=len(cases)):
+        for method, message, path, kind in cases:
+            verdict = call(rule_p.channel.unary_stream(f"/trireme.v1.Inference/{method}"), message.SerializeToString())
+            assert (verdict.status, verdict.param, verdict.code) == (400, path, "unknown_parameter"), (method, verdict)
+            assert "field 99" in verdict.message and f"trireme.v1.{kind} " in verdict.message
 
 
 @pytest.mark.parametrize("method", ["/trireme.v1.Inference/NoSuch", "/nothing.Here/Generate", "/", "//", "/../x"])

@@ -45,10 +45,11 @@ def test_drain_is_unready_first_and_refuses_new_requests(start_server):
     while True:  # the signal is handled by another thread
         keep_alive.request("GET", "/ready")
         ready = keep_alive.getresponse()
-        ready.read()
+        body = ready.read()
         if ready.status == 503:
             break
         assert time.monotonic() < deadline
+    assert json.loads(body)["error"]["code"] == "draining"
     assert answer.read().endswith(b"data: [DONE]\n\n")
     assert server.process.wait(30) == 0
 

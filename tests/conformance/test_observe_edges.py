@@ -77,10 +77,10 @@ def test_a_stranger_decides_nothing_about_traces(start_server, stubs, tmp_path):
         theirs = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}
         assert post(server, "stranger", headers=theirs)[0] == 401
         assert post(server, "begun-here", headers={"authorization": "Bearer key-alpha"})[0] == 200
-        with grpc_stub(server, stubs) as stub, pytest.raises(grpc.RpcError):
-            list(stub.Generate(stubs[0].GenerateRequest(prompt="x", request_id="grpc-stranger"), timeout=60,
-                               metadata=tuple(theirs.items())))
-        for request_id in ("stranger", "grpc-stranger", "begun-here"):
+        with grpc_stub(server, stubs) as stub, pytest.raises(grpc.RpcError) as raised:
+            list(stub.Generate(stubs[0].GenerateRequest(prompt="x"), timeout=60, metadata=tuple(theirs.items())))
+        grpc_stranger = dict(raised.value.initial_metadata())["x-request-id"]
+        for request_id in ("stranger", grpc_stranger, "begun-here"):
             assert "trace_id" not in line_of(log, request_id)
         assert post(server, "asked", headers={**theirs, "authorization": "Bearer key-alpha"})[0] == 200
         collector.server_span("asked")

@@ -64,8 +64,6 @@ class HttpDoor:
             fields["include_stop_str_in_output"] = fields.pop("include_stop_in_output")
         if "keep_special_tokens" in fields:
             fields["skip_special_tokens"] = not fields.pop("keep_special_tokens")
-        if "priority" in fields:
-            fields["priority"] = -fields["priority"]  # here the lower number runs first, as in vLLM
         extra = {name: fields.pop(name) for name in fields.keys() - inspect.signature(create).parameters.keys()}
         return create(model="demo", **fields, extra_body=extra)
 
@@ -535,11 +533,11 @@ def test_urgent_requests_overtake_waiting_ones(door, narrow_server):
         finished.append(priority)
 
     first = door.oracle.stub_to(narrow_server).Generate(
-        pb.GenerateRequest(prompt=TEXT, max_tokens=8000, ignore_eos=True, priority=1000), timeout=120)
+        pb.GenerateRequest(prompt=TEXT, max_tokens=8000, ignore_eos=True), timeout=120)
     next(first)
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         jobs = []
-        for priority in (-5, 0, 5):
+        for priority in (1000, 0, 5):
             jobs.append(pool.submit(run, priority))
             deadline = time.monotonic() + 60
             while narrow_server.metric("trireme_requests_waiting") < len(jobs):
@@ -548,7 +546,7 @@ def test_urgent_requests_overtake_waiting_ones(door, narrow_server):
         first.cancel()
         for job in jobs:
             job.result()
-    assert finished == [5, 0, -5]
+    assert finished == [0, 5, 1000]
 
 
 # ---- Doors among themselves.

@@ -14,7 +14,9 @@ namespace {
 
 void CheckApiError(const absl::Status& status) {
   const openai::ApiError error = openai::FromStatus(status);
-  FUZZ_CHECK(error.http_status == 400 || error.http_status == 404, error.message);
+  FUZZ_CHECK(
+      error.http_status == 400 || error.http_status == 404 || error.code == "priority_not_allowed",
+      error.message);
   FUZZ_CHECK(!error.message.empty() && error.message.size() < 4096, error.message);
   CheckError(status);
   const auto body = ParseJsonObject(openai::ErrorBody(error));

@@ -23,7 +23,7 @@ EVERYTHING = {"temperature": 0.5, "top_p": 0.9, "top_k": 5, "min_p": 0.1, "typic
               "repetition_penalty": 1.1, "presence_penalty": -1, "frequency_penalty": 1, "logit_bias": {"5": -100},
               "stop": ["a", "\u20ac"], "stop_token_ids": [7], "max_tokens": 9, "min_tokens": 2, "ignore_eos": True,
               "stream": True, "stream_options": {"include_usage": True}, "metadata": {"a": "b"}, "user": "u",
-              "priority": -3, "skip_special_tokens": False, "include_stop_str_in_output": True}
+              "priority": 3, "skip_special_tokens": False, "include_stop_str_in_output": True}
 
 
 def slug(name):

@@ -33,12 +33,12 @@ class SimulatedExecutor final : public Executor {
 
   void Open(RequestId id, const GenerateRequest& request) override {
     EXPECT_TRUE(open_.emplace(id, request.priority).second) << "opened twice: " << id;
-    unscheduled_.emplace(-request.priority, id);
+    unscheduled_.emplace(request.priority, id);
   }
   void Close(RequestId id) override {
     const auto found = open_.find(id);
     ASSERT_NE(found, open_.end()) << "closed but not open: " << id;
-    unscheduled_.erase({-found->second, id});
+    unscheduled_.erase({found->second, id});
     open_.erase(found);
   }
 
@@ -53,14 +53,14 @@ class SimulatedExecutor final : public Executor {
       ASSERT_TRUE(seen.insert(id).second) << "two rows of one sequence";
       ASSERT_TRUE(open_.contains(id));
       ASSERT_LE(row.num_tokens, options_.max_prefill_chunk);
-      unscheduled_.erase({-open_[id], id});
+      unscheduled_.erase({open_[id], id});
     }
     ASSERT_EQ(num_tokens, plan.num_tokens);
     ASSERT_LE(num_tokens, options_.max_step_tokens);
     // First come, first served within a priority: so the oldest wait is bounded by what is senior.
     for (const StepRow& row : plan.rows) {
       if (unscheduled_.empty() || row.sequence->num_preemptions > 0) continue;
-      const std::pair<int, RequestId> mine = {-open_[row.sequence->id], row.sequence->id};
+      const std::pair<int, RequestId> mine = {open_[row.sequence->id], row.sequence->id};
       if (row.first_token <= row.sequence->num_cached_prompt) {
         EXPECT_LT(mine, *unscheduled_.begin()) << "a senior request was overtaken";
       }
@@ -90,7 +90,7 @@ class SimulatedExecutor final : public Executor {
   std::mt19937* const random_;
   SimulatedDevice device_;
   std::map<RequestId, int> open_;                    // with the priority
-  std::set<std::pair<int, RequestId>> unscheduled_;  // (-priority, id): most senior first
+  std::set<std::pair<int, RequestId>> unscheduled_;  // (priority, id): most senior first
   const StepPlan* plan_ = nullptr;
 };
 

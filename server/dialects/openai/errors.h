@@ -15,16 +15,18 @@ struct ApiError {
   std::string param, code;  // empty: null on the wire
 };
 
-//   INVALID_ARGUMENT, OUT_OF_RANGE, FAILED_PRECONDITION  400 invalid_request_error
-//   UNAUTHENTICATED                                      401 invalid_request_error, code
-//   invalid_api_key PERMISSION_DENIED                                    403 invalid_request_error
-//   NOT_FOUND                                            404 invalid_request_error (code
-//   model_not_found ...) RESOURCE_EXHAUSTED                                   429 rate_limit_error,
-//   code overloaded; retry UNAVAILABLE, CANCELLED (the node is going away)      503 server_error;
-//   retry DEADLINE_EXCEEDED                                    504 server_error: our own limit
-//   passed, not the client's UNIMPLEMENTED                                        501
-//   invalid_request_error anything else                                        500 server_error;
-//   what happened stays in our log
+//   INVALID_ARGUMENT,
+//   OUT_OF_RANGE,
+//   FAILED_PRECONDITION  400 invalid_request_error
+//   UNAUTHENTICATED      401 invalid_request_error, code invalid_api_key
+//   PERMISSION_DENIED    403 invalid_request_error, code priority_not_allowed
+//   NOT_FOUND            404 invalid_request_error, code model_not_found ...
+//   RESOURCE_EXHAUSTED   429 rate_limit_error, code overloaded, slow_reader; retry
+//   CANCELLED            499 invalid_request_error, code cancelled
+//   anything else        500 server_error; what happened stays in our log
+//   UNIMPLEMENTED        501 invalid_request_error
+//   UNAVAILABLE          503 server_error, code draining, shutting_down, device_lost; retry
+//   DEADLINE_EXCEEDED    504 server_error: our own limit passed, not the client's
 ApiError FromStatus(const absl::Status& status);
 
 // An error of the HTTP layer itself (404, 405, 408, 413 ...): invalid_request_error.

@@ -24,10 +24,11 @@ void ReadTokenIds(FieldReader& fields, std::string_view name, const json::array&
   for (size_t i = 0; i < array.size(); ++i) {
     const int64_t* id = array[i].if_int64();
     if (id == nullptr) return fields.FailType(StrCat(name, "[", i, "]"), "an integer", array[i]);
-    if (*id < 0 || *id > std::numeric_limits<TokenId>::max()) {
-      return fields.Fail(InvalidParam(fields.Path(name),
-                                      StrCat("Invalid '", fields.Path(name), "': token id ", *id,
-                                             " at index ", i, " is not in the vocabulary.")));
+    if (*id < std::numeric_limits<TokenId>::min() || *id > std::numeric_limits<TokenId>::max()) {
+      return fields.Fail(
+          InvalidParam(fields.Path(name),
+                       StrCat(fields.Path(name), ": token id ", *id, " is not in the vocabulary"),
+                       "invalid_token_id"));
     }
     out->push_back(static_cast<TokenId>(*id));
   }
@@ -116,13 +117,6 @@ void ReadSampling(FieldReader& fields, SamplingParams* out) {
   ReadLogitBias(fields, &out->logit_bias);
 }
 
-void ReadPriority(FieldReader& fields, int* out) {
-  int priority = 0;  // vLLM: lower runs first; ours: higher runs first
-  if (!fields.Integer("priority", &priority)) return;
-  if (priority == std::numeric_limits<int>::min()) ++priority;
-  *out = -priority;
-}
-
 // What chat and completions have in common.
 void ReadCommon(FieldReader& fields, OpenAiRequest* out) {
   TextRequest& text = out->text;
@@ -141,7 +135,7 @@ void ReadCommon(FieldReader& fields, OpenAiRequest* out) {
   fields.Integer("min_tokens", &text.base.min_tokens);
   fields.Bool("skip_special_tokens", &text.skip_special_tokens);
   fields.RefuseUnless("spaces_between_special_tokens", true, kNotYet);
-  ReadPriority(fields, &text.base.priority);
+  fields.Integer("priority", &text.base.priority);
   ReadLabels(fields);
   fields.RefuseUnless("store", false, "Nothing is stored.");
   if (std::string tier;
@@ -249,8 +243,8 @@ void ReadPrompts(FieldReader& fields, std::vector<TextPrompt>* out) {
 
 absl::Status OpenAiRequest::InClientTerms(absl::Status error) const {
   const std::string param = ErrorParam(error);
-  if (param == "max_tokens") return WithParam(std::move(error), max_tokens_name);
-  if (param == "logprobs" && chat) return WithParam(std::move(error), "top_logprobs");
+  if (param == "max_tokens") return RenameParam(std::move(error), max_tokens_name);
+  if (param == "logprobs" && chat) return RenameParam(std::move(error), "top_logprobs");
   return error;
 }
 

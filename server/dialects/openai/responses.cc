@@ -14,11 +14,6 @@ constexpr float kLowestLogprob = -9999.0f;
 
 float Finite(float logprob) { return logprob >= kLowestLogprob ? logprob : kLowestLogprob; }
 
-int64_t CountCodePoints(std::string_view bytes) {
-  return std::count_if(bytes.begin(), bytes.end(),
-                       [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; });
-}
-
 // A token's text as a key of /v1/completions: one that is no UTF-8 by itself is spelt
 // "bytes:\xe2\x80", as OpenAI does, so that different tokens stay different keys.
 std::string TokenKey(std::string_view bytes) {
@@ -133,7 +128,7 @@ void AppendCompletionLogprobs(std::string* out, const std::vector<TokenText>& pr
   json.EndArray().Key("text_offset").BeginArray();
   for (const TokenText* token : all) {
     json.Int(*text_offset);
-    *text_offset += CountCodePoints(token->bytes);
+    *text_offset += token->num_chars;
   }
   json.EndArray().EndObject();
 }

@@ -466,7 +466,7 @@ TEST_F(EngineTest, DrainLetsRunningRequestsFinishAndRefusesNewOnes) {
   Start();
   RequestStream running = SubmitRunning();
   std::thread drain([&] { engine_->Drain(absl::InfiniteFuture()); });
-  while (!engine_->draining()) std::this_thread::yield();
+  while (engine_->accepting().ok()) std::this_thread::yield();
   const absl::Status refusal = engine_->Submit(Request(3, 5)).status();
   EXPECT_EQ(refusal.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(ErrorCode(refusal), "draining");
@@ -482,7 +482,7 @@ TEST_F(EngineTest, DrainDeadlineFailsWhatIsLeft) {
   Start(&clock_);
   RequestStream stuck = Submit(Request(3, 400));  // paused as nobody reads
   std::thread drain([&] { engine_->Drain(clock_.Now() + absl::Seconds(10)); });
-  while (!engine_->draining()) std::this_thread::yield();
+  while (engine_->accepting().ok()) std::this_thread::yield();
   clock_.Advance(absl::Seconds(10));
   engine_->Poke();
   drain.join();

@@ -174,10 +174,10 @@ TEST_F(SchedulerTest, OutputEqualsTheSoloRun) {
 TEST_F(SchedulerTest, WaitingIsServedByPriorityThenInOrderOfArrival) {
   options_.max_running = 1;
   MustAdmit({.id = 1, .max_tokens = 1});
-  MustAdmit({.id = 2, .max_tokens = 1, .priority = -1});
-  MustAdmit({.id = 3, .max_tokens = 1, .priority = 5});
+  MustAdmit({.id = 2, .max_tokens = 1, .priority = 1});
+  MustAdmit({.id = 3, .max_tokens = 1, .priority = -5});
   MustAdmit({.id = 4, .max_tokens = 1});
-  MustAdmit({.id = 5, .max_tokens = 1, .priority = 5});
+  MustAdmit({.id = 5, .max_tokens = 1, .priority = -5});
   Ids order;
   while (scheduler().HasWork()) {
     const StepPlan plan = Plan();
@@ -357,13 +357,13 @@ TEST_F(SchedulerTest, WhatIsTakenUpHasRoomForItsWholePromptSoThatItIsNotPreempte
   EXPECT_EQ(scheduler().stats().preemptions, 0u);
 }
 
-TEST_F(SchedulerTest, AHigherPriorityPreemptsALowerOneOnlyIfThatMakesItFit) {
+TEST_F(SchedulerTest, ALowerNumberPreemptsAHigherOneOnlyIfThatMakesItFit) {
   options_.num_blocks = 10;
-  MustAdmit({.id = 1, .prompt = 12, .max_tokens = 4, .priority = 5});
+  MustAdmit({.id = 1, .prompt = 12, .max_tokens = 4, .priority = -5});
   MustAdmit({.id = 2, .prompt = 12, .first_token = 2000, .max_tokens = 20});
   Step();
-  MustAdmit({.id = 3, .prompt = 36, .first_token = 3000, .priority = 5});  // not beside 1
-  MustAdmit({.id = 4, .prompt = 16, .first_token = 4000, .max_tokens = 4, .priority = 4});
+  MustAdmit({.id = 3, .prompt = 36, .first_token = 3000, .priority = -5});  // not beside 1
+  MustAdmit({.id = 4, .prompt = 16, .first_token = 4000, .max_tokens = 4, .priority = -4});
   const StepPlan plan = Plan();
   EXPECT_EQ(IdsOf(plan), (Ids{1, 2}));
   Commit(plan);
@@ -377,12 +377,12 @@ TEST_F(SchedulerTest, AHigherPriorityPreemptsALowerOneOnlyIfThatMakesItFit) {
   EXPECT_EQ(output_[2], Solo({.id = 2, .prompt = 12, .first_token = 2000, .max_tokens = 20}));
 }
 
-TEST_F(SchedulerTest, AHigherPriorityTakesTheSlotOfALowerOne) {
+TEST_F(SchedulerTest, ALowerNumberTakesTheSlotOfAHigherOne) {
   options_.max_running = 2;
   MustAdmit({.id = 1, .max_tokens = 50});
   MustAdmit({.id = 2, .max_tokens = 50});
   Step();
-  MustAdmit({.id = 3, .priority = 1});
+  MustAdmit({.id = 3, .priority = -1});
   MustAdmit({.id = 4});  // an equal has to wait
   EXPECT_EQ(IdsOf(Plan()), (Ids{1, 3}));
 }
@@ -498,13 +498,13 @@ TEST_F(SchedulerTest, APausedSequenceDoesNotKeepOthersFromTheBlocks) {
   EXPECT_EQ(output_[1], Solo({.prompt = 20, .max_tokens = 8}));
 }
 
-TEST_F(SchedulerTest, PausedSequencesGiveWayBeforeRunningOnesOfLowerPriority) {
+TEST_F(SchedulerTest, PausedSequencesGiveWayBeforeRunningOnesOfAHigherNumber) {
   options_.max_running = 2;
-  MustAdmit({.id = 1, .max_tokens = 50, .priority = 1});
+  MustAdmit({.id = 1, .max_tokens = 50, .priority = -1});
   MustAdmit({.id = 2, .first_token = 2000, .max_tokens = 50});
   Step();
   scheduler().SetPaused(1, true);
-  MustAdmit({.id = 3, .first_token = 3000, .priority = 1});
+  MustAdmit({.id = 3, .first_token = 3000, .priority = -1});
   EXPECT_EQ(IdsOf(Plan()), (Ids{2, 3}));
 }
 

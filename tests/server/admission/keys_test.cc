@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "absl/time/clock.h"
+#include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 
 namespace trireme {
@@ -74,6 +75,20 @@ TEST(ParseKeysTest, ErrorsNameTheLineButNeverTheKey) {
   }
 }
 
+TEST(ParseKeysTest, TheRightToPriorityFollowsTheTenantAndNothingElseDoes) {
+  auto keys = ParseKeys("a team-a\nb team-b priority\nc default\tpriority\r\n");
+  ASSERT_TRUE(keys.ok()) << keys.status();
+  EXPECT_FALSE((*keys)[0].may_raise_priority);
+  EXPECT_TRUE((*keys)[1].may_raise_priority);
+  EXPECT_EQ((*keys)[1].tenant, "team-b");
+  EXPECT_TRUE((*keys)[2].may_raise_priority);
+  // Without its tenant the word would name one, and the right would silently be missing.
+  for (const char* bad : {"a priority", "a priority priority", "a team Priority", "a team prio",
+                          "a team priority priority"}) {
+    EXPECT_FALSE(ParseKeys(bad).ok()) << bad;
+  }
+}
+
 TEST(ParseKeysTest, AFileWithoutAnyKeyIsRefused) {
   EXPECT_FALSE(ParseKeys("").ok());
   EXPECT_FALSE(ParseKeys("# only a comment\n").ok());
@@ -123,6 +138,38 @@ TEST(KeyStoreTest, AChangedFileReplacesTheKeys) {
   EXPECT_TRUE(store->ReloadIfChanged());
   EXPECT_FALSE(store->Authenticate("old").has_value());
   EXPECT_EQ(store->Authenticate("new")->id, "team-n");
+}
+
+TEST(KeyStoreTest, TheRightToPriorityBelongsToTheKeyAndIsReloadedWithIt) {
+  KeyFile file("a team\nb team priority\n");
+  auto store = OpenOrDie(file.path());
+  EXPECT_FALSE(store->Authenticate("a")->may_raise_priority);
+  EXPECT_TRUE(store->Authenticate("b")->may_raise_priority);
+  file.Write("a team priority\nb team\n");
+  EXPECT_TRUE(store->ReloadIfChanged());
+  EXPECT_TRUE(store->Authenticate("a")->may_raise_priority);
+  EXPECT_FALSE(store->Authenticate("b")->may_raise_priority);
+  EXPECT_FALSE(KeyStore::Open()->Authenticate("")->may_raise_priority);
+}
+
+TEST(KeyStoreTest, ACallerPresentsABearerTokenOrAnApiKey) {
+  KeyFile file("secret team\n");
+  auto store = OpenOrDie(file.path());
+  EXPECT_EQ(store->AuthenticateCaller("Bearer secret", "")->id, "team");
+  EXPECT_EQ(store->AuthenticateCaller("bEARER secret", "other")->id, "team");
+  EXPECT_EQ(store->AuthenticateCaller("", "secret")->id, "team");
+  EXPECT_EQ(store->AuthenticateCaller("Basic x", "secret")->id, "team");
+  for (const auto& [authorization, api_key] : {std::pair("secret", ""),
+                                               {"Basic secret", ""},
+                                               {"Bearer other", "secret"},
+                                               {"Bearer ", ""},
+                                               {"Bearersecret", ""},
+                                               {"", ""},
+                                               {"", "Bearer secret"}}) {
+    const absl::Status status = store->AuthenticateCaller(authorization, api_key).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated) << authorization << api_key;
+    EXPECT_EQ(ErrorCode(status), "invalid_api_key");
+  }
 }
 
 TEST(KeyStoreTest, ABrokenOrMissingFileKeepsTheOldKeysUntilItIsRepaired) {

@@ -158,6 +158,33 @@ TEST_F(GrpcServerTest, ACallThatEndedInTheQueueIsNotPrepared) {
   EXPECT_EQ(node_.engine->stats().submitted, 0u);
 }
 
+TEST_F(GrpcServerTest, ABusyWorkerPoolIsRefusedAsAFullQueueIs) {
+  StartEngineSaying("Hello");
+  StartServer();
+  std::promise<void> busy, release;
+  const std::shared_future<void> released = release.get_future().share();
+  ASSERT_TRUE(node_.workers->TrySubmit([&busy, released] {
+    busy.set_value();
+    released.wait();
+  }));
+  busy.get_future().wait();  // the only worker has taken it: what follows stays in the queue
+  while (node_.workers->TrySubmit([] {})) {
+  }
+  grpc::ClientContext generate, tokenize;
+  v1::GenerateRequest request;
+  request.set_prompt("x");
+  auto reader = stub_->Generate(&generate, request);
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(Trailer(generate, "trireme-code"), "overloaded");
+  v1::TokenizeRequest text;
+  text.set_text("x");
+  v1::TokenizeResponse ids;
+  EXPECT_EQ(stub_->Tokenize(&tokenize, text, &ids).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(Trailer(tokenize, "trireme-code"), "overloaded");
+  release.set_value();
+}
+
 TEST_F(GrpcServerTest, CallsAreCountedByMethodAndCode) {
   StartEngineSaying("Hello");
   StartServer();

@@ -109,7 +109,7 @@ TEST(FramingTest, BodiesOfAllConnectionsShareABudget) {
   HttpClient client(server.port());
   client.Send(Post("Content-Length: 3000\r\n", std::string(2000, ' ')));
   const HttpAnswer answer = client.Read();
-  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.status, 429);
   EXPECT_EQ(answer.header("retry-after"), "1");
   EXPECT_EQ(HttpClient(server.port()).Post("/v1/completions", CompletionBody("\"x\"")).status, 200)
       << "what was charged has been given back";

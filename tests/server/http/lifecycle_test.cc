@@ -239,6 +239,28 @@ TEST(OverloadTest, IsRefusedAtOnceWithRetryAfter) {
   server.WaitUntilQuiet();
 }
 
+TEST(OverloadTest, ABusyWorkerPoolIsRefusedAsAFullQueueIs) {
+  TestServer server({.worker_threads = 1});
+  std::promise<void> busy, release;
+  const std::shared_future<void> released = release.get_future().share();
+  ASSERT_TRUE(server.node.workers->TrySubmit([&busy, released] {
+    busy.set_value();
+    released.wait();
+  }));
+  busy.get_future().wait();  // the only worker has taken it: what follows stays in the queue
+  while (server.node.workers->TrySubmit([] {})) {
+  }
+  for (const auto& [path, body] : {std::pair("/v1/completions", CompletionBody("\"x\"")),
+                                   {"/v1/chat/completions", ChatBody()},
+                                   {"/tokenize", std::string(R"({"prompt":"x"})")}}) {
+    const HttpAnswer answer = HttpClient(server.port()).Post(path, body);
+    EXPECT_EQ(answer.status, 429) << path;
+    EXPECT_EQ(answer.header("retry-after"), "1");
+    EXPECT_THAT(answer.body, HasSubstr(R"("code":"overloaded")"));
+  }
+  release.set_value();
+}
+
 TEST(FailureTest, BeforeTheFirstTokenIsAnAnswerAndAfterItAnEvent) {
   TestServer server({.next = Endless()});
   server.executor->CloseGate();
@@ -256,7 +278,9 @@ TEST(FailureTest, BeforeTheFirstTokenIsAnAnswerAndAfterItAnEvent) {
   EXPECT_THAT(events, Not(HasSubstr("[DONE]")));
   EXPECT_THAT(events, Not(HasSubstr("secret")));
   EXPECT_GE(whole.Read().status, 500);
-  EXPECT_EQ(HttpClient(server.port()).Get("/ready").status, 503);
+  const HttpAnswer ready = HttpClient(server.port()).Get("/ready");
+  EXPECT_EQ(ready.status, 503);
+  EXPECT_THAT(ready.body, HasSubstr(R"("code":"device_lost")"));
   EXPECT_EQ(HttpClient(server.port()).Get("/health").status, 200);
 }
 
@@ -294,6 +318,26 @@ TEST(DrainTest, UnreadyFirstThenIdleConnectionsCloseAndStreamsFinish) {
   server.WaitUntilQuiet();
 }
 
+TEST(DrainTest, OneWordSaysItWhateverIsAsked) {
+  TestServer server({.next = Endless()});
+  server.executor->CloseGate();
+  HttpClient busy(server.port()), client(server.port());
+  busy.Send(PostBytes(Long(true)));
+  server.executor->WaitForBlockedStep();
+  server.server->SetServing(false);
+  EXPECT_THAT(client.Get("/ready").body, HasSubstr(R"("code":"draining")")) << "unready first";
+  std::thread drain([&] { server.node.engine->Drain(absl::InfiniteFuture()); });
+  while (server.node.engine->accepting().ok()) absl::SleepFor(absl::Milliseconds(1));
+  for (const HttpAnswer& answer :
+       {client.Get("/ready"), client.Post("/v1/completions", CompletionBody("\"x\""))}) {
+    EXPECT_EQ(answer.status, 503);
+    EXPECT_THAT(answer.body, HasSubstr(R"("code":"draining")"));
+  }
+  busy.Close();
+  server.executor->OpenGate();
+  drain.join();
+}
+
 TEST(DrainTest, PastTheDeadlineEveryRequestIsTold) {
   TestServer server({.next = Endless()});
   server.executor->CloseGate();
@@ -306,7 +350,8 @@ TEST(DrainTest, PastTheDeadlineEveryRequestIsTold) {
   server.WaitForSubmitted(2);
   server.server->Shutdown(absl::InfinitePast());
   const std::string events = stream.ReadToEnd();
-  EXPECT_THAT(events, HasSubstr(R"(data: {"error":{"message":"The server is shutting down.")"));
+  EXPECT_THAT(events, HasSubstr(R"(data: {"error":{"message":"the server is shutting down")"));
+  EXPECT_THAT(events, HasSubstr(R"("code":"shutting_down")"));
   EXPECT_THAT(events, Not(HasSubstr("[DONE]")));
   const HttpAnswer answer = whole.Read();
   EXPECT_EQ(answer.status, 503);

@@ -113,6 +113,26 @@ TEST(RoutesTest, CompletionsTakeBatchesTokenIdsEchoAndLogprobs) {
   EXPECT_EQ(choice.at("finish_reason").as_string(), "length");
 }
 
+TEST(RoutesTest, TextOffsetsPointIntoTheEchoedTextWhereItHasSpecialTokens) {
+  TestServer server({.next = fakes::ScriptedExecutor::Script(Bytes("xy"))});
+  const HttpAnswer answer =
+      HttpClient(server.port())
+          .Post("/v1/completions",
+                CompletionBody("[257,97,258,98]", R"("echo":true,"logprobs":1,"max_tokens":1)"));
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const boost::json::value body = boost::json::parse(answer.body);
+  const boost::json::value& choice = body.at("choices").at(0);
+  const std::string_view text = choice.at("text").as_string();
+  const boost::json::array& tokens = choice.at("logprobs").at("tokens").as_array();
+  const boost::json::array& offsets = choice.at("logprobs").at("text_offset").as_array();
+  ASSERT_EQ(tokens.size(), 5u);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const auto offset = static_cast<size_t>(offsets.at(i).as_int64());
+    EXPECT_THAT(std::string(text.substr(offset)),
+                testing::StartsWith(std::string(tokens.at(i).as_string())));
+  }
+}
+
 TEST(RoutesTest, OneConnectionServesInfoRoutes) {
   TestServer server;
   HttpClient client(server.port());

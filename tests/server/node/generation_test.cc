@@ -181,6 +181,49 @@ TEST_F(GenerationTest, EchoPutsThePromptFirst) {
   EXPECT_TRUE(choices[0].prompt_tokens.empty());
 }
 
+// Where each token begins in the text, as the doors tell it.
+std::vector<int> Offsets(const ChoiceDelta& choice) {
+  std::vector<int> offsets;
+  int offset = 0;
+  for (const auto* tokens : {&choice.prompt_tokens, &choice.tokens}) {
+    for (const TokenText& token : *tokens) {
+      offsets.push_back(offset);
+      offset += token.num_chars;
+    }
+  }
+  return offsets;
+}
+
+TEST_F(GenerationTest, SpecialTokensOfAPromptOfIdsAreEchoed) {
+  StartEngine(ScriptedExecutor::Script({'!', kImStart, '?', kEos}));
+  TextRequest request = Completion("");
+  request.input = std::vector<TextPrompt>{std::vector<TokenId>{kImStart, 'a', kEos, 'b'}};
+  request.echo = true;
+  request.base.sampling.logprobs = 0;
+  ChoiceDelta choice = Run(request)[0];
+  EXPECT_EQ(choice.text, "<|im_start|>a<|im_end|>b!?") << "those of the answer are not";
+  EXPECT_EQ(Offsets(choice), (std::vector<int>{0, 12, 13, 23, 24, 25, 25}));
+  request.skip_special_tokens = false;
+  choice = Run(request)[0];
+  EXPECT_EQ(choice.text, "<|im_start|>a<|im_end|>b!<|im_start|>?");
+  EXPECT_EQ(Offsets(choice), (std::vector<int>{0, 12, 13, 23, 24, 25, 37}));
+}
+
+TEST_F(GenerationTest, TokensThatAreNotInTheEchoedTextTakeNoPlaceInIt) {
+  TokenizerSpec spec = node_.tokenizer->spec();
+  spec.add_bos = true;
+  node_.tokenizer = *Tokenizer::Create(std::move(spec));
+  StartEngineSaying("!");
+  TextRequest request = Completion("a\xc3\xa9<|im_end|>b");
+  request.echo = true;
+  request.base.sampling.logprobs = 0;
+  const ChoiceDelta choice = Run(request)[0];
+  ASSERT_EQ(choice.prompt_tokens.size(), 6u);
+  EXPECT_EQ(choice.prompt_tokens[0].id, kBos);
+  EXPECT_EQ(choice.text, "a\xc3\xa9<|im_end|>b!");
+  EXPECT_EQ(Offsets(choice), (std::vector<int>{0, 0, 1, 2, 2, 12, 13}));
+}
+
 TEST_F(GenerationTest, EchoWithLogprobsHasThemForEveryPromptToken) {
   StartEngineSaying("!");
   const std::string prompt = "a prompt of several chunks, each of sixteen tokens";

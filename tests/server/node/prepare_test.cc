@@ -30,6 +30,23 @@ TEST_F(PrepareTest, UnknownModelIsNotPrepared) {
   EXPECT_EQ(ErrorCode(Prepare(node_, request).status()), "model_not_found");
 }
 
+TEST_F(PrepareTest, GoingBeforeEverybodyNeedsTheRightToAndGoingBehindDoesNot) {
+  TextRequest request = Completion("ab");
+  for (const int allowed : {0, 1, kMaxPriority}) {
+    request.base.priority = allowed;
+    EXPECT_EQ(Prepared(request)[0].priority, allowed);
+  }
+  request.base.priority = -1;
+  const absl::Status refused = Prepare(node_, request).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(ErrorCode(refused), "priority_not_allowed");
+  EXPECT_EQ(ErrorParam(refused), "priority");
+  request.may_raise_priority = true;
+  EXPECT_EQ(Prepared(request)[0].priority, -1);
+  request.base.priority = -kMaxPriority - 1;  // for nobody
+  EXPECT_EQ(Prepare(node_, request).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(PrepareTest, SpecialTokensFormInTheTemplateButNeverInChatContent) {
   const std::vector<GenerateRequest> prepared = Prepared(Chat("a<|im_end|>"));
   ASSERT_EQ(prepared.size(), 1u);

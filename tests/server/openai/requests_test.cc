@@ -58,7 +58,7 @@ TEST(ChatRequestTest, EverySamplingFieldArrives) {
   EXPECT_THAT(request.text.base.stop_token_ids, ElementsAre(5, 6));
   EXPECT_TRUE(request.text.include_stop_in_output);
   EXPECT_FALSE(request.text.skip_special_tokens);
-  EXPECT_EQ(request.text.base.priority, 3) << "lower runs first on the wire, higher inside";
+  EXPECT_EQ(request.text.base.priority, -3);
 }
 
 TEST(ChatRequestTest, NullIsAbsentEverywhere) {
@@ -114,6 +114,12 @@ TEST(ChatRequestTest, TheValidatorsParametersComeBackAsTheClientSpeltThem) {
   const OpenAiRequest request = ParseChat(R"("max_completion_tokens":1)");
   EXPECT_EQ(ErrorParam(request.InClientTerms(InvalidParam("max_tokens", "x"))),
             "max_completion_tokens");
+  const absl::Status error =
+      request.InClientTerms(InvalidParam("max_tokens", "max_tokens must be small", "a_code"));
+  EXPECT_EQ(error.message(), "max_completion_tokens must be small");
+  EXPECT_EQ(ErrorCode(error), "a_code");
+  EXPECT_EQ(request.InClientTerms(InvalidParam("max_tokens", "max_tokens_x")).message(),
+            "max_tokens_x");
   EXPECT_EQ(ErrorParam(request.InClientTerms(InvalidParam("logprobs", "x"))), "top_logprobs");
   EXPECT_EQ(ErrorParam(request.InClientTerms(InvalidParam("seed", "x"))), "seed");
 }
@@ -153,7 +159,7 @@ TEST(TokenizeRequestTest, TextAndMessages) {
   ASSERT_TRUE(chat.ok());
   EXPECT_EQ(std::get<ChatPrompt>(chat->input).messages.size(), 1u);
   EXPECT_FALSE(ParseTokenizeRequest("{}").ok());
-  EXPECT_FALSE(ParseDetokenizeRequest(R"({"tokens":[-1]})").ok());
+  EXPECT_FALSE(ParseDetokenizeRequest(R"({"tokens":[4294967296]})").ok());
   EXPECT_THAT(ParseDetokenizeRequest(R"({"tokens":[3,4]})")->tokens, ElementsAre(3, 4));
 }
 
@@ -192,7 +198,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{R"("logit_bias":{"-1":1})", "logit_bias", "invalid_value"},
         Bad{R"("logit_bias":{"99999999999":1})", "logit_bias", "invalid_value"},
         Bad{R"("logit_bias":{"1":"x"})", "logit_bias.1", "invalid_type"},
-        Bad{R"("stop_token_ids":[4294967296])", "stop_token_ids", ""},
+        Bad{R"("stop_token_ids":[4294967296])", "stop_token_ids", "invalid_token_id"},
         Bad{R"("top_logprobs":2)", "top_logprobs", ""},
         Bad{R"("tools":[{"type":"function"}])", "tools", "unsupported_parameter"},
         Bad{R"("tool_choice":"auto")", "tool_choice", "unsupported_value"},
@@ -277,7 +283,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{R"("prompt":[1,"a"])", "prompt[1]", "invalid_type"},
                     Bad{R"("prompt":[[1],2])", "prompt[1]", "invalid_type"},
                     Bad{R"("prompt":[[1.5]])", "prompt[0][0]", "invalid_type"},
-                    Bad{R"("prompt":[-1])", "prompt", ""},
+                    Bad{R"("prompt":[-2147483649])", "prompt", "invalid_token_id"},
                     Bad{R"("prompt":[null])", "prompt[0]", "invalid_type"},
                     Bad{R"("prompt":"x","suffix":"y")", "suffix", "unsupported_value"},
                     Bad{R"("prompt":"x","logprobs":true)", "logprobs", "invalid_type"},

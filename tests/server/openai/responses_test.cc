@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <limits>
 
@@ -26,7 +27,12 @@ constexpr char kUsageJson[] =
 constexpr Usage kUsage = {.prompt_tokens = 3, .completion_tokens = 2, .cached_tokens = 1};
 
 TokenText Token(TokenId id, std::string bytes, float logprob) {
-  return {.bytes = std::move(bytes), .logprob = logprob, .id = id};
+  const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
+  const auto num_chars = std::count_if(bytes.begin(), bytes.end(), begins);
+  return {.bytes = std::move(bytes),
+          .logprob = logprob,
+          .id = id,
+          .num_chars = static_cast<int>(num_chars)};
 }
 
 TEST(AnswerTest, ChatIsExactlyTheWireFormat) {

@@ -1,0 +1,21 @@
+#include "runtime/engine/refusals.h"
+
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+
+namespace trireme {
+
+absl::Status Overloaded(std::string_view why) {
+  return WithCode(absl::ResourceExhaustedError(ToAbsl(why)), "overloaded");
+}
+
+absl::Status Draining() {
+  return WithCode(absl::UnavailableError("the server is draining: send the request to another one"),
+                  "draining");
+}
+
+absl::Status ShuttingDown() {
+  return WithCode(absl::UnavailableError("the server is shutting down"), "shutting_down");
+}
+
+}  // namespace trireme
