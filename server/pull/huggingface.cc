@@ -38,11 +38,7 @@ absl::StatusOr<Auth> MakeAuth(const std::string& endpoint) {
     if (c <= 0x20 || c >= 0x7f)
       return absl::InvalidArgumentError("HF_TOKEN has a character that no token has");
   }
-  if (!endpoint.starts_with("https://") && !IsLoopbackUrl(endpoint)) {
-    return absl::FailedPreconditionError(
-        StrCat("HF_TOKEN is not sent over ", Origin(endpoint),
-               ", where others can read it: use https in HF_ENDPOINT, or unset HF_TOKEN"));
-  }
+  TRIREME_RETURN_IF_ERROR(RefuseInClear(endpoint, "HF_TOKEN", "HF_ENDPOINT"));
   return Auth{{StrCat("Authorization: Bearer ", token)}};
 }
 
