@@ -89,6 +89,26 @@ def test_image_is_built_by_the_commands_of_quickstart(dockerfile):
     assert "deploy/dependencies.sh build" in (DEPLOY / "quickstart.sh").read_text()
 
 
+@pytest.mark.parametrize("path", [CONTAINER / "build.sh", DEPLOY / "README.md"], ids=lambda path: path.name)
+def test_what_is_built_is_all_that_is_installed(binary, tmp_path, path):
+    """From a build folder that has the program alone (deploy/README.md's comes after quickstart.sh)."""
+    build = pathlib.Path(binary).parent
+    assert (build / "CMakeCache.txt").exists(), "--binary must lie in its build folder"
+    shutil.rmtree(build / "shell", ignore_errors=True)
+    (build / "trireme.spdx.json").unlink(missing_ok=True)
+    targets = re.findall(r"^cmake --build build/release --target (\w+)", path.read_text(), re.M)
+    assert targets and re.search(r"cmake --install build/release --prefix /usr/local", path.read_text())
+    for target in targets:
+        result = run("cmake", "--build", build, "--target", target)
+        assert result.returncode == 0, result.stdout + result.stderr
+    result = run("cmake", "--install", build, "--prefix", "/usr/local", env={**os.environ, "DESTDIR": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+    installed = {str(file.relative_to(tmp_path / "usr/local")) for file in tmp_path.rglob("*") if file.is_file()}
+    assert installed >= {"bin/trireme", "share/man/man1/trireme.1", "share/bash-completion/completions/trireme",
+                         "share/doc/trireme/LICENSE"}
+    assert ("share/doc/trireme/trireme.spdx.json" in installed) == ("sbom" in targets)
+
+
 def test_image_rules(dockerfile):
     names = [name for name, _ in dockerfile]
     defaults = dict(word.split("=", 1) for word in of(dockerfile, "ARG") if "=" in word)
