@@ -11,6 +11,8 @@
 #include <numeric>
 #include <optional>
 #include <random>
+#include <utility>
+#include <vector>
 
 #include "runtime/engine/engine_loop.h"
 #include "tests/fakes/seed_report.h"
@@ -118,6 +120,7 @@ class World {
     const bool storm = Below(25) == 0;
     for (SimulatedClient& client : clients_) {
       if (!client.waiting() || Below(storm ? 2 : 60) != 0) continue;
+      left_.emplace_back(client.stream->id(), 0);
       if (Below(2) == 0) {
         client.Cancel();
       } else {
@@ -151,6 +154,9 @@ class World {
     ASSERT_LE(executor_->num_open(),
               static_cast<size_t>(stats.scheduler.running + stats.scheduler.waiting));
     CheckOldest();
+    // Nothing is computed for those who have left, from the second step on.
+    std::erase_if(left_, [this](const auto& one) { return !executor_->is_open(one.first); });
+    for (auto& [id, rounds] : left_) ASSERT_LE(++rounds, 1) << "cancelled, but goes on";
   }
 
   // The most senior request is served in every step, or waits for what was running before it became
@@ -238,6 +244,7 @@ class World {
   bool lost_ = false;
   const SimulatedClient* oldest_ = nullptr;  // the most senior that has no end yet, and reads
   int oldest_rounds_ = 0, oldest_limit_ = 0;
+  std::vector<std::pair<RequestId, int>> left_;  // with the rounds since
 };
 
 class EngineSimulation : public testing::TestWithParam<int> {};
