@@ -68,8 +68,10 @@ absl::StatusOr<std::optional<Checksum>> ChecksumOf(const json::object& file) {
   return std::optional(std::move(sum));
 }
 
-absl::StatusOr<Listing> ReadListing(const std::string& body, const std::string& endpoint,
-                                    const Source& source, const RemoteFile& common) {
+}  // namespace
+
+absl::StatusOr<Listing> ReadHubListing(const std::string& body, const std::string& endpoint,
+                                       const Source& source, const RemoteFile& common) {
   boost::system::error_code error;
   json::monotonic_resource memory;
   const json::value value = json::parse(body, error, &memory, {.max_depth = 32});
@@ -105,8 +107,6 @@ absl::StatusOr<Listing> ReadListing(const std::string& body, const std::string& 
   return listing;
 }
 
-}  // namespace
-
 absl::StatusOr<Listing> ListHuggingFace(const Source& source, const ListOptions& options) {
   const std::string endpoint = Endpoint();
   TRIREME_ASSIGN_OR_RETURN(const Auth auth, MakeAuth(endpoint));
@@ -126,7 +126,7 @@ absl::StatusOr<Listing> ListHuggingFace(const Source& source, const ListOptions&
     return HttpError(status, StrCat(source.root, " at ", Printable(options.revision)),
                      denied ? common.denied_hint : "");
   }
-  return ReadListing(response.body, endpoint, source, common);
+  return ReadHubListing(response.body, endpoint, source, common);
 }
 
 }  // namespace trireme::pull

@@ -139,8 +139,9 @@ absl::StatusOr<RemoteFile> Head(const std::shared_ptr<Bucket>& bucket, const std
   return file;
 }
 
-// One page of ListObjectsV2: appends the keys directly below the prefix; the token of the next.
-absl::StatusOr<std::string> ReadPage(const std::string& body, std::vector<std::string>* keys) {
+}  // namespace
+
+absl::StatusOr<std::string> ReadS3Page(const std::string& body, std::vector<std::string>* keys) {
   pugi::xml_document document;
   const auto parsed = document.load_buffer(body.data(), body.size());
   const pugi::xml_node root = document.child("ListBucketResult");
@@ -157,6 +158,8 @@ absl::StatusOr<std::string> ReadPage(const std::string& body, std::vector<std::s
   return root.child_value("NextContinuationToken");
 }
 
+namespace {
+
 absl::StatusOr<std::vector<std::string>> Keys(Bucket* bucket, const std::string& prefix) {
   std::vector<std::string> keys;
   std::string token;
@@ -172,7 +175,7 @@ absl::StatusOr<std::vector<std::string>> Keys(Bucket* bucket, const std::string&
     if (status != 200)
       return HttpError(status, "the bucket's list", IsDenied(status) ? bucket->Hint() : "");
     const std::string before = token;
-    TRIREME_ASSIGN_OR_RETURN(token, ReadPage(response.body, &keys));
+    TRIREME_ASSIGN_OR_RETURN(token, ReadS3Page(response.body, &keys));
     if (token.empty()) return keys;
     if (token == before) break;
   }
