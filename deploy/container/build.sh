@@ -16,6 +16,7 @@ esac
 
 [ -f build/release/build.ninja ] || cmake --preset release >&2
 cmake --build build/release --target trireme >&2
+cmake --build build/release --target shell_texts >&2
 cmake --build build/release --target sbom >&2
 mkdir -p "$out"
 DESTDIR=$out/root cmake --install build/release --prefix /usr/local >&2

@@ -78,6 +78,7 @@ json::object ToJson(const DownloadEvent& event) {
     case DownloadEvent::Kind::kRestarted:
       object["event"] = "restarted";
       object["file"] = event.file;
+      object["why"] = event.why;
       return object;
   }
   object["done_bytes"] = event.done_bytes;
@@ -94,7 +95,7 @@ std::function<void(const DownloadEvent&)> MakeObserver(bool as_json) {
     if (event.kind != DownloadEvent::Kind::kProgress) {
       if (terminal) std::cerr << "\r\033[K";
       if (event.kind == DownloadEvent::Kind::kRestarted) {
-        std::cerr << event.file << ": changed at the source; starting over\n";
+        std::cerr << event.file << ": " << event.why << ": starting over\n";
       } else {
         std::cerr << event.file << ": " << SizeText(event.file_bytes) << ", "
                   << (event.checksum.empty() ? "the source has no checksum" : "checksum verified")

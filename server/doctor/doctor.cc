@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "absl/strings/ascii.h"
 #include "runtime/base/strings.h"
 #include "runtime/base/version.h"
 
 namespace trireme::doctor {
 namespace {
 
+constexpr size_t kMaxSeenBytes = 2048;
 constexpr Level kLevels[] = {Level::kError, Level::kWarning, Level::kNote, Level::kOk};
 
 const char* Colour(Level level) {
@@ -31,6 +33,26 @@ int64_t Count(const Findings& findings, Level level) {
 }
 
 }  // namespace
+
+std::string ShellQuote(std::string_view word) {
+  const auto plain = [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+           std::string_view("@%+=:,./_-").find(c) != std::string_view::npos;
+  };
+  if (!word.empty() && std::all_of(word.begin(), word.end(), plain)) return std::string(word);
+  // Printable doubles backslashes, which bash's $'...' undoes as it does \x1b.
+  const std::string printable = Printable(word, word.size());
+  const bool escapes = printable != word;
+  std::string out = escapes ? "$'" : "'";
+  for (const char c : printable) {
+    if (c == '\'') {
+      out += escapes ? "\\'" : "'\\''";
+    } else {
+      out += c;
+    }
+  }
+  return out + "'";
+}
 
 std::string_view LevelName(Level level) {
   switch (level) {
@@ -55,6 +77,7 @@ Findings Examine(const Host& host, const Settings& settings) {
                              CheckKeyFiles(host, settings), CheckModel(host, settings)}) {
     all.insert(all.end(), part.begin(), part.end());
   }
+  for (Finding& finding : all) finding.seen = Printable(finding.seen, kMaxSeenBytes);
   return all;
 }
 

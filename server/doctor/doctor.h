@@ -13,7 +13,7 @@ namespace trireme::doctor {
 // What `trireme serve` would be started with.
 struct Settings {
   LoadOptions load;         // load.model empty: no model is checked
-  std::string model_error;  // why MODEL could not be turned into a path; empty: it could
+  std::string model_error;  // why load.model could not be turned into a path; empty: it could
   std::string address = "127.0.0.1";
   int http_port = 8000;
   int grpc_port = 8001;  // -1: none

@@ -53,14 +53,22 @@ Finding Fit(const Host& host, const LoadOptions& load, const ModelFiles& files) 
 }  // namespace
 
 Findings CheckModel(const Host& host, const Settings& settings) {
-  const auto broken = [](std::string seen, const char* mend) {
-    return Finding{Level::kError, "model.files", std::move(seen), "serve cannot load it", mend};
+  const auto broken = [](std::string seen, std::string mend) {
+    return Finding{Level::kError, "model.files", std::move(seen), "serve cannot load it",
+                   std::move(mend)};
   };
-  if (!settings.model_error.empty()) return {broken(settings.model_error, "")};
+  if (!settings.model_error.empty()) {
+    return {broken(settings.model_error, StrCat("trireme pull ", ShellQuote(settings.load.model)))};
+  }
   if (settings.load.model.empty()) return {};
   const auto files = OpenModelFiles(settings.load.model);
   constexpr char kFetchAgain[] = "fetch it again, and compare its checksum";
-  if (!files.ok()) return {broken(std::string(files.status().message()), kFetchAgain)};
+  if (!files.ok()) {
+    return {broken(std::string(files.status().message()),
+                   absl::IsNotFound(files.status())
+                       ? StrCat("ls -ld ", ShellQuote(settings.load.model))
+                       : kFetchAgain)};
+  }
   const absl::Status tensors = Decoder::CheckTensors(files->spec, *files->checkpoint);
   if (!tensors.ok()) return {broken(std::string(tensors.message()), kFetchAgain)};
   const auto text = OpenModelText(*files);

@@ -1,6 +1,8 @@
 #include "server/pull/aws_credentials.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <iterator>
 #include <sstream>
 
 #include "absl/strings/ascii.h"
@@ -20,6 +22,9 @@ using Found = absl::StatusOr<std::optional<AwsCredentials>>;
 
 constexpr size_t kMaxAnswerBytes = 64 << 10;
 constexpr char kContainerHost[] = "http://169.254.170.2";
+// The origins of ECS and EKS, by their links.
+constexpr const char* kTrustedOrigins[] = {"http://169.254.170.2:80", "http://169.254.170.23:80",
+                                           "http://[fd00:ec2::23]:80"};
 constexpr char kInstanceHost[] = "http://169.254.169.254";
 
 std::string Profile() { return Environment("AWS_PROFILE").value_or("default"); }
@@ -79,24 +84,32 @@ Found FromJson(const std::string& body, const char* from) {
   return credentials;
 }
 
-// The metadata services are on the machine or on its link: no proxy, no long wait.
+// The metadata services are on the machine or on its link: no proxy, no long wait, and no redirect,
+// which would take credentials, or the wish for them, elsewhere.
 absl::StatusOr<Response> Ask(const std::string& method, const std::string& url,
                              std::vector<std::string> headers, const std::atomic<bool>* stop) {
-  Request request = {url, method, std::move(headers), {}, absl::Seconds(2), /*direct=*/true};
+  Request request = {url, method, {}, Auth{std::move(headers)}, absl::Seconds(2)};
+  request.direct = true;
+  request.follow = false;
   return Fetch(request, kMaxAnswerBytes, /*retries=*/1, stop);
 }
 
 Found FromContainer(const std::atomic<bool>* stop) {
   std::string url = Environment("AWS_CONTAINER_CREDENTIALS_FULL_URI").value_or("");
-  if (const auto path = Environment("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"))
+  if (const auto path = Environment("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")) {
+    if (!path->starts_with('/'))
+      return absl::InvalidArgumentError("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI must begin with /");
     url = StrCat(kContainerHost, *path);
+  }
   if (url.empty()) return std::nullopt;
   // ECS, EKS and this machine: nobody else on plain http (as AWS's own tools have it).
   const std::string origin = Origin(url);
-  if (!url.starts_with("https://") && !IsLoopbackUrl(url) && !url.starts_with(kContainerHost) &&
-      origin != "http://169.254.170.23:80" && origin != "http://[fd00:ec2::23]:80") {
-    return absl::FailedPreconditionError(
-        StrCat("AWS_CONTAINER_CREDENTIALS_FULL_URI is at ", origin, ", which is not trusted"));
+  if (!origin.starts_with("https://") && !IsLoopbackUrl(url) &&
+      std::find(std::begin(kTrustedOrigins), std::end(kTrustedOrigins), origin) ==
+          std::end(kTrustedOrigins)) {
+    return absl::FailedPreconditionError(StrCat("AWS_CONTAINER_CREDENTIALS_FULL_URI is at ",
+                                                origin.empty() ? "no URL" : Printable(origin, 256),
+                                                ", which is not trusted"));
   }
   std::string token = Environment("AWS_CONTAINER_AUTHORIZATION_TOKEN").value_or("");
   if (const auto file = Environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"))

@@ -16,6 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
+constexpr char kManifestName[] = ".trireme-pull.json";
+
 const char* FolderName(Scheme scheme) {
   switch (scheme) {
     case Scheme::kHuggingFace:
@@ -72,9 +74,16 @@ std::string TargetOf(const Source& source, const std::string& revision, const st
   return path;
 }
 
-Manifest ReadManifest(const std::string& folder) {
+std::string ManifestOfFolder(const std::string& folder) { return folder + "/" + kManifestName; }
+
+std::string ManifestOfFile(const std::string& path) {
+  const std::string_view name = BaseName(path);
+  return StrCat(path.substr(0, path.size() - name.size()), ".", name, kManifestName);
+}
+
+Manifest ReadManifest(const std::string& path) {
   Manifest manifest;
-  const auto text = ReadFile(folder + "/" + kManifestName, kMaxSettingsBytes);
+  const auto text = ReadFile(path, kMaxSettingsBytes);
   if (!text.ok()) return manifest;
   boost::system::error_code error;
   const json::value value = json::parse(*text, error);
@@ -91,32 +100,42 @@ Manifest ReadManifest(const std::string& folder) {
     const json::value* bytes = entry.get_object().if_contains("bytes");
     Manifest::File file = {TextOf(entry.get_object(), "name"),
                            bytes != nullptr && bytes->is_int64() ? bytes->get_int64() : -1,
-                           TextOf(entry.get_object(), "checksum")};
+                           TextOf(entry.get_object(), "checksum"),
+                           TextOf(entry.get_object(), "validator")};
     if (!IsSafePath(file.name)) return {};
     manifest.files.push_back(std::move(file));
   }
   return manifest;
 }
 
-absl::Status WriteManifest(const std::string& folder, const Manifest& manifest) {
+absl::Status WriteManifest(const std::string& path, const Manifest& manifest) {
   json::array files;
   for (const Manifest::File& file : manifest.files) {
-    files.push_back({{"name", file.name}, {"bytes", file.bytes}, {"checksum", file.checksum}});
+    files.push_back({{"name", file.name},
+                     {"bytes", file.bytes},
+                     {"checksum", file.checksum},
+                     {"validator", file.validator}});
   }
   const json::object object = {{"source", manifest.source},
                                {"revision", manifest.revision},
                                {"complete", manifest.complete},
                                {"files", std::move(files)}};
-  return WriteFileAtomically(folder + "/" + kManifestName, json::serialize(object) + "\n");
+  return WriteFileAtomically(path, json::serialize(object) + "\n");
 }
 
 absl::StatusOr<PulledModel> FindPulled(const Source& source, const std::string& target) {
   std::error_code error;
-  if (fs::is_regular_file(target, error)) return PulledModel{target, ""};
+  if (fs::is_regular_file(target, error)) {
+    const Manifest one = ReadManifest(ManifestOfFile(target));  // none for what was copied here
+    if (!one.files.empty() &&
+        static_cast<int64_t>(fs::file_size(target, error)) != one.files[0].bytes)
+      return absl::NotFoundError(StrCat(target, " has not the size that was pulled"));
+    return PulledModel{target, ""};
+  }
   const absl::Status missing = absl::NotFoundError(StrCat(target, " is not there"));
   if (!fs::is_directory(target, error)) return missing;
-  const bool has_manifest = fs::exists(target + "/" + kManifestName, error);
-  const Manifest manifest = has_manifest ? ReadManifest(target) : Found(target);
+  const bool has_manifest = fs::exists(ManifestOfFolder(target), error);
+  const Manifest manifest = has_manifest ? ReadManifest(ManifestOfFolder(target)) : Found(target);
   if (!manifest.complete) return absl::NotFoundError(StrCat(target, " is not whole"));
   for (const Manifest::File& file : manifest.files) {
     const auto size = fs::file_size(target + "/" + file.name, error);

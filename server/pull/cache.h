@@ -3,10 +3,11 @@
 //   CACHE/models/hf/ORG/NAME/REVISION/  config.json ... .trireme-pull.json
 //   CACHE/models/hf/ORG/NAME/REVISION/FILE
 //   CACHE/models/s3/BUCKET/PREFIX/      model-00001-of-00002.safetensors ...
-//   CACHE/models/https/HOST/PATH
+//   CACHE/models/https/HOST/PATH         and beside it .NAME.trireme-pull.json
 //
-// A file under its own name is whole. A folder is whole when its manifest says so; one that was
-// copied there by hand has none, and is taken for whole when weights and config are in it.
+// A file under its own name is whole, unless its manifest knows another size. A folder is whole
+// when its manifest says so; one that was copied there by hand has none, and is taken for whole
+// when weights and config are in it.
 #pragma once
 
 #include <cstdint>
@@ -29,18 +30,21 @@ struct Manifest {
   struct File {
     std::string name;
     int64_t bytes = 0;
-    std::string checksum;  // Checksum::Text; empty: none is known
+    std::string checksum;   // Checksum::Text; empty: none is known
+    std::string validator;  // ETag or Last-Modified; empty: none, or it is not here yet
   };
   std::string source, revision;
   bool complete = false;
   std::vector<File> files;
 };
 
-inline constexpr char kManifestName[] = ".trireme-pull.json";
+// Where the manifest of a folder's set stands, and that of a file that was pulled alone.
+std::string ManifestOfFolder(const std::string& folder);
+std::string ManifestOfFile(const std::string& path);
 
 // An empty manifest where there is none, or a damaged one.
-Manifest ReadManifest(const std::string& folder);
-absl::Status WriteManifest(const std::string& folder, const Manifest& manifest);
+Manifest ReadManifest(const std::string& path);
+absl::Status WriteManifest(const std::string& path, const Manifest& manifest);
 
 struct PulledModel {
   std::string path;  // a folder or file that OpenModelFiles takes

@@ -46,6 +46,10 @@ class Downloader {
   }
 
   absl::Status Run() {
+    for (const RemoteFile& file : waiting_) {  // Reserve adds them up
+      if (absl::Status size = CheckFileSize(file.size_bytes); !size.ok())
+        return Annotate(size, file.name);
+    }
     TRIREME_RETURN_IF_ERROR(Reserve(0));
     absl::Status status;
     while (status.ok() && !(waiting_.empty() && open_.empty())) {
@@ -204,6 +208,7 @@ class Downloader {
     }
     DownloadEvent event = {DownloadEvent::Kind::kRestarted};
     event.file = file->remote().name;
+    event.why = why;
     Tell(event);
     return absl::OkStatus();
   }
@@ -253,6 +258,7 @@ class Downloader {
       event.file = download.remote().name;
       event.file_bytes = download.size_bytes();
       if (download.remote().checksum) event.checksum = download.remote().checksum->Text();
+      event.validator = download.part().identity().validator;
       finished_bytes_ += download.size_bytes();
       finished_found_bytes_ += one.file->found_bytes;
       finished_retries_ += download.retries();

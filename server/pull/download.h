@@ -31,7 +31,9 @@ struct DownloadEvent {
   enum class Kind { kProgress, kFileDone, kRestarted };
   Kind kind = Kind::kProgress;
   std::string file;        // kFileDone, kRestarted
+  std::string why;         // kRestarted
   std::string checksum;    // kFileDone: "sha256:..." that it was found to have; empty: none known
+  std::string validator;   // kFileDone: the server's for it (ETag); empty: it gave none
   int64_t file_bytes = 0;  // kFileDone
   int64_t done_bytes = 0;  // of all files, what an earlier run left included
   int64_t fetched_bytes = 0;  // by this run

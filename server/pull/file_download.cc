@@ -49,13 +49,13 @@ std::string Validator(const ResponseHead& head) {
   return tag.empty() ? head.Get("last-modified") : tag;
 }
 
-absl::Status CheckSize(int64_t size) {
-  if (size <= kMaxFileBytes) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      StrCat("the server says it has ", size, " bytes; at most ", kMaxFileBytes, " are accepted"));
-}
-
 }  // namespace
+
+absl::Status CheckFileSize(int64_t bytes) {
+  if (bytes <= kMaxFileBytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      StrCat("the server says it has ", bytes, " bytes; at most ", kMaxFileBytes, " are accepted"));
+}
 
 // ---- Job
 
@@ -64,6 +64,7 @@ FileDownload::Job::Job(FileDownload* file, size_t segment, Request request, int6
     : file_(file),
       segment_(segment),
       begin_(begin),
+      asked_end_(end),
       end_(end),
       transfer_(std::move(request), this) {}
 
@@ -90,7 +91,7 @@ absl::Status FileDownload::Job::OnData(absl::Span<const char> data) {
   if (count > std::min(segment.end, end_) - segment.next())
     return absl::DataLossError("the server sends more bytes than it announced");
   if (file_->size_bytes() < 0) {
-    TRIREME_RETURN_IF_ERROR(CheckSize(segment.next() + count));
+    TRIREME_RETURN_IF_ERROR(CheckFileSize(segment.next() + count));
     TRIREME_RETURN_IF_ERROR(file_->limits_.reserve(count));
   }
   return file_->part_->Write(&segment, data);
@@ -105,13 +106,13 @@ absl::StatusOr<std::unique_ptr<FileDownload>> FileDownload::Open(const RemoteFil
                                                                  const std::string& path,
                                                                  const Limits& limits) {
   auto file = std::unique_ptr<FileDownload>(new FileDownload(remote, path, limits));
-  TRIREME_RETURN_IF_ERROR(CheckSize(remote.size_bytes));
+  TRIREME_RETURN_IF_ERROR(CheckFileSize(remote.size_bytes));
   TRIREME_ASSIGN_OR_RETURN(file->part_, PartFile::Open(path));
   if (remote.size_bytes >= 0) {
     TRIREME_RETURN_IF_ERROR(file->Plan(file->Identity(remote.size_bytes, "")));
   } else if (const auto saved = PartFile::SavedIdentity(path);
              saved && saved->key == file->Identity(0, "").key && !saved->validator.empty() &&
-             CheckSize(saved->size_bytes).ok()) {
+             CheckFileSize(saved->size_bytes).ok()) {
     // The server confirms it, or tells that it has another one, when If-Range is sent.
     TRIREME_RETURN_IF_ERROR(file->Plan(*saved));
   }
@@ -178,13 +179,20 @@ absl::Time FileDownload::next_due() const {
 
 absl::Status FileDownload::TakeRange(Job* job, const ResponseHead& head) {
   const auto range = ParseContentRange(head.Get("content-range"));
-  if (!range || range->begin != job->begin_ || range->end > job->end_) {
+  if (whole_ || !range || range->begin != job->begin_ || range->end > job->end_) {
     return absl::FailedPreconditionError(
         StrCat("the server answers with another range than it was asked for: ",
                Printable(head.Get("content-range"))));
   }
   const std::string validator = Validator(head);
-  TRIREME_RETURN_IF_ERROR(CheckSize(range->size));
+  const bool all = range->begin == 0 && range->end == range->size;
+  if (validator.empty() && !remote_.checksum && !all) {
+    whole_ = true;
+    return Changed(
+        "the server gives neither ETag nor checksum, so that its ranges cannot be told "
+        "to be of one file: it is fetched over one connection");
+  }
+  TRIREME_RETURN_IF_ERROR(CheckFileSize(range->size));
   if (remote_.size_bytes >= 0 && range->size != remote_.size_bytes) {
     return absl::DataLossError(StrCat("the server has ", range->size,
                                       " bytes of it where the listing says ", remote_.size_bytes));
@@ -201,6 +209,7 @@ absl::Status FileDownload::TakeRange(Job* job, const ResponseHead& head) {
       return Changed("it was replaced meanwhile");
     part_->SetValidator(validator);
   }
+  job->end_ = range->end;
   job->is_body_ = true;
   return absl::OkStatus();
 }
@@ -219,7 +228,7 @@ absl::Status FileDownload::TakeWhole(Job* job, const ResponseHead& head) {
   if (!length.empty() && !size)
     return absl::FailedPreconditionError("the server sends a Content-Length that is no number");
   if (size) {
-    TRIREME_RETURN_IF_ERROR(CheckSize(*size));
+    TRIREME_RETURN_IF_ERROR(CheckFileSize(*size));
   } else if (head.Get("transfer-encoding").empty() && !remote_.checksum) {
     return absl::FailedPreconditionError(
         "the server does not say how long it is, so that nobody can tell when a part is missing");
@@ -288,10 +297,24 @@ absl::StatusOr<FileDownload::Verdict> FileDownload::Ended(Job* job, const Result
     return Verdict::kGoesOn;
   }
   if (whole_ && size_bytes() < 0) part_->SetEnd();
+  TRIREME_RETURN_IF_ERROR(TakeEnd(job, result, now));
+  return whole_ && !done() ? Verdict::kRestart : Verdict::kGoesOn;
+}
+
+// After an answer in good order: whether it held what was asked for. One that ends early is taken
+// up where it ended, for nothing when it brought us on, else as a failure.
+absl::Status FileDownload::TakeEnd(Job* job, const Result& result, absl::Time now) {
+  Attempt& attempt = attempts_[job->segment_];
+  if (part_->segments().empty()) return absl::OkStatus();  // of an empty file
   const Segment& segment = part_->segments()[job->segment_];
-  if (segment.next() == job->begin_ && !segment.done())
-    TRIREME_RETURN_IF_ERROR(Failed(job, result, absl::UnavailableError("an empty answer"), now));
-  return Verdict::kGoesOn;
+  const int64_t reached = segment.next();
+  const int64_t wanted = whole_ ? segment.end : std::min(segment.end, job->asked_end_);
+  if (reached >= wanted || (!whole_ && reached - job->begin_ >= kProgressBytes)) {
+    attempt.failures = 0;
+    return absl::OkStatus();
+  }
+  return Failed(job, result, absl::UnavailableError("the answer ends before what was asked for"),
+                now);
 }
 
 absl::Status FileDownload::Restart(std::string_view why) {

@@ -1,5 +1,8 @@
 // One file on its way here: which ranges to ask for next, whether an answer belongs to the same
 // bytes as those before it, and what a failed request means.
+//
+// Ranges are joined only when a validator or a checksum vouches that they are of the same bytes.
+// Without either, the file comes in one answer, from its beginning.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +22,8 @@
 namespace trireme::pull {
 
 inline constexpr int64_t kMaxFileBytes = int64_t{4} << 40;
+// RESOURCE_EXHAUSTED when `bytes`, which a peer names, are more than that.
+absl::Status CheckFileSize(int64_t bytes);
 
 // What is to be fetched, as a listing or the command line names it.
 struct RemoteFile {
@@ -77,6 +82,7 @@ class FileDownload {
   absl::Status TakeRange(Job* job, const ResponseHead& head);
   absl::Status TakeWhole(Job* job, const ResponseHead& head);
   Request MakeRequest(const Segment& segment) const;
+  absl::Status TakeEnd(Job* job, const Result& result, absl::Time now);
   absl::Status Failed(Job* job, const Result& result, const absl::Status& why, absl::Time now);
 
   const RemoteFile remote_;
@@ -84,7 +90,7 @@ class FileDownload {
   const Limits limits_;
   std::unique_ptr<PartFile> part_;
   std::vector<Attempt> attempts_;  // of each segment
-  bool whole_ = false;             // the server knows no ranges
+  bool whole_ = false;             // in one answer: no ranges are to be had, or to be trusted
   int restarts_ = 0;
   int64_t retries_ = 0;
 };
@@ -103,10 +109,10 @@ class FileDownload::Job : public Receiver {
   friend class FileDownload;
   FileDownload* const file_;
   const size_t segment_;
-  const int64_t begin_;
-  int64_t end_;                // what was asked for: bytes up to this one
-  bool is_body_ = false;       // of the file, not of an error page
-  int64_t dropped_bytes_ = 0;  // of that page
+  const int64_t begin_, asked_end_;  // what was asked for: bytes up to this one
+  int64_t end_;                      // what the answer holds; until it is there: asked_end_
+  bool is_body_ = false;             // of the file, not of an error page
+  int64_t dropped_bytes_ = 0;        // of that page
   Transfer transfer_;
 };
 

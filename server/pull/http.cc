@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <ctime>
+#include <functional>
 #include <random>
 
 #include "absl/strings/ascii.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr int kMaxRedirects = 5;
 constexpr size_t kMaxHeadBytes = 256 << 10;
+constexpr size_t kMaxMessageBytes = 512;
 constexpr long kMaxConnectSeconds = 15;
 constexpr absl::Duration kFirstPause = absl::Milliseconds(500), kLastPause = absl::Seconds(30);
 
@@ -82,6 +84,13 @@ bool Sleep(absl::Duration pause, const std::atomic<bool>* stop) {
   return !*stop;
 }
 
+// Hangs up once the head is there.
+class HeadReceiver : public Receiver {
+ public:
+  absl::Status OnHead(const ResponseHead&) override { return absl::OkStatus(); }
+  absl::Status OnData(absl::Span<const char>) override { return absl::CancelledError("head only"); }
+};
+
 class BodyReceiver : public Receiver {
  public:
   explicit BodyReceiver(size_t max_bytes) : max_bytes_(max_bytes) {}
@@ -99,6 +108,23 @@ class BodyReceiver : public Receiver {
  private:
   const size_t max_bytes_;
 };
+
+// Runs `request`, again while it may succeed later, each time into what `make` returns.
+absl::StatusOr<Result> Run(Request request, const std::function<Receiver*()>& make, int retries,
+                           const std::atomic<bool>* stop) {
+  request.stop = stop;
+  for (int attempt = 1;; ++attempt) {
+    Transfer transfer(request, make());
+    std::optional<Result> result;
+    while (!result) result = transfer.Finished(curl_easy_perform(transfer.handle()));
+    if (*stop) return absl::CancelledError("interrupted");
+    const bool again =
+        result->retryable && attempt <= retries && result->retry_after <= kMaxRetryAfter;
+    if (!again) return *std::move(result);
+    if (!Sleep(RetryPause(attempt, result->retry_after), stop))
+      return absl::CancelledError("interrupted");
+  }
+}
 
 }  // namespace
 
@@ -118,6 +144,15 @@ bool IsLoopbackUrl(const std::string& url) {
   const std::string host = UrlPart(url, CURLUPART_HOST);
   return host == "localhost" || host == "[::1]" ||
          (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string::npos);
+}
+
+absl::Status RefuseInClear(const std::string& url, std::string_view secret,
+                           std::string_view setting) {
+  const std::string origin = Origin(url);
+  if (origin.starts_with("https://") || IsLoopbackUrl(url)) return absl::OkStatus();
+  return absl::FailedPreconditionError(StrCat(secret, " is not sent over ", origin,
+                                              ", where others can read it: use https in ", setting,
+                                              ", or unset ", secret));
 }
 
 Transfer::Transfer(Request request, Receiver* receiver)
@@ -181,6 +216,11 @@ void Transfer::SetUp() {
   curl_easy_setopt(handle_, CURLOPT_HEADERDATA, this);
   curl_easy_setopt(handle_, CURLOPT_WRITEFUNCTION, WriteCallback);
   curl_easy_setopt(handle_, CURLOPT_WRITEDATA, this);
+  if (request_.stop != nullptr) {
+    curl_easy_setopt(handle_, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(handle_, CURLOPT_XFERINFOFUNCTION, ProgressCallback);
+    curl_easy_setopt(handle_, CURLOPT_XFERINFODATA, this);
+  }
   error_[0] = '\0';
   curl_easy_setopt(handle_, CURLOPT_ERRORBUFFER, error_);
   curl_easy_setopt(handle_, CURLOPT_PRIVATE, this);
@@ -203,6 +243,15 @@ size_t Transfer::HeaderCallback(char* data, size_t size, size_t count, void* sel
   return line.size();
 }
 
+// libcurl calls it about once a second also while it connects or waits.
+int Transfer::ProgressCallback(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+  return *static_cast<Transfer*>(self)->request_.stop ? 1 : 0;
+}
+
+bool Transfer::IsFollowed() const {
+  return request_.follow && IsRedirect(head_.status) && !head_.Get("location").empty();
+}
+
 bool Transfer::PassHead() {
   if (head_passed_) return status_.ok();
   head_passed_ = true;
@@ -217,7 +266,7 @@ size_t Transfer::WriteCallback(char* data, size_t size, size_t count, void* self
   curl_easy_getinfo(transfer.handle_, CURLINFO_RESPONSE_CODE, &status);
   transfer.head_.status = static_cast<int>(status);
   // The body of a redirect interests nobody: a long one is cut off.
-  if (IsRedirect(transfer.head_.status) && !transfer.head_.Get("location").empty()) {
+  if (transfer.IsFollowed()) {
     transfer.head_bytes_ += bytes;
     return transfer.head_bytes_ > kMaxHeadBytes ? 0 : bytes;
   }
@@ -248,7 +297,7 @@ std::optional<Result> Transfer::Finished(CURLcode code) {
   curl_easy_getinfo(handle_, CURLINFO_RESPONSE_CODE, &status);
   head_.status = static_cast<int>(status);
   const bool cut_off = code == CURLE_WRITE_ERROR && status_.ok();
-  if ((code == CURLE_OK || cut_off) && IsRedirect(head_.status) && !head_.Get("location").empty()) {
+  if ((code == CURLE_OK || cut_off) && IsFollowed()) {
     if (absl::Status followed = Redirect(); !followed.ok()) return Result{followed, false};
     SetUp();
     return std::nullopt;
@@ -261,7 +310,8 @@ std::optional<Result> Transfer::Finished(CURLcode code) {
                              code == CURLE_COULDNT_RESOLVE_PROXY ||
                              (code == CURLE_OPERATION_TIMEDOUT && head_bytes_ == 0);
     const std::string message =
-        StrCat(Origin(url_), ": ", error_[0] != '\0' ? error_ : curl_easy_strerror(code));
+        Printable(StrCat(Origin(url_), ": ", error_[0] != '\0' ? error_ : curl_easy_strerror(code)),
+                  kMaxMessageBytes);
     result.status = unreachable ? WithCode(absl::UnavailableError(message), kUnreachableCode)
                                 : absl::UnknownError(message);
     result.retryable = IsRetryable(code);
@@ -282,21 +332,23 @@ absl::Duration RetryPause(int attempt, absl::Duration retry_after) {
 
 absl::StatusOr<Response> Fetch(const Request& request, size_t max_bytes, int retries,
                                const std::atomic<bool>* stop) {
-  for (int attempt = 1;; ++attempt) {
-    BodyReceiver receiver(max_bytes);
-    Transfer transfer(request, &receiver);
-    std::optional<Result> result;
-    while (!result) result = transfer.Finished(curl_easy_perform(transfer.handle()));
-    if (*stop) return absl::CancelledError("interrupted");
-    const bool again =
-        result->retryable && attempt <= retries && result->retry_after <= kMaxRetryAfter;
-    if (!again) {
-      if (!result->status.ok()) return result->status;
-      return Response{std::move(result->head), std::move(receiver.body)};
-    }
-    if (!Sleep(RetryPause(attempt, result->retry_after), stop))
-      return absl::CancelledError("interrupted");
-  }
+  std::unique_ptr<BodyReceiver> body;
+  const auto make = [&]() -> Receiver* {
+    body = std::make_unique<BodyReceiver>(max_bytes);
+    return body.get();
+  };
+  TRIREME_ASSIGN_OR_RETURN(Result result, Run(request, make, retries, stop));
+  if (!result.status.ok()) return result.status;
+  return Response{std::move(result.head), std::move(body->body)};
+}
+
+absl::StatusOr<ResponseHead> FetchHead(const Request& request, int retries,
+                                       const std::atomic<bool>* stop) {
+  HeadReceiver receiver;
+  TRIREME_ASSIGN_OR_RETURN(Result result, Run(
+                                              request, [&] { return &receiver; }, retries, stop));
+  if (!result.status.ok() && !absl::IsCancelled(result.status)) return result.status;
+  return std::move(result.head);
 }
 
 absl::Status HttpError(int status, std::string_view what, std::string_view hint) {

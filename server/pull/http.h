@@ -36,6 +36,8 @@ struct Request {
   Auth auth;
   absl::Duration timeout = absl::Seconds(30);  // without a byte; to connect: at most 15 s
   bool direct = false;                         // past any proxy
+  bool follow = true;                          // redirects; else one is the answer
+  const std::atomic<bool>* stop = nullptr;     // once true, the transfer fails at once
 };
 
 struct ResponseHead {
@@ -80,9 +82,11 @@ class Transfer {
  private:
   static size_t HeaderCallback(char* data, size_t size, size_t count, void* self);
   static size_t WriteCallback(char* data, size_t size, size_t count, void* self);
+  static int ProgressCallback(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t);
   void SetUp();
   absl::Status Redirect();
   bool PassHead();
+  bool IsFollowed() const;
 
   const Request request_;
   Receiver* const receiver_;
@@ -99,6 +103,10 @@ class Transfer {
 
 // "https://huggingface.co": scheme, host and port of a URL; empty when it is none.
 std::string Origin(const std::string& url);
+// A secret goes over https, or within this machine. FAILED_PRECONDITION names `secret` (a variable,
+// or what it is), and `setting`, which is to name an https endpoint.
+absl::Status RefuseInClear(const std::string& url, std::string_view secret,
+                           std::string_view setting);
 // Whether a URL's host is this machine (127.0.0.0/8, ::1, localhost).
 bool IsLoopbackUrl(const std::string& url);
 
@@ -118,6 +126,10 @@ struct Response {
 // reached; CANCELLED once `*stop`. Any status of HTTP is a response.
 absl::StatusOr<Response> Fetch(const Request& request, size_t max_bytes, int retries,
                                const std::atomic<bool>* stop);
+
+// The head of the answer; its body is not waited for.
+absl::StatusOr<ResponseHead> FetchHead(const Request& request, int retries,
+                                       const std::atomic<bool>* stop);
 
 // What a status other than 2xx means, for people: "HTTP 403 (Forbidden)", and `hint`.
 absl::Status HttpError(int status, std::string_view what, std::string_view hint = "");

@@ -40,11 +40,7 @@ absl::StatusOr<Auth> MakeAuth(const std::string& endpoint) {
     if (c <= 0x20 || c >= 0x7f)
       return absl::InvalidArgumentError("HF_TOKEN has a character that no token has");
   }
-  if (!endpoint.starts_with("https://") && !IsLoopbackUrl(endpoint)) {
-    return absl::FailedPreconditionError(
-        StrCat("HF_TOKEN is not sent over ", Origin(endpoint),
-               ", where others can read it: use https in HF_ENDPOINT, or unset HF_TOKEN"));
-  }
+  TRIREME_RETURN_IF_ERROR(RefuseInClear(endpoint, "HF_TOKEN", "HF_ENDPOINT"));
   return Auth{{StrCat("Authorization: Bearer ", token)}};
 }
 
@@ -74,8 +70,10 @@ absl::StatusOr<std::optional<Checksum>> ChecksumOf(const json::object& file) {
   return std::optional(std::move(sum));
 }
 
-absl::StatusOr<Listing> ReadListing(const std::string& body, const std::string& endpoint,
-                                    const Source& source, const RemoteFile& common) {
+}  // namespace
+
+absl::StatusOr<Listing> ReadHubListing(const std::string& body, const std::string& endpoint,
+                                       const Source& source, const RemoteFile& common) {
   boost::system::error_code error;
   json::monotonic_resource memory;
   const json::value value = json::parse(body, error, &memory, {.max_depth = 32});
@@ -111,8 +109,6 @@ absl::StatusOr<Listing> ReadListing(const std::string& body, const std::string& 
   return listing;
 }
 
-}  // namespace
-
 absl::StatusOr<Listing> ListHuggingFace(const Source& source, const ListOptions& options) {
   const std::string endpoint = Endpoint();
   TRIREME_ASSIGN_OR_RETURN(const Auth auth, MakeAuth(endpoint));
@@ -132,7 +128,7 @@ absl::StatusOr<Listing> ListHuggingFace(const Source& source, const ListOptions&
     return HttpError(status, StrCat(source.root, " at ", Printable(options.revision)),
                      denied ? common.denied_hint : "");
   }
-  return ReadListing(response.body, endpoint, source, common);
+  return ReadHubListing(response.body, endpoint, source, common);
 }
 
 }  // namespace trireme::pull

@@ -34,6 +34,15 @@ struct ListOptions {
 // HF_ENDPOINT and HF_TOKEN are read. https://huggingface.co/docs/hub/api
 absl::StatusOr<Listing> ListHuggingFace(const Source& source, const ListOptions& options);
 
+// The hub's answer to that request. `common`: what every file of the listing shares. Names that are
+// not IsSafePath are passed over. Untrusted input.
+absl::StatusOr<Listing> ReadHubListing(const std::string& body, const std::string& endpoint,
+                                       const Source& source, const RemoteFile& common);
+
+// One page of ListObjectsV2: appends its keys, as they are; the token of the next page, empty after
+// the last. Untrusted input.
+absl::StatusOr<std::string> ReadS3Page(const std::string& body, std::vector<std::string>* keys);
+
 // The object, or the objects directly below the prefix (ListObjectsV2, HeadObject). A path that
 // ends in no '/' is an object when there is one, else a prefix.
 absl::StatusOr<Listing> ListS3(const Source& source, const ListOptions& options);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <set>
 
 #include "absl/strings/ascii.h"
 #include "runtime/base/status.h"
@@ -119,28 +120,103 @@ absl::StatusOr<Plan> MakePlan(const Source& source, const PullOptions& options, 
                                         : target;
   plan.files = std::move(listing.files);
   plan.manifest = {source.text, listing.revision};
+  std::set<std::string> names;
   for (RemoteFile& file : plan.files) {
     if (plan.one_file) file.name = std::string(BaseName(file.name));
     TRIREME_RETURN_IF_ERROR(ApplySha256(options, plan, &file));
+    if (!names.insert(file.name).second) {
+      return absl::FailedPreconditionError(
+          StrCat(source.text, " lists ", Printable(file.name), " twice"));
+    }
     plan.manifest.files.push_back(
-        {file.name, file.size_bytes, file.checksum ? file.checksum->Text() : ""});
+        {file.name, file.size_bytes, file.checksum ? file.checksum->Text() : "", ""});
   }
   return plan;
 }
 
-// Whether the file is here already. Reads it, unless an earlier manifest vouches for it.
+// Where the manifest of what a plan fetches stands.
+std::string ManifestPath(const Plan& plan) {
+  return plan.one_file ? ManifestOfFile(plan.folder + "/" + plan.files[0].name)
+                       : ManifestOfFolder(plan.folder);
+}
+
+// What is fetched by it: the same for every revision and spelling. Empty: no source of ours.
+std::string Identity(const std::string& text, bool one_file) {
+  const auto source = ParseSource(text);
+  if (!source.ok()) return "";
+  const std::string& path = source->path;
+  switch (source->scheme) {
+    case Scheme::kHuggingFace:
+      return StrCat("hf://", source->root);
+    case Scheme::kHttps:
+      return source->text;
+    case Scheme::kS3:
+      break;
+  }
+  // The folder of an object, or the prefix itself.
+  std::string folder = one_file ? path.substr(0, path.size() - BaseName(path).size()) : path;
+  while (folder.ends_with('/')) folder.pop_back();
+  return StrCat("s3://", source->root, "/", folder);
+}
+
+// Files that another source left under the plan's names are neither taken for its own, nor
+// replaced or removed.
+absl::Status CheckOwner(const Plan& plan) {
+  const std::string us = Identity(plan.manifest.source, plan.one_file);
+  const auto refuse = [](const std::string& path, const Manifest& owner) {
+    return absl::FailedPreconditionError(
+        StrCat(path, " was pulled from ", Printable(owner.source, 256),
+               ": give --output another folder, or remove it first"));
+  };
+  const Manifest set = ReadManifest(ManifestOfFolder(plan.folder));
+  const bool theirs = !set.source.empty() && Identity(set.source, false) != us;
+  if (theirs && !plan.one_file) return refuse(plan.folder, set);
+  for (const RemoteFile& file : plan.files) {
+    const std::string path = plan.folder + "/" + file.name;
+    if (theirs && std::any_of(set.files.begin(), set.files.end(),
+                              [&](const Manifest::File& one) { return one.name == file.name; })) {
+      return refuse(path, set);
+    }
+    const Manifest alone = ReadManifest(ManifestOfFile(path));
+    if (!alone.source.empty() && Identity(alone.source, true) != us) return refuse(path, alone);
+  }
+  return absl::OkStatus();
+}
+
+// Whether the source still has what it had when it gave `validator`. A request of a few bytes.
+bool IsUnchanged(const RemoteFile& file, const std::string& validator, const PullOptions& options,
+                 const std::atomic<bool>* stop) {
+  Request request = {file.url, "GET", file.headers, {}, options.timeout};
+  // A tag is quoted (RFC 9110, 8.8.3); a date is not.
+  const bool tag = validator.starts_with('"') || validator.starts_with("W/");
+  request.headers.push_back(StrCat(tag ? "If-None-Match: " : "If-Modified-Since: ", validator));
+  if (file.auth) {
+    auto auth = file.auth();
+    if (!auth.ok()) return false;
+    request.auth = *std::move(auth);
+  }
+  const auto head = FetchHead(request, options.retries, stop);
+  return head.ok() && head->status == 304;
+}
+
+// Whether the file is here already: by its checksum, which an earlier manifest vouches for or which
+// is computed; without one, when a manifest knows size and validator and the source confirms them.
 bool IsHere(const Plan& plan, const RemoteFile& file, const Manifest& before,
-            const std::atomic<bool>* stop) {
+            const PullOptions& options, const std::atomic<bool>* stop) {
   const std::string path = plan.folder + "/" + file.name;
   std::error_code error;
   const auto size = static_cast<int64_t>(fs::file_size(path, error));
   if (error || (file.size_bytes >= 0 && size != file.size_bytes)) return false;
-  if (!file.checksum) return true;  // nothing better to compare: its size
-  const bool vouched =
-      std::any_of(before.files.begin(), before.files.end(), [&](const Manifest::File& one) {
-        return before.complete && one.name == file.name && one.checksum == file.checksum->Text();
-      });
-  return vouched || CheckFile(path, *file.checksum, stop).ok();
+  const auto record =
+      std::find_if(before.files.begin(), before.files.end(),
+                   [&](const Manifest::File& one) { return one.name == file.name; });
+  const bool recorded = record != before.files.end() && record->bytes == size;
+  if (file.checksum) {
+    const bool vouched = recorded && before.complete && record->checksum == file.checksum->Text();
+    return vouched || CheckFile(path, *file.checksum, stop).ok();
+  }
+  return recorded && !record->validator.empty() &&
+         IsUnchanged(file, record->validator, options, stop);
 }
 
 // Files of the set as it was, which the source has no more.
@@ -183,20 +259,32 @@ absl::StatusOr<PullResult> Pull(const PullOptions& options, const std::string& c
   TRIREME_ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::Take(plan.folder));
 
   PullResult result = {plan.folder, plan.manifest.revision, static_cast<int>(plan.files.size())};
-  const Manifest before = plan.one_file ? Manifest() : ReadManifest(plan.folder);
+  TRIREME_RETURN_IF_ERROR(CheckOwner(plan));
+  const std::string manifest_path = ManifestPath(plan);
+  const Manifest before = ReadManifest(manifest_path);
   std::vector<RemoteFile> missing;
-  for (const RemoteFile& file : plan.files) {
-    if (!IsHere(plan, file, before, stop)) missing.push_back(file);
+  for (size_t i = 0; i < plan.files.size(); ++i) {
+    if (!IsHere(plan, plan.files[i], before, options, stop)) {
+      missing.push_back(plan.files[i]);
+      continue;
+    }
+    for (const Manifest::File& old : before.files) {
+      if (old.name == plan.files[i].name) plan.manifest.files[i].validator = old.validator;
+    }
   }
   if (*stop) return absl::CancelledError("interrupted");
   result.kept_files = result.files - static_cast<int>(missing.size());
   if (!plan.one_file && !missing.empty())
-    TRIREME_RETURN_IF_ERROR(WriteManifest(plan.folder, plan.manifest));
+    TRIREME_RETURN_IF_ERROR(WriteManifest(manifest_path, plan.manifest));
   const DownloadOptions download = {plan.folder,     options.jobs, options.retries,
                                     options.timeout, stop,         FreeBytes};
   const absl::Status downloaded = Download(missing, download, [&](const DownloadEvent& event) {
     result.fetched_bytes = std::max(result.fetched_bytes, event.fetched_bytes);
     result.retries = event.retries;
+    for (Manifest::File& file : plan.manifest.files) {
+      if (event.kind == DownloadEvent::Kind::kFileDone && file.name == event.file)
+        file.validator = event.validator;
+    }
     observer(event);
   });
   if (!downloaded.ok()) return advise(downloaded);
@@ -207,11 +295,9 @@ absl::StatusOr<PullResult> Pull(const PullOptions& options, const std::string& c
   }
   if (plan.one_file || (plan.files.size() == 1 && plan.files[0].name.ends_with(".gguf")))
     result.path = plan.folder + "/" + plan.files[0].name;
-  if (!plan.one_file) {
-    RemoveStale(plan, before);
-    plan.manifest.complete = true;
-    TRIREME_RETURN_IF_ERROR(WriteManifest(plan.folder, plan.manifest));
-  }
+  if (!plan.one_file) RemoveStale(plan, before);
+  plan.manifest.complete = true;
+  TRIREME_RETURN_IF_ERROR(WriteManifest(manifest_path, plan.manifest));
   return result;
 }
 

@@ -47,8 +47,11 @@ class Bucket {
     Auth auth = {{StrCat("x-amz-content-sha256: ", kEmptySha256)},
                  StrCat("aws:amz:", region_, ":s3"),
                  StrCat(credentials_->access_key, ":", credentials_->secret_key)};
-    if (!credentials_->session_token.empty())
+    if (!credentials_->session_token.empty()) {
+      // The keys only sign; this one goes out as it is.
+      TRIREME_RETURN_IF_ERROR(RefuseInClear(Url(""), "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"));
       auth.headers.push_back(StrCat("x-amz-security-token: ", credentials_->session_token));
+    }
     return auth;
   }
 
@@ -99,6 +102,11 @@ std::optional<Checksum> Md5OfTag(std::string_view tag, const ResponseHead& head)
   return checksum.ok() ? std::optional(*std::move(checksum)) : std::nullopt;
 }
 
+// Whether its checksums are of the parts' checksums.
+bool IsComposite(const ResponseHead& head) {
+  return head.Get("x-amz-checksum-type") == "COMPOSITE";
+}
+
 // Size and checksum of one object. NOT_FOUND when there is none.
 absl::StatusOr<RemoteFile> Head(const std::shared_ptr<Bucket>& bucket, const std::string& key) {
   TRIREME_ASSIGN_OR_RETURN(
@@ -118,17 +126,22 @@ absl::StatusOr<RemoteFile> Head(const std::shared_ptr<Bucket>& bucket, const std
       std::from_chars(length.data(), length.data() + length.size(), file.size_bytes);
   if (error != std::errc() || file.size_bytes < 0)
     return absl::FailedPreconditionError(StrCat(Printable(key, 128), ": its size is not told"));
-  // Of an object of several parts, "HASH-5" is no hash of the whole.
-  if (auto sum = Sha256FromBase64(head.Get("x-amz-checksum-sha256")); sum.ok()) {
-    file.checksum = *std::move(sum);
-  } else {
-    file.checksum = Md5OfTag(head.Get("etag"), head);
+  // Of an object of several parts, "HASH-5" is no hash of the whole, but CRC-64 always is.
+  auto sha256 = ChecksumFromBase64(Checksum::Kind::kSha256, head.Get("x-amz-checksum-sha256"));
+  auto crc64 = ChecksumFromBase64(Checksum::Kind::kCrc64Nvme, head.Get("x-amz-checksum-crc64nvme"));
+  if (sha256.ok() && !IsComposite(head)) {
+    file.checksum = *std::move(sha256);
+  } else if (auto md5 = Md5OfTag(head.Get("etag"), head)) {
+    file.checksum = *std::move(md5);
+  } else if (crc64.ok() && !IsComposite(head)) {
+    file.checksum = *std::move(crc64);
   }
   return file;
 }
 
-// One page of ListObjectsV2: appends the keys directly below the prefix; the token of the next.
-absl::StatusOr<std::string> ReadPage(const std::string& body, std::vector<std::string>* keys) {
+}  // namespace
+
+absl::StatusOr<std::string> ReadS3Page(const std::string& body, std::vector<std::string>* keys) {
   pugi::xml_document document;
   const auto parsed = document.load_buffer(body.data(), body.size());
   const pugi::xml_node root = document.child("ListBucketResult");
@@ -145,6 +158,8 @@ absl::StatusOr<std::string> ReadPage(const std::string& body, std::vector<std::s
   return root.child_value("NextContinuationToken");
 }
 
+namespace {
+
 absl::StatusOr<std::vector<std::string>> Keys(Bucket* bucket, const std::string& prefix) {
   std::vector<std::string> keys;
   std::string token;
@@ -160,7 +175,7 @@ absl::StatusOr<std::vector<std::string>> Keys(Bucket* bucket, const std::string&
     if (status != 200)
       return HttpError(status, "the bucket's list", IsDenied(status) ? bucket->Hint() : "");
     const std::string before = token;
-    TRIREME_ASSIGN_OR_RETURN(token, ReadPage(response.body, &keys));
+    TRIREME_ASSIGN_OR_RETURN(token, ReadS3Page(response.body, &keys));
     if (token.empty()) return keys;
     if (token == before) break;
   }

@@ -106,9 +106,7 @@ absl::StatusOr<Source> ParseSource(std::string_view text) {
 
 bool IsSafePath(std::string_view path) {
   if (path.empty() || path.size() > kMaxPathBytes) return false;
-  for (const char c : path) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '\\') return false;
-  }
+  if (Printable(path, path.size()) != path) return false;  // a backslash comes out doubled
   for (const absl::string_view part : absl::StrSplit(ToAbsl(path), '/')) {
     if (part.empty() || part.front() == '.' || part.size() > 200) return false;
   }

@@ -27,8 +27,9 @@ bool IsSource(std::string_view model);
 // INVALID_ARGUMENT says which form is wanted.
 absl::StatusOr<Source> ParseSource(std::string_view text);
 
-// A relative path of plain components: no "..", ".", empty or hidden component, no control
-// character or backslash, at most 512 bytes. Names of listings and sources pass it before they
+// A relative path of plain components: no "..", ".", empty or hidden component, nothing
+// that Printable escapes (controls, what turns text around, bytes that are no UTF-8, the
+// backslash), at most 512 bytes. Names of listings and sources pass it before they
 // become files.
 bool IsSafePath(std::string_view path);
 

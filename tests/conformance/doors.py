@@ -11,7 +11,7 @@ from rule_p import CANARY
 HTTP_OF = {"INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429,
            "CANCELLED": 499, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504, "INTERNAL": 500}
 TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 404: "invalid_request_error",
-         429: "rate_limit_error", 499: "invalid_request_error", 503: "server_error", 504: "server_error"}
+         429: "rate_limit_error", 499: "invalid_request_error", 500: "server_error", 503: "server_error", 504: "server_error"}
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}|/(tmp|root|home|usr|proc)/")
 
 

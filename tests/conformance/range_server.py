@@ -81,6 +81,8 @@ class _Handler(LocalHandler):
         tag = owner.etags.get(path, f'"{hashlib.md5(body).hexdigest()}"')
         fields = {"ETag": tag} if tag else {}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if tag and self.headers.get("If-None-Match") == tag:
+            return self.reply(304, fields, b"")
         same = self.headers.get("If-Range") in (None, tag)
         if not wanted or owner.ignore_ranges or not same:
             return self.reply(200, fields, body)

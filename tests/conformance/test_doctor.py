@@ -2,8 +2,11 @@
 import json
 import os
 import pty
+import select
+import signal
 import socket
 import subprocess
+import time
 
 import tiny_model
 
@@ -67,6 +70,57 @@ def test_key_files_are_checked(binary, tmp_path):
     subprocess.run(warning["mend"], shell=True, check=True)
     assert not [f for f in findings(run(binary, "--json", "--api-keys", keys, *ANY_PORTS), "warning")
                 if f["check"] == "keys.api"]
+
+
+def test_every_error_says_how_it_is_mended(binary, tmp_path):
+    for arguments in (("--api-keys", tmp_path / "none"), ("hf://a/b",), (tmp_path / "none.gguf",),
+                      ("--tls-cert", tmp_path / "c", "--tls-key", tmp_path / "k")):
+        errors = findings(run(binary, "--json", *ANY_PORTS, *arguments), "error")
+        assert errors and all(error["why"] and error["mend"] for error in errors), errors
+
+
+def test_a_mend_can_be_pasted_whatever_the_path(binary, tmp_path):
+    keys = tmp_path / "k'$(touch stolen) x.txt"
+    keys.write_text("sk-very-secret team-a\n")
+    keys.chmod(0o644)
+    [warning] = [f for f in findings(run(binary, "--json", "--api-keys", keys, *ANY_PORTS), "warning")
+                 if f["check"] == "keys.api"]
+    subprocess.run(["bash", "-c", warning["mend"]], check=True, cwd=tmp_path)
+    assert keys.stat().st_mode & 0o777 == 0o600 and not (tmp_path / "stolen").exists()
+
+
+def test_paths_do_not_steer_the_terminal(binary, tmp_path):
+    model = tmp_path / "ev\033[31mil.gguf"
+    model.write_bytes(b"no model")
+    for path in (model, tmp_path / "not\033[2Jthere.gguf"):
+        said = run(binary, path, *ANY_PORTS).stdout
+        assert "\033" not in said and "\\x1b" in said
+
+
+def test_nothing_is_waited_for(binary, tmp_path):
+    """A pipe that nobody writes to, and a pass phrase that nobody types."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    [error] = findings(run(binary, "--json", "--api-keys", pipe, *ANY_PORTS), "error")
+    assert "no regular file" in error["seen"]
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-passout", "pass:phrase", "-days", "2", "-subj",
+                    "/CN=x", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    process, terminal = pty.fork()  # a terminal of its own, which OpenSSL would ask
+    if process == 0:
+        os.execv(binary, [binary, "doctor", "--tls-cert", str(certificate), "--tls-key", str(key), *map(str, ANY_PORTS)])
+    shown, deadline = b"", time.monotonic() + 120
+    while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # the terminal's end
+            break
+        shown += piece
+    else:
+        os.kill(process, signal.SIGKILL)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 1, shown
+    assert b"encrypted with a pass phrase" in shown and b"openssl pkey -in" in shown
 
 
 def test_the_world_without_keys_is_an_error(binary):

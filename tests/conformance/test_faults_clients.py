@@ -120,6 +120,62 @@ def test_leaving_while_tokens_come_cancels(narrow, client, how):
     assert generated[1] - generated[0] < 1900 + 2 * WITNESS["max_tokens"]
 
 
+# ---- How much is still computed for those who have left. Alone on the node, so that every step is theirs. The engine
+# itself takes two steps (tests/simulation asserts it); here threads and the network pass the news on while it goes on.
+
+
+FEW_STEPS = 100  # where 700 to 1,900 are to come
+LEAVES = {"queue": dict(prompt="y", max_tokens=1900), "prefill": dict(prompt=LONG, max_tokens=400),
+          "decode": dict(prompt="x", max_tokens=1900)}
+
+
+def steps(rule_p):
+    return rule_p.scrape().sum("trireme_steps_total")
+
+
+@pytest.fixture(scope="module")
+def alone(guard_server):
+    return guard_server("--max-running", "2", "--max-prefill-chunk", "4")
+
+
+@pytest.mark.parametrize("client", [HttpClient, GrpcClient])
+@pytest.mark.parametrize("phase", LEAVES)
+def test_a_cancelled_request_computes_few_more_steps(alone, client, phase):
+    fields = {**LEAVES[phase], "prompt": f"{client.__name__} {phase} {LEAVES[phase]['prompt']}"}
+    with alone.holds(witnessed=False):
+        before = alone.scrape()
+        victims = [client(alone, request_id="victim", n=1 if phase == "prefill" else 2, **fields)]
+        if phase == "queue":
+            victims[0].read_some()
+            victims.append(client(alone, request_id="victim-2", **fields))
+            until(lambda: state_of(alone, "victim-2") == "waiting")
+        elif phase == "prefill":
+            until(lambda: steps(alone) > before.sum("trireme_steps_total"))
+        else:
+            victims[0].read_some()
+        for name in ("victim-2", "victim")[2 - len(victims):]:
+            alone.stub.Abort(alone.pb.AbortRequest(request_id=name), timeout=30)
+        known = steps(alone)
+        until(lambda: not json.loads(alone.get("/v1/requests"))["data"])
+        assert steps(alone) - known <= FEW_STEPS
+        for victim in victims:
+            victim.leave("close" if client is HttpClient else "cancel")
+    after = alone.scrape()
+    aborted = [scrape.sum("trireme_requests_finished_total", 'finished_reason="abort"') for scrape in (before, after)]
+    assert aborted[1] > aborted[0], "it was cancelled, and had not ended by itself"
+
+
+@pytest.mark.parametrize("client, how", WAYS)
+def test_a_client_that_left_is_noticed_within_few_steps(rule_p, client, how):
+    with rule_p.holds(witnessed=False):
+        victim = client(rule_p, prompt=f"{client.__name__} {how}", n=64, max_tokens=1900)
+        victim.read_some()
+        left = steps(rule_p)
+        victim.leave(how)
+        until(lambda: not json.loads(rule_p.get("/v1/requests"))["data"])
+        assert steps(rule_p) - left <= FEW_STEPS
+
+
 def test_a_half_closed_client_is_served(rule_p):
     with rule_p.holds(http=1, grpc=0):
         client = HttpClient(rule_p, **WITNESS)

@@ -1,5 +1,8 @@
-"""What happens to the process itself: no descriptors, no room for logs, a clock that jumps. Signals: test_lifecycle.py."""
+"""What happens to the process itself: no descriptors, no room for logs, a clock that jumps. Signals with other
+flags: test_lifecycle.py."""
 import email.utils
+import http.client
+import json
 import os
 import resource
 import socket
@@ -11,6 +14,7 @@ import pytest
 
 from conftest import Server
 from doors import post
+from rule_p import CANARY, RuleP
 
 HEALTH = "/grpc.health.v1.Health/Check"
 
@@ -52,7 +56,7 @@ def free_ports():
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 @pytest.mark.parametrize("fault", ["disk full", "reader gone"])
-def test_logs_that_cannot_be_written_stop_nothing(binary, tiny, log_format, fault):
+def test_logs_that_cannot_be_written_stop_nothing(binary, tiny, stubs, log_format, fault):
     http_port, grpc_port = free_ports()
     reader, writer = os.pipe()
     full = os.open("/dev/full", os.O_WRONLY)
@@ -63,7 +67,7 @@ def test_logs_that_cannot_be_written_stop_nothing(binary, tiny, log_format, faul
     for fd in (reader, writer, full):
         os.close(fd)
     server = Server.__new__(Server)
-    server.process, server.http_port, server.grpc_port = process, http_port, grpc_port
+    server.process, server.http_port, server.grpc_port, server._stderr_lines = process, http_port, grpc_port, []
     try:
         def ready():
             assert process.poll() is None, process.returncode
@@ -71,14 +75,48 @@ def test_logs_that_cannot_be_written_stop_nothing(binary, tiny, log_format, faul
                 return probe.connect_ex(("127.0.0.1", http_port)) == 0
 
         until(ready)
-        for _ in range(50):
-            assert post(server, "/v1/completions", {"model": "demo", "prompt": "x", "max_tokens": 2}).status == 200
-            assert post(server, "/v1/completions", {"model": "demo", "prompt": "x", "n": -1}).status == 400
+        rule_p = RuleP(server, stubs)
+        with rule_p.holds(http=100, grpc=0):
+            for _ in range(50):
+                assert post(server, "/v1/completions", {"model": "demo", "prompt": "x", "max_tokens": 2}).status == 200
+                assert post(server, "/v1/completions", {"model": "demo", "prompt": "x", "n": -1}).status == 400
+        rule_p.close()
         process.terminate()
         assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_signal_to_end_disturbs_nobody(guard_server):
+    """Rule P for a process that is to end: whoever is served is served to the end, and it exits as stated."""
+    rule_p = guard_server()
+    witnesses = rule_p._begin_http(), rule_p._begin_grpc()
+    rule_p.server.process.terminate()
+    assert rule_p._rest_over_http(witnesses[0]) == rule_p.solo
+    assert rule_p._rest_over_grpc(*witnesses[1]) == rule_p.solo
+    assert rule_p.server.process.wait(60) == 0
+    rule_p.check_logs()
+
+
+def test_a_drain_deadline_tells_every_client(guard_server):
+    rule_p = guard_server("--drain-timeout", "1")
+    fields = {"prompt": CANARY, "max_tokens": 1900, "ignore_eos": True, "n": 64}
+    over_grpc = rule_p.stub.Generate(rule_p.pb.GenerateRequest(**fields), timeout=60)
+    next(over_grpc)
+    over_http = http.client.HTTPConnection("127.0.0.1", rule_p.server.http_port, timeout=60)
+    over_http.request("POST", "/v1/completions", json.dumps({"model": "demo", "stream": True, **fields}),
+                      {"content-type": "application/json"})
+    answer = over_http.getresponse()
+    assert answer.readline()
+    rule_p.server.process.terminate()
+    rest = answer.read()
+    assert b'data: {"error":' in rest and b"[DONE]" not in rest and CANARY.encode() not in rest
+    with pytest.raises(grpc.RpcError) as raised:
+        list(over_grpc)
+    assert raised.value.code() == grpc.StatusCode.UNAVAILABLE and CANARY not in raised.value.details()
+    assert rule_p.server.process.wait(60) == 0
+    rule_p.check_logs()
 
 
 CLOCK = r"""

@@ -133,14 +133,11 @@ def test_text_that_spells_a_special_token_stays_text(hostile):
 
 
 @pytest.fixture(scope="module")
-def euro(binary, tmp_path_factory):
+def euro(guard_server, tmp_path_factory):
     """Says the three bytes of the euro sign one after the other: the repetition penalty moves it on."""
     weights = {0xE2: 30.0, 0x82: 20.0, 0xAC: 10.0, ord("!"): 5.0}
-    from conftest import Server
     path = tiny_model.write(tmp_path_factory.mktemp("euro") / "tiny", None, lambda token: weights.get(token, -30.0))
-    server = Server(binary, str(path), "--threads", "1")
-    yield server
-    server.stop()
+    return guard_server(model=str(path))
 
 
 def euros(server, stubs, limit, **fields):
@@ -164,4 +161,5 @@ def euros(server, stubs, limit, **fields):
 ], ids=str)
 def test_a_character_of_three_tokens_is_shown_whole_or_replaced(euro, stubs, limit, fields, text):
     # How many tokens an event holds is the reader's haste; none holds a part of the character.
-    assert "".join(euros(euro, stubs, limit, **fields)) == text
+    with euro.holds(http=1, grpc=1):
+        assert "".join(euros(euro.server, stubs, limit, **fields)) == text

@@ -611,3 +611,25 @@ def test_the_trace_of_a_killed_process_lacks_only_its_end(start_server, tmp_path
     text = path.read_text()
     assert not text.rstrip().endswith("]")
     check_trace(json.loads(text + "]"), 1)
+
+
+# The names that inference-perf, AIPerf, llm-d and the Gateway API inference extension read: a contract.
+ALIASES = {
+    "gauge": {"num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "cache_config_info", "lora_requests_info"},
+    "counter": {"prompt_tokens_total", "generation_tokens_total", "request_success_total", "num_preemptions_total",
+                "prefix_cache_queries_total", "prefix_cache_hits_total"},
+    "histogram": {"time_to_first_token_seconds", "inter_token_latency_seconds", "e2e_request_latency_seconds",
+                  "request_queue_time_seconds", "request_prefill_time_seconds", "request_decode_time_seconds",
+                  "request_inference_time_seconds", "request_prompt_tokens", "request_generation_tokens",
+                  "iteration_tokens_total"}}
+
+
+def test_the_aliases_of_this_field_are_all_there_and_no_others(server):
+    text = server.get("/metrics")[2].decode()
+    seen = re.findall(r"^# TYPE vllm:(\w+) (\w+)$", text, re.M)
+    assert sorted(seen) == sorted((name, kind) for kind, names in ALIASES.items() for name in names)
+    for labels in re.findall(r"^vllm:\w+\{(.*)\} ", text, re.M):
+        assert 'model_name="demo"' in labels and 'engine="0"' in labels, labels
+    [lora] = re.findall(r"^vllm:lora_requests_info\{(.*)\} ", text, re.M)
+    assert set(re.findall(r"(\w+)=", lora)) >= {"max_lora", "running_lora_adapters", "waiting_lora_adapters"}
+    assert set(re.findall(r"^vllm:request_success_total\{.*finished_reason=\"(\w+)\"", text, re.M)) >= {"stop", "length", "abort"}

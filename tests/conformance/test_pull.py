@@ -1,4 +1,5 @@
 """trireme pull against local servers: a hub, a file server with faults, and S3 (moto)."""
+import base64
 import contextlib
 import hashlib
 import json
@@ -6,6 +7,7 @@ import os
 import pathlib
 import pty
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -263,6 +265,83 @@ def test_an_empty_file_is_a_file(https):
     server, puller, url = https
     server.files["/m/model.gguf"] = b""
     assert puller.pull(url).read_bytes() == b""
+
+
+def test_without_validator_and_checksum_ranges_are_not_joined(server, puller):
+    """Two versions of the same size: what comes out is one of them."""
+    versions, asked = [content(30 * MIB, seed) for seed in (1, 2)], []
+
+    def changing():
+        asked.append(1)
+        return versions[0 if len(asked) <= 2 else 1]
+    name = f"/org/tiny/resolve/{COMMIT}/model.gguf"
+    server.files[name], server.etags[name] = changing, None
+    server.files["/api/models/org/tiny/revision/main"] = json.dumps(
+        {"sha": COMMIT, "siblings": [{"rfilename": "model.gguf", "size": 30 * MIB}]}).encode()
+    puller.env["HF_ENDPOINT"] = server.base
+    assert puller.pull("hf://org/tiny").read_bytes() in versions
+    assert "Range" not in server.asked(name)[-1][1]
+
+
+def test_a_file_is_looked_at_again(https):
+    server, puller, url = https
+    path = puller.pull(url)
+    server.requests.clear()
+    done = puller.events(url)[-1]
+    assert done["kept_files"] == 1 and done["fetched_bytes"] == 0
+    assert [fields.get("If-None-Match") for _, fields in server.asked("/m/model.gguf")] == [
+        '"' + hashlib.md5(server.files["/m/model.gguf"]).hexdigest() + '"']
+    server.files["/m/model.gguf"] = b"another version"
+    assert puller.pull(url).read_bytes() == b"another version"
+
+
+def test_a_file_that_was_cut_here_is_fetched_again(https):
+    server, puller, url = https
+    path = puller.pull(url)
+    for damaged in (b"", path.read_bytes()[:-1]):
+        path.write_bytes(damaged)
+        assert puller.pull(url).read_bytes() == server.files["/m/model.gguf"]
+    path.write_bytes(b"")
+    assert "is not here" in puller.fails(url, "--offline")
+
+
+def test_a_file_that_no_record_vouches_for_is_fetched(https):
+    server, puller, url = https
+    path = puller.cache / f"models/https/127.0.0.1:{server.port}/m/model.gguf"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(20 * MIB + 5))
+    assert puller.pull(url, "--offline") == path, "copied here by hand: whoever did it vouches"
+    assert puller.pull(url).read_bytes() == server.files["/m/model.gguf"]
+    server.etags["/m/model.gguf"] = None  # nothing to ask with from here on
+    path.unlink()
+    puller.pull(url)
+    path.write_bytes(bytes(20 * MIB + 5))
+    assert puller.pull(url).read_bytes() == server.files["/m/model.gguf"]
+
+
+def test_a_server_that_gives_a_byte_an_answer_is_given_up(https):
+    server, puller, url = https
+
+    def one_byte(status, fields, body):
+        if status == 206:
+            begin, size = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", fields["Content-Range"]).groups()
+            fields["Content-Range"] = f"bytes {begin}-{begin}/{size}"
+        return status, fields, body[:1]
+    server.lie = one_byte
+    assert "the answer ends before" in puller.fails(url, "--retries", 1, "--jobs", 1)
+    assert len(server.requests) <= 2 * 3, "twice each segment"
+
+
+def test_answers_shorter_than_asked_for_are_joined(https):
+    server, puller, url = https
+
+    def a_mebibyte(status, fields, body):
+        begin, last, size = map(int, re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", fields["Content-Range"]).groups())
+        last = min(last, begin + MIB - 1)
+        return status, {**fields, "Content-Range": f"bytes {begin}-{last}/{size}"}, body[:MIB]
+    server.lie = a_mebibyte
+    done = puller.events(url, "--retries", 0)[-1]
+    assert pathlib.Path(done["path"]).read_bytes() == server.files["/m/model.gguf"] and done["retries"] == 0
 
 
 def wrong_range(status, fields, body):
@@ -593,6 +672,57 @@ def test_hostile_listings_are_bounded(hub, puller, server):
     assert "at most" in said or "the disk is too full" in said
 
 
+def test_a_folder_of_another_model_is_left_alone(hub, puller, server, store):
+    out = puller.folder / "out"
+    puller.pull("hf://org/tiny", "--output", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    server.files["/api/models/org/other/revision/main"] = json.dumps({"sha": COMMIT, "siblings": [
+        {"rfilename": name, "size": 1, "blobId": blob_id(b"b")} for name in ("b.gguf", "config.json")]}).encode()
+    said = puller.fails("hf://org/other", "--output", out)
+    assert "was pulled from hf://org/tiny: give --output another folder" in said
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert "was pulled from hf://org/tiny" in puller.fails("hf://org/other/config.json", "--output", out)
+    # Beside it, under a name that is nobody's, is room; and the same repository stays welcome.
+    server.files[f"/org/other/resolve/{COMMIT}/b.gguf"] = b"b"
+    assert puller.pull("hf://org/other/b.gguf", "--output", out).read_bytes() == b"b"
+    assert puller.pull("hf://org/tiny", "--output", out) == out and (out / "b.gguf").exists()
+    server.files["/org/tiny/resolve/" + COMMIT + "/b.gguf"] = b"B"
+    hub.listing.append({"rfilename": "b.gguf", "size": 1, "blobId": blob_id(b"B")})
+    hub.publish()
+    assert "was pulled from hf://org/other/b.gguf" in puller.fails("hf://org/tiny/b.gguf", "--output", out)
+
+
+def test_a_listing_that_names_a_file_twice_is_refused(hub, puller, store):
+    hub.listing.append(next(entry for entry in hub.listing if entry["rfilename"] == "model.safetensors"))
+    hub.publish()
+    assert "lists model.safetensors twice" in puller.fails("hf://org/tiny") and store.requests == []
+
+
+def test_sizes_whose_sum_overflows_are_refused(hub, puller):
+    for i in range(4):
+        hub.listing.append({"rfilename": f"model-{i}.safetensors", "size": 2 ** 63 - 1})
+    hub.publish()
+    assert "at most" in puller.fails("hf://org/tiny")
+
+
+def test_names_that_steer_a_terminal_are_passed_over(hub, puller, server):
+    for name in ("model-\u009b2J.safetensors", "model-\u202e.safetensors", "model-\u2066.safetensors"):
+        hub.listing.append({"rfilename": name, "size": 4, "blobId": blob_id(b"evil")})
+    hub.publish()
+    out, err = puller.run("pull", "hf://org/tiny", "--json")
+    assert not re.search("[\u0080-\u009f\u202a-\u202e\u2066-\u2069]", out + err)
+    assert not list(puller.cache.rglob("model-*"))
+
+
+def test_an_interrupt_ends_a_listing(hub, puller, server):
+    server.stall_after = 0
+    process = puller.start("pull", "hf://org/tiny", "--timeout", "600s")
+    wait_for(lambda: server.requests, "the listing's request")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 3 and "interrupted" in err
+
+
 def test_offline_says_what_to_do(puller):
     for env in ({"TRIREME_OFFLINE": "1"}, {"HF_HUB_OFFLINE": "1"}):
         puller.env |= env
@@ -701,8 +831,51 @@ def test_credentials_of_the_container(s3, front, puller, server):
                    "AWS_CONTAINER_AUTHORIZATION_TOKEN": "pod"}
     assert puller.pull("s3://models/m.gguf").exists()
     assert server.requests[0][2]["Authorization"] == "pod"
-    puller.env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = "http://elsewhere.invalid/role"
-    assert "not trusted" in puller.fails("s3://models/m.gguf", "--output", puller.folder / "x")
+    for host in ("elsewhere.invalid", "169.254.170.2.elsewhere.invalid", "169.254.170.2@elsewhere.invalid",
+                 "169.254.170.200", "169.254.170.2:81"):
+        puller.env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = f"http://{host}/role"
+        assert "not trusted" in puller.fails("s3://models/m.gguf", "--output", puller.folder / "x"), host
+    puller.env["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] = "@elsewhere.invalid/role"
+    assert "must begin with /" in puller.fails("s3://models/m.gguf", "--output", puller.folder / "x")
+
+
+def test_credentials_do_not_follow_redirects(s3, front, puller, server, store):
+    """What proves who we are goes to the service that was named, and to nobody it points at."""
+    store.files["/steal"] = role(puller, front)
+    server.redirects["/role"] = store.base + "/steal"
+    puller.env |= {"AWS_CONTAINER_CREDENTIALS_FULL_URI": server.base + "/role",
+                   "AWS_CONTAINER_AUTHORIZATION_TOKEN": "pod"}
+    assert "HTTP 302" in puller.fails("s3://models/m.gguf") and store.requests == []
+    del puller.env["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+    base = "/latest/meta-data/iam/security-credentials/"
+    server.files |= {"/latest/api/token": b"imds-token"}
+    server.redirects[base] = store.base + "/steal"
+    puller.env |= {"AWS_EC2_METADATA_SERVICE_ENDPOINT": server.base, "AWS_EC2_METADATA_DISABLED": "false"}
+    puller.fails("s3://models/m.gguf")
+    assert server.asked(base) and store.requests == []
+
+
+def test_a_session_token_is_not_sent_in_clear(puller):
+    puller.env |= {"AWS_ENDPOINT_URL_S3": "http://s3.invalid", "AWS_ACCESS_KEY_ID": "a",
+                   "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "session-secret"}
+    said = puller.fails("s3://models/m.gguf")
+    assert "AWS_SESSION_TOKEN is not sent over http://s3.invalid:80" in said and "session-secret" not in said
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_checksum_of_the_whole_object_is_verified(puller, server, right):
+    """Of an object of several parts, whose ETag is no MD5, S3 names the CRC-64."""
+    data = b"123456789"
+    sum_ = base64.b64encode(bytes.fromhex("ae8b14860a799888" if right else "ae8b14860a799889")).decode()
+    server.files["/models/m.gguf"], server.etags["/models/m.gguf"] = data, '"0123-2"'
+    server.lie = lambda status, fields, body: (
+        status, {**fields, "x-amz-checksum-crc64nvme": sum_, "x-amz-checksum-type": "FULL_OBJECT"}, body)
+    puller.env |= {"AWS_ENDPOINT_URL_S3": server.base, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    if right:
+        [file] = [event for event in puller.events("s3://models/m.gguf") if event["event"] == "file"]
+        assert file["checksum"] == "crc64nvme:ae8b14860a799888"
+    else:
+        assert "crc64nvme" in puller.fails("s3://models/m.gguf")
 
 
 def test_credentials_of_the_instance(s3, front, puller, server):

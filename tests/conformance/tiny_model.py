@@ -69,8 +69,9 @@ def flat_tensors(head):
     return out
 
 
-def random_tensors():
-    """As flat_tensors, of RANDOM_CONFIG. Only visible ASCII has likely logits, so that the text shows the tokens."""
+def random_tensors(poison=None):
+    """As flat_tensors, of RANDOM_CONFIG. Only visible ASCII has likely logits, so that the text shows the tokens.
+    `poison`: a token whose embedding is NaN, so that whatever has it in its context has no logits."""
     rng = random.Random(1)
     out = {}
     for name, shape in shapes(RANDOM_CONFIG).items():
@@ -81,6 +82,16 @@ def random_tensors():
     for token in range(VOCAB):
         if not 32 < token < 127:
             head[token * width:(token + 1) * width] = [0.0] * width
+    if poison is not None:
+        # The first component is the same positive number everywhere, so that one weight keeps the token from being
+        # sampled.
+        embedding = out["model.embed_tokens.weight"][1]
+        embedding[::width], head[::width] = [1.0] * VOCAB, [0.0] * VOCAB
+        for name, (shape, values) in out.items():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                values[:shape[1]] = [0.0] * shape[1]
+        head[poison * width:(poison + 1) * width] = [-1000.0] + [0.0] * (width - 1)
+        embedding[poison * width:(poison + 1) * width] = [math.nan] * width
     return out
 
 
@@ -99,9 +110,9 @@ def write(directory, generation_config=None, head=lambda token: 0.0):
     return write_directory(directory, CONFIG, flat_tensors(head), generation_config)
 
 
-def write_random(directory):
+def write_random(directory, poison=None):
     """A model whose every token depends on all before it, for runs too slow for the demo model (sanitizers)."""
-    return write_directory(directory, RANDOM_CONFIG, random_tensors(), None)
+    return write_directory(directory, RANDOM_CONFIG, random_tensors(poison), None)
 
 
 def write_directory(directory, config, tensors, generation_config):

@@ -89,6 +89,26 @@ def test_image_is_built_by_the_commands_of_quickstart(dockerfile):
     assert "deploy/dependencies.sh build" in (DEPLOY / "quickstart.sh").read_text()
 
 
+@pytest.mark.parametrize("path", [CONTAINER / "build.sh", DEPLOY / "README.md"], ids=lambda path: path.name)
+def test_what_is_built_is_all_that_is_installed(binary, tmp_path, path):
+    """From a build folder that has the program alone (deploy/README.md's comes after quickstart.sh)."""
+    build = pathlib.Path(binary).parent
+    assert (build / "CMakeCache.txt").exists(), "--binary must lie in its build folder"
+    shutil.rmtree(build / "shell", ignore_errors=True)
+    (build / "trireme.spdx.json").unlink(missing_ok=True)
+    targets = re.findall(r"^cmake --build build/release --target (\w+)", path.read_text(), re.M)
+    assert targets and re.search(r"cmake --install build/release --prefix /usr/local", path.read_text())
+    for target in targets:
+        result = run("cmake", "--build", build, "--target", target)
+        assert result.returncode == 0, result.stdout + result.stderr
+    result = run("cmake", "--install", build, "--prefix", "/usr/local", env={**os.environ, "DESTDIR": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+    installed = {str(file.relative_to(tmp_path / "usr/local")) for file in tmp_path.rglob("*") if file.is_file()}
+    assert installed >= {"bin/trireme", "share/man/man1/trireme.1", "share/bash-completion/completions/trireme",
+                         "share/doc/trireme/LICENSE"}
+    assert ("share/doc/trireme/trireme.spdx.json" in installed) == ("sbom" in targets)
+
+
 def test_image_rules(dockerfile):
     names = [name for name, _ in dockerfile]
     defaults = dict(word.split("=", 1) for word in of(dockerfile, "ARG") if "=" in word)
@@ -333,7 +353,7 @@ def test_program_keeps_within_the_unit(binary, model, tool, tmp_path):
 def kustomize(folder):
     kubectl = shutil.which("kubectl")
     if kubectl is None:
-        pytest.skip("kubectl is not installed; Debian 12 does not have it")
+        pytest.skip("kubectl is not installed (no test needs it: Debian 12 has 1.20, kubernetes-client)")
     result = run(kubectl, "kustomize", folder)
     assert result.returncode == 0, result.stderr
     return {item["kind"]: item for item in yaml.safe_load_all(result.stdout)}
@@ -356,6 +376,79 @@ def test_kustomizations_name_files_that_are_there(path):
         assert target.is_file() or (target / "kustomization.yaml").is_file(), name
     others = {p.name for p in path.parent.glob("*.yaml")} - {"kustomization.yaml"}
     assert others <= set(listed), "a file that nothing uses"
+
+
+def documents(path):
+    """Every manifest that a kustomization gives, patches and components included; by kind."""
+    content = yaml.safe_load((path / "kustomization.yaml").read_text())
+    listed = [name for key in ("resources", "components") for name in content.get(key, [])]
+    listed += [patch["path"] for patch in content.get("patches", [])]
+    for name in listed:
+        if (path / name).is_dir():
+            yield from documents((path / name).resolve())
+        else:
+            yield from yaml.safe_load_all((path / name).read_text())
+
+
+@pytest.mark.parametrize("path", sorted(KUBERNETES.rglob("kustomization.yaml")), ids=lambda p: p.parent.name)
+def test_manifests_are_whole_without_kubectl(path):
+    for item in documents(path.parent):
+        assert item["apiVersion"] and item["kind"] and item["metadata"]["name"] == "trireme", item
+    content = yaml.safe_load(path.read_text())
+    given = [item["kind"] for item in raw_documents(path.parent, "resources")]
+    assert len(given) == len(set(given)), "a manifest twice"
+    inherited = {item["kind"]: item for name in content.get("resources", []) if (path.parent / name).is_dir()
+                 for item in documents((path.parent / name).resolve())}
+    for patch in raw_documents(path.parent, "patches"):
+        target = inherited[patch["kind"]]  # a patch of nothing is an error of kustomize
+        assert patch["apiVersion"] == target["apiVersion"]
+        if patch["kind"] == "Deployment":
+            assert container_of(patch)["name"] == container_of(target)["name"]
+    generators = {generator["name"]: generator for generator in content.get("configMapGenerator", [])}
+    for generator in generators.values():
+        assert all(re.fullmatch(r"TRIREME_[A-Z_]+=.+", literal) for literal in generator["literals"])
+        assert (generator.get("behavior") == "merge") == bool(inherited)
+    for image in content.get("images", []):
+        assert image["name"] == container_of(raw()["Deployment"])["image"] and image["newTag"] != "latest"
+
+
+def raw_documents(folder, key):
+    """Those of the files that one kustomization names itself."""
+    content = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    for entry in content.get(key, []):
+        name = entry["path"] if isinstance(entry, dict) else entry
+        if (folder / name).is_file():
+            yield from yaml.safe_load_all((folder / name).read_text())
+
+
+def test_references_between_manifests_agree():
+    base, content = raw(), yaml.safe_load((KUBERNETES / "base/kustomization.yaml").read_text())
+    labels = {name: value for entry in content["labels"] for name, value in entry["pairs"].items()}
+    selected = [entry["pairs"] for entry in content["labels"] if entry.get("includeSelectors")]
+    assert selected == [{"app.kubernetes.io/name": "trireme"}], "of Deployment and Service, which name no selector"
+    pod = base["Deployment"]["spec"]["template"]["spec"]
+    for selector in (base["PodDisruptionBudget"]["spec"]["selector"], base["NetworkPolicy"]["spec"]["podSelector"],
+                     pod["topologySpreadConstraints"][0]["labelSelector"]):
+        assert selector["matchLabels"].items() <= labels.items()
+    container = container_of(base["Deployment"])
+    ports = {port["name"] for port in container["ports"]}
+    assert {port["targetPort"] for port in base["Service"]["spec"]["ports"]} <= ports
+    assert {container[probe]["httpGet"]["port"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")} <= ports
+    assert [source["configMapRef"]["name"] for source in container["envFrom"]] == [
+        generator["name"] for generator in content["configMapGenerator"]]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
+    target = base["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    assert (target["apiVersion"], target["kind"]) == (base["Deployment"]["apiVersion"], "Deployment")
+    # What the operator must bring is in the README by name.
+    steps = (DEPLOY / "README.md").read_text()
+    assert volumes["keys"]["secret"]["secretName"] in steps
+    assert volumes["models"]["persistentVolumeClaim"]["claimName"] in steps
+    component = KUBERNETES / "components/service-monitor"
+    monitor = next(raw_documents(component, "resources"))["spec"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    assert monitor["endpoints"][0]["port"] in {port["name"] for port in base["Service"]["spec"]["ports"]}
+    assert labels[monitor["jobLabel"]] == "trireme" and monitor["endpoints"][0]["authorization"]["credentials"]["name"] in steps
 
 
 def container_of(deployment):

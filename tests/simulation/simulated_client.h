@@ -27,6 +27,8 @@ class SimulatedClient {
   SimulatedClient(const GenerateRequest& request, const EngineOptions& options, Habit habit,
                   int patience)
       : habit(habit),
+        priority(request.priority),
+        max_steps(static_cast<int>(request.prompt.size()) + *request.max_tokens),
         patience_(patience),
         has_deadline_(request.deadline != absl::InfiniteFuture()) {
     Sequence sequence;
@@ -44,6 +46,8 @@ class SimulatedClient {
   }
 
   const Habit habit;
+  const int priority;
+  const int max_steps;                  // that it takes when each computes a token of it
   std::optional<RequestStream> stream;  // empty: the client has hung up
   FinishReason finish = FinishReason::kNone;
 
@@ -54,7 +58,8 @@ class SimulatedClient {
   }
   void HangUp() { stream.reset(); }
 
-  // Takes what has arrived. `excused`: an end with an error is known to have a cause.
+  // Takes what has arrived; also after the end, when nothing may. `excused`: an end with an error
+  // is known to have a cause.
   void Read(bool excused) {
     std::optional<StreamEvent> event = stream->TryNext();
     if (!event) return;

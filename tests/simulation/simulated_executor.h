@@ -30,6 +30,7 @@ class SimulatedExecutor final : public Executor {
   bool lose_device = false;  // the next step does
   std::set<RequestId> failed;
   size_t num_open() const { return open_.size(); }
+  bool is_open(RequestId id) const { return open_.contains(id); }
 
   void Open(RequestId id, const GenerateRequest& request) override {
     EXPECT_TRUE(open_.emplace(id, request.priority).second) << "opened twice: " << id;

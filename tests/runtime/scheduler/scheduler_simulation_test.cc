@@ -1,5 +1,7 @@
 // Seeded chaos: random requests, cancels, pauses, deadlines and row failures over small pools, with
 // every rule checked at every step; then the faults stop, and everything must finish.
+//
+//   TRIREME_SIMULATION_SEED=17 build/test/scheduler_test --gtest_filter='SchedulerSimulation.*'
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,10 +10,13 @@
 #include <set>
 
 #include "runtime/scheduler/scheduler.h"
+#include "tests/fakes/seed_report.h"
 #include "tests/fakes/simulated_device.h"
 
 namespace trireme {
 namespace {
+
+constexpr int kSeeds = 600;
 
 struct Expected {
   int num_prompt = 0;
@@ -270,11 +275,14 @@ class Simulation {
 
 TEST(SchedulerSimulation, EveryRequestEndsOnceWithItsSoloOutputUnderChaos) {
   Coverage coverage;
-  for (uint32_t seed = 0; seed < 600; ++seed) {
-    SCOPED_TRACE(seed);
-    Simulation(seed, &coverage).Run();
-    if (HasFatalFailure()) return;
+  const int only = fakes::OnlySeed();
+  fakes::SeedReport report("SchedulerSimulation.*");
+  for (int seed = std::max(only, 0); seed < (only < 0 ? kSeeds : only + 1); ++seed) {
+    report.Set(seed);
+    Simulation(static_cast<uint32_t>(seed), &coverage).Run();
+    ASSERT_FALSE(HasFailure()) << report.text();
   }
+  if (only >= 0) return;
   // The chaos did reach what it is meant to test.
   EXPECT_GT(coverage.preemptions, 1000u);
   EXPECT_GT(coverage.hit_tokens, 1000u);

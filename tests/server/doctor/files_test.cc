@@ -30,18 +30,20 @@ std::string Text(BIO* bio) {
   return text;
 }
 
-// Self-signed, until `days` from now.
-Pair MakePair(int days) {
+// Self-signed, from `begin_days` until `days` from now. `cipher`: of the key; null: none.
+Pair MakePair(int days, int begin_days = -100, const EVP_CIPHER* cipher = nullptr) {
   EVP_PKEY* key = EVP_EC_gen("P-256");
   X509* certificate = X509_new();
-  X509_gmtime_adj(X509_getm_notBefore(certificate), -100L * 86400);
+  X509_gmtime_adj(X509_getm_notBefore(certificate), begin_days * 86400L + 60);
   X509_gmtime_adj(X509_getm_notAfter(certificate), days * 86400L + 60);
   X509_set_pubkey(certificate, key);
   X509_sign(certificate, key, EVP_sha256());
   BIO* one = BIO_new(BIO_s_mem());
   BIO* other = BIO_new(BIO_s_mem());
   PEM_write_bio_X509(one, certificate);
-  PEM_write_bio_PrivateKey(other, key, nullptr, nullptr, 0, nullptr, nullptr);
+  char phrase[] = "phrase";
+  PEM_write_bio_PrivateKey(other, key, cipher, nullptr, 0, nullptr,
+                           cipher != nullptr ? phrase : nullptr);
   X509_free(certificate);
   EVP_PKEY_free(key);
   return {Text(one), Text(other)};
@@ -118,6 +120,55 @@ TEST_F(FilesTest, CertificatesThatClientsWillRefuse) {
               Contains(Is(Level::kError, "keys.tls", "--tls-key is no PEM")));
 }
 
+TEST_F(FilesTest, ACertificateThatIsNotValidYet) {
+  EXPECT_THAT(Tls(MakePair(90, 7)),
+              Contains(AllOf(Is(Level::kError, "keys.tls", "not valid before 7 days from now"),
+                             Mends("timedatectl"))));
+}
+
+TEST_F(FilesTest, AnEncryptedKeyIsToldFromADamagedOne) {
+  EXPECT_THAT(Tls(MakePair(90, -100, EVP_aes_256_cbc())),
+              Contains(AllOf(Is(Level::kError, "keys.tls", "encrypted with a pass phrase"),
+                             Mends("openssl pkey -in /key.pem -out /key.pem.plain"))));
+}
+
+TEST_F(FilesTest, WhatIsNoRegularFileIsNotRead) {
+  Settings settings;
+  settings.api_keys_file = settings.tls_key_file = settings.tls_cert_file = "/pipe";
+  ASSERT_EQ(mkfifo((host.root + "/pipe").c_str(), 0600), 0);
+  EXPECT_THAT(CheckKeyFiles(host, settings),
+              ElementsAre(Is(Level::kError, "keys.api", "no regular file"),
+                          Is(Level::kError, "keys.tls", "--tls-key: /pipe is no regular file"),
+                          Is(Level::kError, "keys.tls", "--tls-cert: /pipe is no regular file")));
+}
+
+// The error of one file does not hide that of another.
+TEST_F(FilesTest, EveryFileIsLookedAt) {
+  Settings settings;
+  settings.api_keys_file = "/nowhere";
+  settings.tls_cert_file = "/cert.pem";
+  settings.tls_key_file = "/no-key.pem";
+  Write("/cert.pem", MakePair(90).certificate);
+  EXPECT_THAT(
+      CheckKeyFiles(host, settings),
+      ElementsAre(AllOf(Is(Level::kError, "keys.api", "/nowhere"), Mends("> /nowhere")),
+                  AllOf(Is(Level::kError, "keys.tls", "/no-key.pem"), Mends("openssl req"))));
+}
+
+TEST(ShellQuote, BashReadsBackWhatWasQuoted) {
+  EXPECT_EQ(ShellQuote("/etc/keys.txt"), "/etc/keys.txt");
+  for (const std::string& word :
+       {std::string(""), std::string("a b"), std::string("k'$(id).txt"),
+        std::string("ev\x1b[31mil"), std::string("a\\n\n'b"), std::string("\xff\u202e")}) {
+    const std::string quoted = ShellQuote(word);
+    EXPECT_EQ(quoted.find('\x1b'), std::string::npos);
+    fakes::TempDirectory files;
+    fakes::WriteFile(files.File("x.sh"), "printf %s " + quoted + " > " + files.File("out"));
+    ASSERT_EQ(std::system(("bash " + files.File("x.sh")).c_str()), 0) << quoted;  // NOLINT
+    EXPECT_EQ(fakes::ReadFile(files.File("out")), word) << quoted;
+  }
+}
+
 class ModelCheckTest : public FilesTest {
  protected:
   ModelCheckTest() {
@@ -157,8 +208,10 @@ TEST_F(ModelCheckTest, AModelThatCannotBeLoaded) {
                    fakes::TinyConfigJson(fakes::TinyModel{.mlp_size = 64}));
   EXPECT_THAT(CheckModel(host, settings_), ElementsAre(Is(Level::kError, "model.files", "proj")));
   settings_.model_error = "hf://a/b is not on this machine";
+  settings_.load.model = "hf://a/b";
   EXPECT_THAT(CheckModel(host, settings_),
-              ElementsAre(Is(Level::kError, "model.files", "hf://a/b")));
+              ElementsAre(AllOf(Is(Level::kError, "model.files", "hf://a/b"),
+                                Mends("trireme pull hf://a/b"))));
 }
 
 TEST_F(ModelCheckTest, AModelThatDoesNotFit) {

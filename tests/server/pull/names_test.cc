@@ -62,7 +62,10 @@ TEST(SafePath, Components) {
        {std::string(""), std::string("/a"), std::string("a//b"), std::string("a/"),
         std::string(".."), std::string("a/.."), std::string("./a"), std::string(".hidden"),
         std::string("a\nb"), std::string("a\0b", 3), std::string("a\\b"), std::string(201, 'x'),
-        std::string(600, '/')}) {
+        std::string("a\xc2\x9b"
+                    "2Jb"),
+        std::string("a\u202eb"), std::string("a\u2066b"), std::string("a\u2028b"),
+        std::string("a\xff"), std::string("a\xe2\x82"), std::string(600, '/')}) {
     EXPECT_FALSE(IsSafePath(path)) << path;
   }
 }
@@ -173,14 +176,45 @@ TEST(Checksum, FilesAreCheckedByEveryKind) {
   EXPECT_TRUE(absl::IsCancelled(check(kMd5, "b1946ac92492d2347c6235b4d2611184")));
 }
 
+// The check value of the catalogue of CRCs; and lengths around the eight bytes of a step.
+TEST(Checksum, Crc64Nvme) {
+  using enum Checksum::Kind;
+  const fakes::TempDirectory files;
+  const std::string path = files.File("x");
+  const std::atomic<bool> stop = false;
+  const auto bitwise = [](const std::string& bytes) {
+    uint64_t crc = ~uint64_t{0};
+    for (const char c : bytes) {
+      crc ^= static_cast<unsigned char>(c);
+      for (int bit = 0; bit < 8; ++bit)
+        crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x9a6c9329ac4bc9b5 : 0);
+    }
+    char hex[17];
+    std::snprintf(hex, sizeof hex, "%016lx", ~crc);
+    return std::string(hex);
+  };
+  EXPECT_EQ(bitwise("123456789"), "ae8b14860a799888");
+  EXPECT_EQ(ChecksumFromBase64(kCrc64Nvme, "rosUhgp5mIg=")->Text(), "crc64nvme:ae8b14860a799888");
+  std::string bytes;
+  for (int i = 0; i < 40; ++i) {
+    fakes::WriteFile(path, bytes);
+    EXPECT_TRUE(CheckFile(path, *MakeChecksum(kCrc64Nvme, bitwise(bytes)), &stop).ok()) << i;
+    EXPECT_TRUE(
+        absl::IsDataLoss(CheckFile(path, *MakeChecksum(kCrc64Nvme, bitwise(bytes + "x")), &stop)));
+    bytes += static_cast<char>(i * 37 + 200);
+  }
+}
+
 TEST(Checksum, TextThatIsNone) {
   using enum Checksum::Kind;
   EXPECT_FALSE(MakeChecksum(kSha256, "abc").ok());
   EXPECT_FALSE(MakeChecksum(kMd5, "b1946ac92492d2347c6235b4d261118-").ok());
-  EXPECT_EQ(Sha256FromBase64("WJG1tSLV3whtD/CxEPvZ0hu0/HFjrzTQgoai6Eb2vgM=")->hex,
-            "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
+  EXPECT_EQ(
+      ChecksumFromBase64(Checksum::Kind::kSha256, "WJG1tSLV3whtD/CxEPvZ0hu0/HFjrzTQgoai6Eb2vgM=")
+          ->hex,
+      "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
   for (const char* text : {"", "WJG1", "WJG1tSLV3whtD/CxEPvZ0hu0/HFjrzTQgoai6Eb2vgM=-3", "!"})
-    EXPECT_FALSE(Sha256FromBase64(text).ok()) << text;
+    EXPECT_FALSE(ChecksumFromBase64(Checksum::Kind::kSha256, text).ok()) << text;
 }
 
 TEST(IniValue, SectionsAndBlanks) {

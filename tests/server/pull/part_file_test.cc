@@ -164,14 +164,14 @@ TEST_F(CacheTest, AFolderIsWholeWhenItsManifestSaysSoAndItsFilesAreThere) {
   Manifest manifest = {"hf://org/name",
                        "c0ffee",
                        false,
-                       {{"config.json", 2, "sha256:x"}, {"model.safetensors", 5, ""}}};
-  ASSERT_TRUE(WriteManifest(target_, manifest).ok());
+                       {{"config.json", 2, "sha256:x", ""}, {"model.safetensors", 5, "", ""}}};
+  ASSERT_TRUE(WriteManifest(ManifestOfFolder(target_), manifest).ok());
   EXPECT_FALSE(FindPulled(source_, target_).ok());
   manifest.complete = true;
-  ASSERT_TRUE(WriteManifest(target_, manifest).ok());
+  ASSERT_TRUE(WriteManifest(ManifestOfFolder(target_), manifest).ok());
   EXPECT_EQ(FindPulled(source_, target_)->path, target_);
   EXPECT_EQ(FindPulled(source_, target_)->name, "name");
-  EXPECT_EQ(ReadManifest(target_).files[0].checksum, "sha256:x");
+  EXPECT_EQ(ReadManifest(ManifestOfFolder(target_)).files[0].checksum, "sha256:x");
   Write("model.safetensors", "1234");
   EXPECT_FALSE(FindPulled(source_, target_).ok());
 }
@@ -179,7 +179,7 @@ TEST_F(CacheTest, AFolderIsWholeWhenItsManifestSaysSoAndItsFilesAreThere) {
 TEST_F(CacheTest, ADamagedManifestIsNone) {
   for (const char* text : {"", "{", "[]", "{\"complete\":true,\"files\":[{\"name\":\"../x\"}]}",
                            "{\"files\":5,\"complete\":true}"}) {
-    Write(kManifestName, text);
+    Write(".trireme-pull.json", text);
     EXPECT_FALSE(FindPulled(source_, target_).ok()) << text;
   }
 }
