@@ -2,8 +2,8 @@
 # Builds and runs every test. Closes with "total: N passed, N failed, N skipped".
 #
 #   tests/run.sh            unit and integration tests, optimised and under sanitizers (AddressSanitizer and UBSan,
-#                           ThreadSanitizer), conformance with real clients, what deploy/ ships, include order,
-#                           clang-format, clang-tidy
+#                           ThreadSanitizer), the GPU simulator's, conformance with real clients, what deploy/ ships,
+#                           include order, clang-format, clang-tidy
 #   tests/run.sh --quick    the inner loop: unit and integration tests, optimised, include order
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -51,9 +51,9 @@ run_ctest() {  # preset, further arguments
   tally "build/$preset-ctest.xml"
 }
 # A build that fails is one failure of its own; what needs it is left out: build PRESET && ...
-build() {
+build() {  # preset, further arguments
   if { [ -f "build/$1/build.ninja" ] || cmake --preset "$1" >/dev/null; } &&
-    NINJA_STATUS="[$1 %f/%t, %es] " cmake --build "build/$1"; then
+    NINJA_STATUS="[$1 %f/%t, %es] " cmake --build "build/$1" "${@:2}"; then
     return 0
   fi
   failed=$((failed + 1))
@@ -98,6 +98,11 @@ if [ $quick -eq 0 ]; then
     "$python" -m pytest -q --junitxml=build/deploy.xml tests/deploy --binary build/test/trireme || true
     tally build/deploy.xml
   fi
+  step "Build and test: the GPU simulator"  # without nvcc its kernels' tests are skipped
+  if build gpusim --target gpusim; then run_ctest gpusim -L 'gpusim|mutant'; fi
+  step "Static gates of the kernels"
+  "$python" -m pytest -q --junitxml=build/gates.xml tests/gpusim/gates || true
+  tally build/gates.xml
   for preset in asan tsan; do
     step "Build and test: $preset"
     build $preset || continue

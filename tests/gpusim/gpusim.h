@@ -6,6 +6,9 @@
 //   TRIREME_GPUSIM_MEMORY_MB  of each (1024)
 //   TRIREME_GPUSIM_SEED       of schedules and completion orders (1)
 //   TRIREME_GPUSIM_PROFILE=1  prints what each launch did
+//   TRIREME_GPUSIM_FAULTS     "alloc@3,sticky%1000/1": the third allocation fails, and one kernel in
+//                             1000 of device 1, by seed. Kinds in the order of FaultKind: alloc,
+//                             launch, sticky, loss, slow, hang
 // Findings go to stderr at once. A process that ends with findings which no test took has exit code
 // kExitFindings. All thread-safe.
 #pragma once
@@ -26,7 +29,25 @@ std::vector<Finding> TakeFindings();
 // Of the kernel that ended last, on any device.
 Counters CountersOfLastLaunch();
 
-// From here on schedules follow this seed.
+// From here on schedules and faults follow this seed.
 void SetSeed(uint64_t seed);
+
+enum class FaultKind : uint8_t {
+  kAllocation,  // of device or page-locked memory: cudaErrorMemoryAllocation
+  kLaunch,      // of a kernel: cudaErrorLaunchOutOfResources
+  kSticky,      // a kernel fails when it runs: cudaErrorLaunchFailure until cudaDeviceReset
+  kDeviceLoss,  // the same with cudaErrorUnknown, for good: the device has fallen off the bus
+  kSlowRank,    // the device comes late to a collective operation
+  kHungRank,    // it never comes
+};
+
+struct FaultPlan {
+  FaultKind kind = FaultKind::kAllocation;
+  int device = -1;      // -1: any
+  uint64_t call = 0;    // the how manieth of its sort from now on, from 1; 0: by seed
+  uint64_t one_in = 1;  // by seed: one call in so many
+};
+void InjectFault(const FaultPlan& plan);
+void ClearFaults();
 
 }  // namespace trireme::gpusim

@@ -79,10 +79,10 @@ cudaError_t Attribute(const Device& device, cudaDeviceAttr attribute, int* value
     case cudaDevAttrClusterLaunch:
       *value = a.max_cluster > 1 ? 1 : 0;
       break;
-    case cudaDevAttrCooperativeLaunch:
     case cudaDevAttrUnifiedAddressing:
     case cudaDevAttrCanMapHostMemory:
     case cudaDevAttrConcurrentKernels:
+    case cudaDevAttrCooperativeLaunch:
       *value = 1;
       break;
     case cudaDevAttrMemoryPoolsSupported:  // cudaMallocAsync; pools of one's own are not built
@@ -170,7 +170,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* prop, int index) {
   prop->maxBlocksPerMultiProcessor = a.ctas_per_sm;
   prop->l2CacheSize = a.l2_bytes;
   prop->canMapHostMemory = prop->unifiedAddressing = prop->concurrentKernels = 1;
-  prop->cooperativeLaunch = prop->memoryPoolsSupported = prop->hostRegisterSupported = 1;
+  prop->memoryPoolsSupported = prop->hostRegisterSupported = 1;
   prop->clusterLaunch = a.max_cluster > 1 ? 1 : 0;
   prop->asyncEngineCount = 2;
   prop->pciBusID = index + 1;
@@ -187,6 +187,7 @@ cudaError_t cudaDeviceSynchronize() {
 cudaError_t cudaDeviceReset() {
   Runtime& runtime = Runtime::Get();
   runtime.queues.FinishDevice(Runtime::current_device());
+  if (runtime.device().lost) return Record(cudaErrorUnknown);
   runtime.device().sticky = cudaSuccess;
   trireme::gpusim::LastError() = cudaSuccess;
   return cudaSuccess;

@@ -132,12 +132,16 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   Runtime& runtime = Runtime::Get();
   const uint64_t seed = runtime.NewSeed();
-  return Record(runtime.Submit(stream, "graph", [nodes = exec->nodes, seed] {
-    for (const size_t i : trireme::gpusim::RandomOrder(*nodes, seed)) {
-      if (const cudaError_t error = (*nodes)[i].work(); error != cudaSuccess) return error;
-    }
-    return cudaSuccess;
-  }));
+  auto order = trireme::gpusim::RandomOrder(*exec->nodes, seed);
+  return Record(runtime.Submit(
+      stream, "graph", [nodes = exec->nodes, order = std::move(order), next = size_t{0}]() mutable {
+        for (; next < order.size(); ++next) {
+          if (const cudaError_t error = (*nodes)[order[next]].work(); error != cudaSuccess) {
+            return error;
+          }
+        }
+        return cudaSuccess;
+      }));
 }
 
 }  // extern "C"

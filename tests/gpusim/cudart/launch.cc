@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +17,15 @@
 
 namespace trireme::gpusim {
 namespace {
+
+// What this thread has computed: a busy machine does not show.
+double ThreadSeconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+constexpr uint64_t kWorkspaceBytes = 64;  // of a cooperative launch
 
 uint64_t Volume(const dim3& d) { return uint64_t{d.x} * d.y * d.z; }
 
@@ -91,11 +99,25 @@ cudaError_t RunGrid(Device& device, const Program& program, const LaunchConfig& 
                     const std::vector<char>& params) {
   Runtime& runtime = Runtime::Get();
   std::lock_guard one_at_a_time(device.run_mu);
-  const auto start = std::chrono::steady_clock::now();
-  Grid grid(&program, config, params, device.memory.get(), &runtime.report);
+  if (const auto fault = runtime.faults.Next(FaultPoint::kKernel, device.index)) {
+    device.lost = fault == FaultKind::kDeviceLoss;
+    return device.lost ? cudaErrorUnknown : cudaErrorLaunchFailure;
+  }
+  const double start = ThreadSeconds();
+  LaunchConfig with_workspace = config;
+  if (config.all_resident) {
+    const absl::StatusOr<uint64_t> workspace = device.memory->Allocate(kWorkspaceBytes);
+    if (!workspace.ok()) return cudaErrorMemoryAllocation;
+    with_workspace.workspace = *workspace;
+    std::memset(device.memory->Find(*workspace, kWorkspaceBytes), 0, kWorkspaceBytes);
+    device.memory->SetDefined(*workspace, kWorkspaceBytes);
+  }
+  Grid grid(&program, with_workspace, params, device.memory.get(), &runtime.report);
   const absl::Status status = grid.Run();
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  if (runtime.profile) PrintProfile(program.name, grid.counters(), took.count());
+  if (with_workspace.workspace != 0) device.memory->Free(with_workspace.workspace);
+  if (runtime.profile) {
+    PrintProfile(program.name, grid.counters(), ThreadSeconds() - start);
+  }
   {
     std::lock_guard lock(runtime.mu);
     runtime.last_counters = grid.counters();
@@ -150,13 +172,21 @@ cudaError_t Launch(const void* host_function, const LaunchShape& shape, void** a
   const cudaError_t checked =
       CheckShape(*program, *device.architecture, shape, config.cluster, max_dynamic_shared);
   if (checked != cudaSuccess) return checked;
-  const int resident = device.architecture->num_sms *
-                       CtasPerSm(*device.architecture, static_cast<int>(Volume(shape.block)),
-                                 shape.shared_bytes + program->static_shared_bytes);
-  if (shape.cooperative && Volume(shape.grid) > static_cast<uint64_t>(resident)) {
-    return cudaErrorCooperativeLaunchTooLarge;
+  if (shape.cooperative) {
+    const uint64_t fits =
+        static_cast<uint64_t>(device.architecture->num_sms) *
+        static_cast<uint64_t>(CtasPerSm(*device.architecture, static_cast<int>(Volume(shape.block)),
+                                        shape.shared_bytes + program->static_shared_bytes));
+    if (Volume(shape.grid) > fits) {
+      return Explain(cudaErrorCooperativeLaunchTooLarge,
+                     StrCat("cooperative launch of ", program->name, ": ", Volume(shape.grid),
+                            " CTAs, ", fits, " fit at the same time"));
+    }
+    config.all_resident = true;
   }
-  config.all_resident = shape.cooperative;
+  if (runtime.faults.Next(FaultPoint::kLaunch, device.index).has_value()) {
+    return cudaErrorLaunchOutOfResources;
+  }
   std::vector<char> params(program->param_bytes);
   for (size_t i = 0; i < program->param_sizes.size(); ++i) {
     std::memcpy(params.data() + program->param_offsets[i], args[i], program->param_sizes[i]);

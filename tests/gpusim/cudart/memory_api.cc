@@ -30,10 +30,15 @@ Device* OwnerOf(const void* pointer) {
   return nullptr;
 }
 
-cudaError_t Allocate(DeviceMemory& memory, void** pointer, size_t bytes) {
+// For a call on `device`.
+cudaError_t Allocate(int device, DeviceMemory& memory, void** pointer, size_t bytes) {
   if (pointer == nullptr) return cudaErrorInvalidValue;
   *pointer = nullptr;
+  if (Sticky() != cudaSuccess) return Sticky();
   if (bytes == 0) return cudaSuccess;
+  if (Runtime::Get().faults.Next(FaultPoint::kAllocation, device).has_value()) {
+    return cudaErrorMemoryAllocation;
+  }
   const absl::StatusOr<uint64_t> address = memory.Allocate(bytes);
   if (!address.ok()) return cudaErrorMemoryAllocation;
   *pointer = reinterpret_cast<void*>(*address);
@@ -62,7 +67,8 @@ cudaError_t Symbol(const void* symbol, size_t bytes, size_t offset, char** addre
 extern "C" {
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
-  return Record(trireme::gpusim::Allocate(*Runtime::Get().device().memory, pointer, bytes));
+  auto& device = Runtime::Get().device();
+  return Record(trireme::gpusim::Allocate(device.index, *device.memory, pointer, bytes));
 }
 
 cudaError_t cudaFree(void* pointer) {
@@ -78,8 +84,9 @@ cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t stream) {
   CUstream_st* const queue = Runtime::Get().Resolve(stream);
   if (queue == nullptr) return Record(cudaErrorInvalidResourceHandle);
   if (queue->capture != nullptr) return Record(cudaErrorStreamCaptureUnsupported);
-  return Record(trireme::gpusim::Allocate(*Runtime::Get().device(queue->queue->device).memory,
-                                          pointer, bytes));
+  const int device = queue->queue->device;
+  return Record(
+      trireme::gpusim::Allocate(device, *Runtime::Get().device(device).memory, pointer, bytes));
 }
 
 cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
@@ -95,7 +102,8 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
 }
 
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
-  return Record(trireme::gpusim::Allocate(Runtime::Get().host_memory, pointer, bytes));
+  return Record(trireme::gpusim::Allocate(Runtime::current_device(), Runtime::Get().host_memory,
+                                          pointer, bytes));
 }
 
 cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {

@@ -43,6 +43,17 @@ const Architecture* ChosenArchitecture() {
   return chosen;
 }
 
+std::vector<FaultPlan> ChosenFaults() {
+  const char* const text = std::getenv("TRIREME_GPUSIM_FAULTS");
+  const auto plans = ParseFaults(text != nullptr ? text : "");
+  if (!plans.ok()) {
+    BadSetting("TRIREME_GPUSIM_FAULTS", text,
+               StrCat("KIND@N or KIND%N, perhaps /DEVICE, in place of '",
+                      FromAbsl(plans.status().message()), "'"));
+  }
+  return *plans;
+}
+
 void FailOnFindings() {
   const uint64_t left = Runtime::Get().report.total();
   if (left == 0) return;
@@ -70,8 +81,10 @@ Runtime::Runtime()
         std::fprintf(stderr, "gpusim: %s\n", finding.ToString().c_str());
       }),
       queues(Setting("TRIREME_GPUSIM_SEED", 1, ~uint64_t{0})),
+      faults(Setting("TRIREME_GPUSIM_SEED", 1, ~uint64_t{0})),
       seeds_(Setting("TRIREME_GPUSIM_SEED", 1, ~uint64_t{0})) {
   const Architecture* const architecture = ChosenArchitecture();
+  for (const FaultPlan& plan : ChosenFaults()) faults.Add(plan);
   const uint64_t bytes = Setting("TRIREME_GPUSIM_MEMORY_MB", 1024, 65536) * kMib;
   const int count = static_cast<int>(Setting("TRIREME_GPUSIM_DEVICES", 1, kMaxDevices));
   for (int i = 0; i < count; ++i) {
@@ -112,7 +125,9 @@ cudaError_t Runtime::Submit(cudaStream_t handle, std::string_view what,
   Device& on = device(stream->queue->device);
   queues.Enqueue(stream->queue, [&on, work = std::move(work)] {
     if (on.sticky != cudaSuccess) return Progress::kDone;
-    if (const cudaError_t error = work(); error != cudaSuccess) on.sticky = error;
+    const cudaError_t error = work();
+    if (error == cudaErrorNotReady) return Progress::kNotYet;
+    if (error != cudaSuccess) on.sticky = error;
     return Progress::kDone;
   });
   return cudaSuccess;
@@ -128,6 +143,14 @@ absl::StatusOr<LoadedModule*> Runtime::Load(FatBinary* binary) {
   return loaded.get();
 }
 
+void Runtime::ReportUninitialized(std::string_view call, std::string what) {
+  Finding finding;
+  finding.kind = FindingKind::kUninitializedGlobal;
+  finding.kernel = call;
+  finding.what = std::move(what);
+  report.Add(std::move(finding));
+}
+
 uint64_t Runtime::NewSeed() {
   std::lock_guard lock(seed_mu_);
   return seeds_();
@@ -139,6 +162,7 @@ void Runtime::Seed(uint64_t seed) {
     seeds_.seed(seed);
   }
   queues.Seed(seed);
+  faults.Seed(seed);
 }
 
 cudaError_t Sticky() {
@@ -172,5 +196,9 @@ Counters CountersOfLastLaunch() {
 }
 
 void SetSeed(uint64_t seed) { Runtime::Get().Seed(seed); }
+
+void InjectFault(const FaultPlan& plan) { Runtime::Get().faults.Add(plan); }
+
+void ClearFaults() { Runtime::Get().faults.Clear(); }
 
 }  // namespace trireme::gpusim

@@ -15,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "tests/gpusim/cudart/architecture.h"
+#include "tests/gpusim/cudart/faults.h"
 #include "tests/gpusim/cudart/module_loader.h"
 #include "tests/gpusim/cudart/stream.h"
 #include "tests/gpusim/vm/counters.h"
@@ -49,7 +50,8 @@ struct Device {
   std::mutex run_mu;  // one kernel at a time
   // After a kernel went wrong everything fails with this, until cudaDeviceReset.
   std::atomic<cudaError_t> sticky = cudaSuccess;
-  std::set<int> peers;  // guarded by Runtime::mu
+  std::atomic<bool> lost = false;  // even after that
+  std::set<int> peers;             // guarded by Runtime::mu
 };
 
 class Runtime {
@@ -61,8 +63,9 @@ class Runtime {
   int num_devices() const { return static_cast<int>(devices_.size()); }
   static int& current_device();  // of this thread
 
-  // Puts work into a stream, or into the graph that it captures. Once the device has a sticky error
-  // the work is dropped.
+  // Puts work into a stream, or into the graph that it captures. Work that waits for something
+  // outside of the streams says cudaErrorNotReady and is called again. Once the device has a sticky
+  // error the work is dropped.
   cudaError_t Submit(cudaStream_t stream, std::string_view what, std::function<cudaError_t()> work);
 
   // Handles that were given out and not destroyed; null: the default stream of the device.
@@ -70,6 +73,9 @@ class Runtime {
 
   // The module that holds a kernel or a variable, on the current device. `mu` is held.
   absl::StatusOr<LoadedModule*> Load(FatBinary* binary);
+
+  // A library's call (nccl, cublasLt) reads bytes that were never written.
+  void ReportUninitialized(std::string_view call, std::string what);
 
   uint64_t NewSeed();
   void Seed(uint64_t seed);
@@ -86,6 +92,7 @@ class Runtime {
   DeviceMemory host_memory;  // page-locked
   Report report;
   Queues queues;
+  Faults faults;
 
  private:
   Runtime();

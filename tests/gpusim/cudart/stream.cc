@@ -66,7 +66,7 @@ bool Queues::IsDone(const Point& point) {
   std::unique_lock lock(mu_);
   if (point.stream == nullptr || point.stream->done_ >= point.position) return true;
   // Who polls must see it done some day.
-  Advance(point.stream, &lock);
+  if (!Advance(point.stream, &lock)) AdvanceAny(&lock);
   return point.stream->done_ >= point.position;
 }
 
@@ -74,8 +74,16 @@ void Queues::Finish(const Point& point) {
   if (point.stream == nullptr) return;
   std::unique_lock lock(mu_);
   while (point.stream->done_ < point.position) {
-    if (!Advance(point.stream, &lock)) changed_.wait_for(lock, kOutsidePoll);
+    if (Advance(point.stream, &lock) || point.stream->done_ >= point.position) continue;
+    if (!AdvanceAny(&lock)) changed_.wait_for(lock, kOutsidePoll);
   }
+}
+
+// What waits for another stream of this process does not tell: any of them may be it.
+bool Queues::AdvanceAny(std::unique_lock<std::mutex>* lock) {
+  const std::vector<std::shared_ptr<Stream>> streams = streams_;
+  return std::any_of(streams.begin(), streams.end(),
+                     [&](const auto& stream) { return Advance(stream, lock); });
 }
 
 void Queues::FinishDevice(int device) {
@@ -111,8 +119,8 @@ bool Queues::Advance(const std::shared_ptr<Stream>& stream, std::unique_lock<std
   if (progress == Progress::kDone) {
     stream->items_.pop_front();
     ++stream->done_;
+    changed_.notify_all();
   }
-  changed_.notify_all();
   return progress == Progress::kDone;
 }
 

@@ -71,6 +71,7 @@ class Queues {
   // Runs one piece of work of the stream, or of one that it waits for. False: another thread is at
   // it, or it cannot run yet.
   bool Advance(const std::shared_ptr<Stream>& stream, std::unique_lock<std::mutex>* lock);
+  bool AdvanceAny(std::unique_lock<std::mutex>* lock);
   void RunSome(std::unique_lock<std::mutex>* lock);
 
   std::mutex mu_;

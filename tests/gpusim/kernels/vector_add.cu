@@ -2,19 +2,21 @@
 
 namespace {
 
+constexpr int kThreads = 128;
+
 __constant__ float bias = 0.5f;
 
-__global__ void Add(const float* a, const float* b, float* sum, int n, bool guarded) {
+__global__ void __launch_bounds__(kThreads)
+    Add(const float* a, const float* b, float* sum, int n, bool guarded) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i < n || !guarded) sum[i] = a[i] + b[i] + bias;
 }
 
 // Every CTA writes the first elements: a race between CTAs.
-__global__ void AddAllAtZero(const float* a, const float* b, float* sum) {
+__global__ void __launch_bounds__(kThreads)
+    AddAllAtZero(const float* a, const float* b, float* sum) {
   sum[threadIdx.x] = a[threadIdx.x] + b[threadIdx.x];
 }
-
-constexpr int kThreads = 128;
 
 }  // namespace
 

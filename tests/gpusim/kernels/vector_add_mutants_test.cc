@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <numeric>
+#include <cstdlib>
 #include <vector>
 
 #include "tests/gpusim/gpusim.h"
@@ -26,6 +26,8 @@ class VectorAddMutantTest : public testing::Test {
     cudaMemcpy(b_, ones_.data(), kBytes, cudaMemcpyHostToDevice);
   }
   ~VectorAddMutantTest() override {
+    TakeFindings();
+    cudaDeviceReset();
     for (float* buffer : {a_, b_, sum_}) cudaFree(buffer);
   }
   std::vector<float> ones_;
@@ -33,7 +35,7 @@ class VectorAddMutantTest : public testing::Test {
 };
 
 TEST_F(VectorAddMutantTest, RunningOverTheEndIsFoundAndSticks) {
-  ASSERT_EQ(LaunchVectorAdd(a_, b_, sum_, kN, AddMutant::kNoBound, nullptr), cudaSuccess);
+  LaunchVectorAdd(a_, b_, sum_, kN, AddMutant::kNoBound, nullptr);  // may know already
   EXPECT_EQ(cudaDeviceSynchronize(), cudaErrorIllegalAddress);
   const auto findings = TakeFindings();
   ASSERT_THAT(findings, testing::ElementsAre(Is(FindingKind::kOutOfBounds)));
@@ -45,6 +47,16 @@ TEST_F(VectorAddMutantTest, RunningOverTheEndIsFoundAndSticks) {
   EXPECT_EQ(cudaGetLastError(), cudaErrorIllegalAddress);
   EXPECT_EQ(cudaDeviceReset(), cudaSuccess);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+}
+
+TEST_F(VectorAddMutantTest, AProcessThatLeavesFindingsBehindFails) {
+  EXPECT_EXIT(
+      {
+        LaunchVectorAdd(a_, b_, sum_, kN, AddMutant::kNoBound, nullptr);
+        cudaDeviceSynchronize();
+        std::exit(0);
+      },
+      testing::ExitedWithCode(kExitFindings), "out of bounds");
 }
 
 TEST_F(VectorAddMutantTest, InputThatWasNeverWrittenIsFound) {
@@ -115,7 +127,9 @@ TEST_F(VectorAddMutantTest, AStreamThatDoesNotWaitForAnotherIsSeenWithSomeSeed) 
       std::vector<float> out(kN);
       LaunchVectorAdd(a_, b_, sum_, kN, AddMutant::kNone, first);
       ASSERT_EQ(cudaEventRecord(event, first), cudaSuccess);
-      if (waits) ASSERT_EQ(cudaStreamWaitEvent(second, event, 0), cudaSuccess);
+      if (waits) {
+        ASSERT_EQ(cudaStreamWaitEvent(second, event, 0), cudaSuccess);
+      }
       ASSERT_EQ(cudaMemcpyAsync(out.data(), sum_, kBytes, cudaMemcpyDeviceToHost, second),
                 cudaSuccess);
       ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);

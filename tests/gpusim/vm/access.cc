@@ -31,9 +31,10 @@ std::byte* TouchShared(Warp& warp, const Op& op, int lane, uint64_t address, uin
   const uint32_t at = place.at;
   Fault fault;
   const Accessor who = warp.AsAccessor(lane);
-  const bool wrong = mode == AccessMode::kRead    ? cta.shadow.Read(at, size, who, &fault)
-                     : mode == AccessMode::kWrite ? cta.shadow.Write(at, size, who, &fault)
-                                                  : cta.shadow.Atomic(at, size, who, &fault);
+  const bool reads = mode == AccessMode::kRead || mode == AccessMode::kStrongRead;
+  const bool wrong = reads                         ? cta.shadow.Read(at, size, who, &fault)
+                     : mode == AccessMode::kAtomic ? cta.shadow.Atomic(at, size, who, &fault)
+                                                   : cta.shadow.Write(at, size, who, &fault);
   if (wrong) [[unlikely]]
     warp.ReportAt(op, lane, fault.kind, fault.what);
   return cta.shared(at);
@@ -44,15 +45,26 @@ std::byte* TouchGlobal(Warp& warp, const Op& op, int lane, uint64_t address, uin
   DeviceMemory& memory = warp.grid().memory();
   std::byte* const bytes = memory.Find(address, size);
   if (bytes == nullptr) {
-    return Beyond(warp, op, lane,
-                  StrCat(mode == AccessMode::kRead ? "reads " : "writes ", size, " bytes at ",
-                         Hex(address), ": ", memory.Describe(address)));
+    return Beyond(
+        warp, op, lane,
+        StrCat(mode == AccessMode::kRead || mode == AccessMode::kStrongRead ? "reads " : "writes ",
+               size, " bytes at ", Hex(address), ": ", memory.Describe(address)));
   }
-  if (mode != AccessMode::kWrite && !memory.Defined(address, size)) [[unlikely]] {
+  const bool reads = mode == AccessMode::kRead || mode == AccessMode::kStrongRead;
+  const bool writes = mode == AccessMode::kWrite || mode == AccessMode::kStrongWrite;
+  if (!writes && !memory.Defined(address, size)) [[unlikely]] {
     warp.ReportAt(op, lane, FindingKind::kUninitializedGlobal,
                   StrCat(size, " bytes at ", Hex(address), " are read and not all were written"));
   }
-  if (mode != AccessMode::kRead) memory.SetDefined(address, size);
+  if (!reads) memory.SetDefined(address, size);
+  const GlobalAccessor who =
+      AsGlobalAccessor(warp, lane, mode != AccessMode::kRead && mode != AccessMode::kWrite);
+  GlobalCell* const cells = memory.Cells(address);
+  Fault fault;
+  if (reads ? CheckGlobalRead(cells, address, size, who, &fault)
+            : CheckGlobalWrite(cells, address, size, who, &fault)) [[unlikely]] {
+    warp.ReportAt(op, lane, fault.kind, fault.what);
+  }
   return bytes;
 }
 
@@ -60,7 +72,8 @@ std::byte* TouchGlobal(Warp& warp, const Op& op, int lane, uint64_t address, uin
 
 MemorySpace SpaceOf(const ptx::Instruction& instruction) {
   for (const std::string_view part : instruction.parts) {
-    if (part == "global" || part == "const") return MemorySpace::kGlobal;
+    if (part == "global") return MemorySpace::kGlobal;
+    if (part == "const") return MemorySpace::kConst;
     if (part == "shared" || part == "shared::cta" || part == "shared::cluster") {
       return MemorySpace::kShared;
     }
@@ -68,6 +81,28 @@ MemorySpace SpaceOf(const ptx::Instruction& instruction) {
     if (part == "param" || part == "param::entry") return MemorySpace::kParam;
   }
   return MemorySpace::kGeneric;
+}
+
+Ordering Ordering::Of(const ptx::Instruction& instruction) {
+  const std::string_view root = instruction.parts[0];
+  const bool both = instruction.Has("acq_rel");
+  Ordering ordering;
+  ordering.space = SpaceOf(instruction);
+  ordering.acquire = instruction.Has("acquire") || both;
+  ordering.release = instruction.Has("release") || both;
+  ordering.strong = ordering.acquire || ordering.release || instruction.Has("relaxed") ||
+                    instruction.Has("volatile") || root == "atom" || root == "red";
+  return ordering;
+}
+
+uint64_t Ordering::Pack() const {
+  return static_cast<uint64_t>(space) | uint64_t{strong} << 8 | uint64_t{acquire} << 9 |
+         uint64_t{release} << 10;
+}
+
+Ordering Ordering::Unpack(uint64_t bits) {
+  return {static_cast<MemorySpace>(bits & 0xff), (bits >> 8 & 1) != 0, (bits >> 9 & 1) != 0,
+          (bits >> 10 & 1) != 0};
 }
 
 std::byte* Touch(Warp& warp, const Op& op, int lane, uint64_t address, uint32_t size,
@@ -106,7 +141,8 @@ std::byte* Touch(Warp& warp, const Op& op, int lane, uint64_t address, uint32_t 
     }
     case MemorySpace::kParam: {
       const auto& params = warp.grid().params();
-      if (mode != AccessMode::kRead || address > params.size() || size > params.size() - address) {
+      const bool reads = mode == AccessMode::kRead || mode == AccessMode::kStrongRead;
+      if (!reads || address > params.size() || size > params.size() - address) {
         return Beyond(warp, op, lane, StrCat("parameter byte ", address, " of ", params.size()));
       }
       // Parameters are constant: nobody writes through this.
@@ -164,8 +200,11 @@ void CountGlobal(Warp& warp, const std::array<uint64_t, kWarpSize>& addresses, L
     distinct[n] = address;
     sectors[n++] = address / 32;
   });
-  std::sort(sectors.begin(), sectors.begin() + n);
-  std::sort(distinct.begin(), distinct.begin() + n);
+  // Most accesses go up from lane to lane.
+  if (!std::is_sorted(distinct.begin(), distinct.begin() + n)) {
+    std::sort(sectors.begin(), sectors.begin() + n);
+    std::sort(distinct.begin(), distinct.begin() + n);
+  }
   const auto num = [n](auto& v) {
     return static_cast<uint64_t>(std::unique(v.begin(), v.begin() + n) - v.begin());
   };

@@ -10,11 +10,22 @@
 
 namespace trireme::gpusim {
 
-enum class MemorySpace : uint8_t { kGeneric, kGlobal, kShared, kLocal, kParam };
-enum class AccessMode : uint8_t { kRead, kWrite, kAtomic };
+enum class MemorySpace : uint8_t { kGeneric, kGlobal, kShared, kLocal, kParam, kConst };
+// Strong: volatile, relaxed, acquire, release (PTX ISA, "Memory Consistency Model").
+enum class AccessMode : uint8_t { kRead, kWrite, kAtomic, kStrongRead, kStrongWrite };
 
 // The state space that an opcode names.
 MemorySpace SpaceOf(const ptx::Instruction& instruction);
+
+// How a load, a store or an atomic orders: of its opcode, packed into op.imm with its space.
+struct Ordering {
+  MemorySpace space = MemorySpace::kGeneric;
+  bool strong = false, acquire = false, release = false;
+
+  static Ordering Of(const ptx::Instruction& instruction);
+  uint64_t Pack() const;
+  static Ordering Unpack(uint64_t bits);
+};
 
 // The bytes of an access by `lane`. A fault is reported; null when there is nothing to touch: the
 // launch is aborted then.

@@ -45,7 +45,13 @@ Flow CopyAsync(Warp& warp, const Op& op, LaneMask active) {
     to[lane] &= ~kWindowMask;
   }
   CountShared(warp, to, active, size);
-  CountGlobal(warp, from, active, size);
+  LaneMask reading = active;
+  if (bytes != nullptr) {
+    ForEachLane(active, [&](int lane) {
+      if (bytes[lane] == 0) reading &= ~(LaneMask{1} << lane);
+    });
+  }
+  CountGlobal(warp, from, reading, size);
   ForEachLane(active, [&](int lane) {
     const size_t l = static_cast<size_t>(lane);
     if ((from[l] & (size - 1)) != 0) {

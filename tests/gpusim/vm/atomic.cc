@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "tests/gpusim/vm/access.h"
+#include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/lanewise.h"
 #include "tests/gpusim/vm/numbers.h"
 
@@ -12,17 +13,20 @@ namespace {
 using ptx::Instruction;
 using ptx::Type;
 
-MemorySpace Space(const Op& op) { return static_cast<MemorySpace>(op.imm); }
-
 // One lane after the other: dst = old; memory = combine(old, b, c).
 template <typename T, typename Operation>
 Flow AtomicOperation(Warp& warp, const Op& op, LaneMask active) {
   warp.RequireDefined(op, active);
   std::array<uint64_t, kWarpSize> addresses;
   warp.Addresses(op, 0, &addresses);
+  const Ordering ordering = Ordering::Unpack(op.imm);
   ForEachLane(active, [&](int lane) {
-    std::byte* at = Touch(warp, op, lane, addresses[static_cast<size_t>(lane)], sizeof(T),
-                          Space(op), AccessMode::kAtomic);
+    const uint64_t address = addresses[static_cast<size_t>(lane)];
+    if (ordering.space != MemorySpace::kShared && (address & kWindowMask) == 0) {
+      if (op.num_dst > 0) TakeOver(warp, address, ordering.acquire);
+      HandOver(warp, address, LaneMask{1} << lane, ordering.release);
+    }
+    std::byte* at = Touch(warp, op, lane, address, sizeof(T), ordering.space, AccessMode::kAtomic);
     if (at == nullptr) return;
     T old;
     std::memcpy(&old, at, sizeof(T));
@@ -145,7 +149,7 @@ absl::Status DecodeAtomic(Decoder& decoder, const Instruction& instruction, Op* 
   const Type type = Decoder::TypeOf(instruction);
   const auto& operands = instruction.operands;
   op->op_class = OpClass::kAtomic;
-  op->imm = static_cast<uint64_t>(SpaceOf(instruction));
+  op->imm = Ordering::Of(instruction).Pack();
   op->run = Choose(instruction, type);
   if (op->run == nullptr || instruction.Has("v2") || instruction.Has("v4")) {
     return decoder.Unknown(instruction);

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "tests/gpusim/vm/lanes.h"
@@ -48,9 +49,34 @@ class Clock {
   }
   void Clear() { seen_.clear(); }
   bool empty() const { return seen_.empty(); }
+  uint32_t size() const { return static_cast<uint32_t>(seen_.size()); }
 
  private:
   std::vector<Seen> seen_;
+};
+
+// The same for agents of which few are known: those of other clusters, by their numbers in the
+// launch.
+class SparseClock {
+ public:
+  const Seen& Of(uint32_t agent) const {
+    static constexpr Seen kNothing;
+    const auto found = seen_.find(agent);
+    return found != seen_.end() ? found->second : kNothing;
+  }
+  Seen& Mutable(uint32_t agent) { return seen_[agent]; }
+  void Join(const SparseClock& other) {
+    for (const auto& [agent, seen] : other.seen_) seen_[agent].Join(seen);
+  }
+  template <typename F>
+  void ForEach(F&& f) const {
+    for (const auto& [agent, seen] : seen_) f(agent, seen);
+  }
+  void Clear() { seen_.clear(); }
+  bool empty() const { return seen_.empty(); }
+
+ private:
+  std::map<uint32_t, Seen> seen_;
 };
 
 // What travels with a synchronisation: all that was seen, and of it what the async proxy sees, too
@@ -58,10 +84,12 @@ class Clock {
 struct Knowledge {
   Clock generic;
   Clock async_proxy;
+  SparseClock foreign;  // see global_order.h
 
   void Join(const Knowledge& other) {
     generic.Join(other.generic);
     async_proxy.Join(other.async_proxy);
+    foreign.Join(other.foreign);
   }
 };
 

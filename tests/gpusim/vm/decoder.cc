@@ -9,6 +9,7 @@
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
+#include "tests/gpusim/vm/registers.h"
 #include "tests/gpusim/vm/wgmma.h"
 
 namespace trireme::gpusim {
@@ -21,6 +22,7 @@ const Families& AllFamilies() {
   static const Families kFamilies = [] {
     Families families;
     AddIntegerFamily(&families);
+    AddCarryFamily(&families);
     AddFloatFamily(&families);
     AddConvertFamily(&families);
     AddMoveFamily(&families);
@@ -35,6 +37,7 @@ const Families& AllFamilies() {
     AddClusterFamily(&families);
     AddFenceFamily(&families);
     AddWgmmaFamily(&families);
+    AddTensorFamily(&families);
     return families;
   }();
   return kFamilies;
@@ -81,6 +84,8 @@ constexpr std::pair<std::string_view, Special> kSpecials[] = {
     {"%dynamic_smem_size", Special::kDynamicSmemSize},
     {"%total_smem_size", Special::kTotalSmemSize},
     {"%gridid", Special::kGridid},
+    {"%envreg1", Special::kEnvreg1},
+    {"%envreg2", Special::kEnvreg2},
 };
 
 uint64_t AlignUp(uint64_t value, uint64_t alignment) {
@@ -122,8 +127,9 @@ uint32_t Decoder::Allocate(uint32_t bytes) {
 absl::Status Decoder::Layout() {
   Program& program = *program_;
   for (const ptx::Register& reg : kernel_.registers) {
-    registers_.push_back({Allocate(FileBytes(reg.type)), program.num_slots++});
+    register_bytes_.push_back(FileBytes(reg.type));
   }
+  program.num_slots = static_cast<uint32_t>(register_bytes_.size());
   for (const ptx::Variable& param : kernel_.params) {
     program.param_bytes = static_cast<uint32_t>(AlignUp(program.param_bytes, param.alignment));
     program.param_offsets.push_back(program.param_bytes);
@@ -181,6 +187,12 @@ Slot Decoder::Constant(uint64_t bits, int size) {
   return it->second;
 }
 
+Slot Decoder::CarryFlag() {
+  const auto [it, is_new] = special_slots_.try_emplace("%cc");
+  if (is_new) it->second = {Allocate(sizeof(LaneMask)), program_->num_slots++};
+  return it->second;
+}
+
 Slot Decoder::SpecialSlot(const std::string& name) {
   const auto [it, is_new] = special_slots_.try_emplace(name);
   if (!is_new) return it->second;
@@ -220,7 +232,7 @@ int Decoder::SizeOf(const Operand& operand, Type type) const {
 Slot Decoder::Read(const Operand& operand, Type type) {
   switch (operand.kind) {
     case Operand::Kind::kRegister:
-      return registers_[static_cast<size_t>(operand.reg)];
+      return {0, static_cast<uint32_t>(operand.reg)};
     case Operand::Kind::kImmediate: {
       if (type == Type::kPred) return Constant(operand.bits != 0 ? kAllLanes : 0, 0);
       uint64_t bits = operand.bits;
@@ -246,7 +258,7 @@ Slot Decoder::Read(const Operand& operand, Type type) {
 
 Slot Decoder::Write(const Operand& operand) {
   if (operand.kind == Operand::Kind::kRegister) {
-    return registers_[static_cast<size_t>(operand.reg)];
+    return {0, static_cast<uint32_t>(operand.reg)};
   }
   if (operand.kind == Operand::Kind::kSink) {  // written and never read
     const auto [it, is_new] = special_slots_.try_emplace("_");
@@ -323,7 +335,7 @@ absl::Status Decoder::DecodeAll() {
     if (instruction.predicate >= 0) {
       op.guarded = true;
       op.guard_negated = instruction.predicate_negated;
-      op.guard = registers_[static_cast<size_t>(instruction.predicate)];
+      op.guard = {0, static_cast<uint32_t>(instruction.predicate)};
     }
     const auto family = AllFamilies().find(instruction.parts[0]);
     if (family == AllFamilies().end()) return Unknown(instruction);
@@ -339,11 +351,39 @@ absl::Status Decoder::DecodeAll() {
   return absl::OkStatus();
 }
 
+// Gives registers their places, and all slots their final numbers: constants and special registers
+// first.
+void Decoder::PlaceRegisters() {
+  const uint32_t num_registers = static_cast<uint32_t>(register_bytes_.size());
+  const RegisterPlan plan = PlanRegisters(program_->ops, register_bytes_);
+  const uint32_t num_others = program_->num_slots - num_registers;
+  std::vector<Slot> places;
+  for (const uint32_t bytes : plan.place_bytes) {
+    places.push_back({Allocate(bytes), num_others + static_cast<uint32_t>(places.size())});
+  }
+  program_->num_slots = num_others + static_cast<uint32_t>(places.size());
+  const auto place = [&](Slot* slot) {
+    if (slot->index < num_registers) {
+      *slot = places[plan.place[slot->index]];
+    } else {
+      slot->index -= num_registers;
+    }
+  };
+  for (Op& op : program_->ops) {
+    for (int i = 0; i < op.num_dst; ++i) place(&op.dst[i]);
+    for (int i = 0; i < op.num_src; ++i) place(&op.src[i]);
+    if (op.guarded) place(&op.guard);
+  }
+  for (auto& [key, slot] : constants_) place(&slot);
+  for (Program::SpecialSlot& special : program_->specials) place(&special.slot);
+}
+
 absl::StatusOr<std::unique_ptr<Program>> Decoder::Run() {
   program_->name = kernel_.name;
   program_->module = module_;
   TRIREME_RETURN_IF_ERROR(Layout());
   TRIREME_RETURN_IF_ERROR(DecodeAll());
+  PlaceRegisters();
   Program& program = *program_;
   program.file_bytes = static_cast<uint32_t>(AlignUp(program.file_bytes, 64));
   program.image.assign(program.file_bytes, 0);

@@ -38,11 +38,13 @@ class Decoder {
   absl::Status Unknown(const ptx::Instruction& instruction) const;
   // A constant of all lanes.
   Slot Constant(uint64_t bits, int size);
+  Slot CarryFlag();  // of add.cc: a predicate
   const ptx::Function& kernel() const { return kernel_; }
 
  private:
   absl::Status Layout();
   absl::Status DecodeAll();
+  void PlaceRegisters();
   absl::StatusOr<uint64_t> AddressOf(const ptx::Operand& symbol) const;
   Slot SpecialSlot(const std::string& name);
   uint32_t Allocate(uint32_t bytes);
@@ -52,8 +54,8 @@ class Decoder {
   const ptx::Function& kernel_;
   const SymbolTable& symbols_;
   std::unique_ptr<Program> program_ = std::make_unique<Program>();
-  std::vector<Slot> registers_;
-  std::vector<uint64_t> variables_;  // addresses of kernel_.variables within their spaces
+  std::vector<uint32_t> register_bytes_;  // in the file; until PlaceRegisters slot r is register r
+  std::vector<uint64_t> variables_;       // addresses of kernel_.variables within their spaces
   std::map<std::string, uint64_t> shared_externs_;
   std::map<std::pair<uint64_t, int>, Slot> constants_;
   std::map<std::string, Slot> special_slots_;
@@ -67,6 +69,7 @@ using Families = std::map<std::string_view, DecodeFamily>;
 
 // Each family adds the roots of its opcodes ("add", "ld").
 void AddIntegerFamily(Families* families);
+void AddCarryFamily(Families* families);
 void AddFloatFamily(Families* families);
 void AddConvertFamily(Families* families);
 void AddMoveFamily(Families* families);
@@ -81,5 +84,6 @@ void AddMbarrierFamily(Families* families);
 void AddClusterFamily(Families* families);
 void AddFenceFamily(Families* families);
 void AddWgmmaFamily(Families* families);
+void AddTensorFamily(Families* families);
 
 }  // namespace trireme::gpusim

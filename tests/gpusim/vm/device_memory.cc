@@ -8,6 +8,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/strings.h"
+#include "tests/gpusim/vm/global_order.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -16,7 +17,7 @@ constexpr uint64_t kAlignment = 4096;  // a page, so that a freed one goes back 
 // Between allocations, so that running over an end never meets the next one. Addresses are not
 // given out twice before the span is used up: a stale pointer is noticed, too.
 constexpr uint64_t kGap = 4096;
-constexpr uint64_t kSpanFactor = 16;
+constexpr uint64_t kSpanFactor = 8;
 
 std::byte* Map(uint64_t bytes, int protection) {
   void* at = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -40,12 +41,15 @@ DeviceMemory::DeviceMemory(uint64_t capacity, Visibility visibility)
   base_ =
       reinterpret_cast<uint64_t>(visibility == Visibility::kHost ? bytes_ : Map(span_, PROT_NONE));
   defined_ = Map(span_, PROT_READ | PROT_WRITE);
+  cells_ =
+      reinterpret_cast<GlobalCell*>(Map(span_ / 4 * sizeof(GlobalCell), PROT_READ | PROT_WRITE));
 }
 
 DeviceMemory::~DeviceMemory() {
   if (visibility_ == Visibility::kDevice) munmap(reinterpret_cast<void*>(base_), span_);
   munmap(bytes_, span_);
   munmap(defined_, span_);
+  munmap(cells_, span_ / 4 * sizeof(GlobalCell));
 }
 
 absl::StatusOr<uint64_t> DeviceMemory::Allocate(uint64_t bytes) {
@@ -71,6 +75,8 @@ absl::Status DeviceMemory::Free(uint64_t address) {
   const uint64_t offset = address - base_;
   madvise(bytes_ + offset / 4096 * 4096, it->second / 4096 * 4096, MADV_DONTNEED);
   std::memset(defined_ + offset, 0, it->second);
+  const uint64_t cell_bytes = it->second / 4 * sizeof(GlobalCell) / 4096 * 4096;
+  madvise(cells_ + offset / 4, cell_bytes, MADV_DONTNEED);  // 4096 / 4 cells: whole pages
   used_ -= it->second;
   allocations_.erase(it);
   ++num_frees_;
@@ -128,6 +134,14 @@ std::string DeviceMemory::Describe(uint64_t address) const {
                                 " bytes behind the end of an allocation of ", it->second, " bytes");
 }
 
+GlobalCell* DeviceMemory::Cells(uint64_t address) const {
+  if (!Owns(address)) {
+    const DeviceMemory* owner = OwnerOf(address);
+    return owner != nullptr ? owner->Cells(address) : nullptr;
+  }
+  return cells_ + (address - base_) / 4;
+}
+
 bool DeviceMemory::Defined(uint64_t address, uint64_t size) const {
   if (!Owns(address)) {
     const DeviceMemory* owner = OwnerOf(address);
@@ -135,10 +149,12 @@ bool DeviceMemory::Defined(uint64_t address, uint64_t size) const {
   }
   if (visibility_ == Visibility::kHost) return true;
   const std::byte* at = defined_ + (address - base_);
-  for (uint64_t i = 0; i < size; ++i) {
-    if (at[i] == std::byte{0}) return false;
+  for (; size >= 8; at += 8, size -= 8) {
+    uint64_t eight;
+    std::memcpy(&eight, at, 8);
+    if (eight != 0x0101010101010101u) return false;
   }
-  return true;
+  return std::all_of(at, at + size, [](std::byte b) { return b == std::byte{1}; });
 }
 
 void DeviceMemory::SetDefined(uint64_t address, uint64_t size) {

@@ -16,6 +16,8 @@
 
 namespace trireme::gpusim {
 
+struct GlobalCell;
+
 // Thread-safe, but for SetPeers().
 class DeviceMemory {
  public:
@@ -48,6 +50,10 @@ class DeviceMemory {
   // The allocation that holds the address: its start and size; size 0: none.
   std::pair<uint64_t, uint64_t> AllocationOf(uint64_t address) const;
 
+  // What is remembered of the order of accesses to the word that holds the address, and behind it
+  // to those that follow. Null outside of device and peer memory.
+  GlobalCell* Cells(uint64_t address) const;
+
   // Which bytes were ever written, one a byte.
   bool Defined(uint64_t address, uint64_t size) const;
   void SetDefined(uint64_t address, uint64_t size);
@@ -63,6 +69,7 @@ class DeviceMemory {
   uint64_t base_ = 0, span_ = 0;  // addresses given to kernels
   std::byte* bytes_ = nullptr;    // the same offsets, readable
   std::byte* defined_ = nullptr;
+  GlobalCell* cells_ = nullptr;
   mutable std::mutex mu_;
   std::map<uint64_t, uint64_t> allocations_;  // address -> size; guarded by mu_
   uint64_t used_ = 0, next_ = 0;

@@ -10,6 +10,8 @@ absl::Status DecodeIntegerAddSub(Decoder& decoder, const ptx::Instruction& instr
 absl::Status DecodeIntegerMul(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 absl::Status DecodeIntegerDiv(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 absl::Status DecodeIntegerMinMax(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
+// add.cc, sub.cc, mad.cc and those that take the flag.
+absl::Status DecodeCarry(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 absl::Status DecodeIntegerNegAbs(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 
 // The decoders of `barrier` and `cp` hand over what is Hopper's.

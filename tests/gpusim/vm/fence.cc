@@ -2,6 +2,7 @@
 // "griddepcontrol").
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/cluster.h"
+#include "tests/gpusim/vm/global_order.h"
 #include "tests/gpusim/vm/lanewise.h"
 
 namespace trireme::gpusim {
@@ -10,6 +11,12 @@ namespace {
 using ptx::Instruction;
 
 Flow Nothing(Warp&, const Op&, LaneMask) { return Flow::kNext; }
+
+// membar; .sc, .acq_rel, .acquire, .release between generic accesses.
+Flow FenceGeneric(Warp& warp, const Op&, LaneMask active) {
+  FenceGlobal(warp, active);
+  return Flow::kNext;
+}
 
 // fence.proxy.async: generic accesses before it are seen by asynchronous ones after it.
 Flow FenceProxyAsync(Warp& warp, const Op&, LaneMask active) {
@@ -35,8 +42,7 @@ absl::Status DecodeFence(Decoder& decoder, const Instruction& instruction, Op* o
   if (instruction.Has("mbarrier_init")) {
     op->run = &FenceMbarrierInit;
   } else if (!instruction.Has("proxy")) {
-    // .sc, .acq_rel, .acquire, .release between generic accesses: atomics order by themselves here.
-    op->run = &Nothing;
+    op->run = &FenceGeneric;
   } else if (instruction.Has("alias") || instruction.Has("tensormap::generic")) {
     op->run = &Nothing;  // one proxy for aliases and tensor maps
   } else {
@@ -100,7 +106,7 @@ void AddFenceFamily(Families* families) {
   (*families)["fence"] = &DecodeFence;
   (*families)["membar"] = [](Decoder&, const Instruction&, Op* op) {
     op->op_class = OpClass::kBarrier;
-    op->run = &Nothing;
+    op->run = &FenceGeneric;
     return absl::OkStatus();
   };
   (*families)["setmaxnreg"] = &DecodeSetMaxRegisters;

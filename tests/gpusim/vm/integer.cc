@@ -253,6 +253,7 @@ absl::Status DecodeShift(Decoder& decoder, const Instruction& instruction, Op* o
 
 absl::Status DecodeIntegerAddSub(Decoder& decoder, const Instruction& instruction, Op* op) {
   const bool add = instruction.parts[0] == "add";
+  if (instruction.Has("cc")) return DecodeCarry(decoder, instruction, op);
   if (instruction.Has("sat")) {
     if (Decoder::TypeOf(instruction) != Type::kS32) return decoder.Unknown(instruction);
     op->op_class = OpClass::kInteger;
@@ -302,6 +303,7 @@ absl::Status DecodeIntegerNegAbs(Decoder& decoder, const Instruction& instructio
 
 void AddIntegerFamily(Families* families) {
   (*families)["mad"] = [](Decoder& decoder, const Instruction& instruction, Op* op) {
+    if (instruction.Has("cc")) return DecodeCarry(decoder, instruction, op);
     return DecodeMultiply<true>(decoder, instruction, op);
   };
   (*families)["rem"] = [](Decoder& decoder, const Instruction& instruction, Op* op) {

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "tests/gpusim/vm/access.h"
+#include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/lanewise.h"
 
 namespace trireme::gpusim {
@@ -10,13 +11,22 @@ namespace {
 using ptx::Instruction;
 using ptx::Type;
 
-MemorySpace Space(const Op& op) { return static_cast<MemorySpace>(op.imm); }
+MemorySpace Space(const Op& op) { return Ordering::Unpack(op.imm).space; }
+
+bool IsGlobal(MemorySpace space, uint64_t address) {
+  return space == MemorySpace::kGlobal ||
+         (space == MemorySpace::kGeneric && (address & kWindowMask) == 0);
+}
 
 void Count(Warp& warp, const Op& op, const std::array<uint64_t, kWarpSize>& addresses,
            LaneMask active, uint32_t bytes) {
-  if (Space(op) == MemorySpace::kShared) {
+  // Lanes of a generic access count as what the first of them turns out to be.
+  const MemorySpace space = Space(op);
+  const uint64_t window = addresses[static_cast<size_t>(std::countr_zero(active))] & kWindowMask;
+  const bool generic = space == MemorySpace::kGeneric;
+  if (space == MemorySpace::kShared || (generic && window == kSharedWindow)) {
     CountShared(warp, addresses, active, bytes);
-  } else if (Space(op) == MemorySpace::kGlobal) {
+  } else if (space == MemorySpace::kGlobal || (generic && window == 0)) {
     CountGlobal(warp, addresses, active, bytes);
   }
 }
@@ -29,9 +39,13 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
   warp.Addresses(op, 0, &addresses);
   const uint32_t bytes = static_cast<uint32_t>(sizeof(M) * op.count);
   Count(warp, op, addresses, active, bytes);
+  const Ordering ordering = Ordering::Unpack(op.imm);
+  const AccessMode mode = ordering.strong ? AccessMode::kStrongRead : AccessMode::kRead;
   ForEachLane(active, [&](int lane) {
-    const std::byte* from = Touch(warp, op, lane, addresses[static_cast<size_t>(lane)], bytes,
-                                  Space(op), AccessMode::kRead);
+    const uint64_t address = addresses[static_cast<size_t>(lane)];
+    if (ordering.strong && IsGlobal(ordering.space, address)) [[unlikely]]
+      TakeOver(warp, address, ordering.acquire);
+    const std::byte* from = Touch(warp, op, lane, address, bytes, ordering.space, mode);
     if (from == nullptr) return;
     for (int i = 0; i < op.count; ++i) {
       M value;
@@ -64,9 +78,13 @@ Flow Store(Warp& warp, const Op& op, LaneMask active) {
   warp.Addresses(op, 0, &addresses);
   const uint32_t bytes = static_cast<uint32_t>(sizeof(M) * op.count);
   Count(warp, op, addresses, active, bytes);
+  const Ordering ordering = Ordering::Unpack(op.imm);
+  const AccessMode mode = ordering.strong ? AccessMode::kStrongWrite : AccessMode::kWrite;
   ForEachLane(active, [&](int lane) {
-    std::byte* to = Touch(warp, op, lane, addresses[static_cast<size_t>(lane)], bytes, Space(op),
-                          AccessMode::kWrite);
+    const uint64_t address = addresses[static_cast<size_t>(lane)];
+    if (ordering.strong && IsGlobal(ordering.space, address)) [[unlikely]]
+      HandOver(warp, address, LaneMask{1} << lane, ordering.release);
+    std::byte* to = Touch(warp, op, lane, address, bytes, ordering.space, mode);
     if (to == nullptr) return;
     for (int i = 0; i < op.count; ++i) {
       const M value = static_cast<M>(warp.In<R>(op.src[1 + i])[lane]);
@@ -135,8 +153,8 @@ const ptx::Operand& FirstOf(const ptx::Operand& operand) {
   return operand.kind == ptx::Operand::Kind::kVector ? operand.items[0] : operand;
 }
 
-void SetClass(MemorySpace space, Op* op) {
-  op->imm = static_cast<uint64_t>(space);
+void SetClass(const Instruction& instruction, MemorySpace space, Op* op) {
+  op->imm = Ordering::Of(instruction).Pack();
   op->op_class = space == MemorySpace::kShared ? OpClass::kShared : OpClass::kMemory;
 }
 
@@ -144,7 +162,7 @@ absl::Status DecodeLoad(Decoder& decoder, const Instruction& instruction, Op* op
   const Type type = Decoder::TypeOf(instruction);
   const auto& operands = instruction.operands;
   const MemorySpace space = SpaceOf(instruction);
-  SetClass(space, op);
+  SetClass(instruction, space, op);
   decoder.SetDst(op, decoder.WriteAll(operands[0]));
   op->count = static_cast<uint8_t>(op->num_dst);
   decoder.SetSrc(op, {decoder.Address(operands[1], op)});
@@ -159,7 +177,7 @@ absl::Status DecodeStore(Decoder& decoder, const Instruction& instruction, Op* o
   const auto& operands = instruction.operands;
   const MemorySpace space = SpaceOf(instruction);
   if (space == MemorySpace::kParam) return decoder.Unknown(instruction);
-  SetClass(space, op);
+  SetClass(instruction, space, op);
   std::vector<Slot> sources = {decoder.Address(operands[0], op)};
   for (const Slot slot : decoder.ReadAll(operands[1], type)) sources.push_back(slot);
   decoder.SetSrc(op, sources);

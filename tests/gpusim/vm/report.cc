@@ -13,10 +13,13 @@ std::string_view NameOf(FindingKind kind) {
                                          "uninitialised register",
                                          "uninitialised shared memory",
                                          "uninitialised global memory",
+                                         "uninitialised tensor memory",
                                          "race in shared memory",
                                          "race in global memory",
+                                         "race in tensor memory",
                                          "missing proxy fence",
                                          "missing wgmma.fence",
+                                         "missing tcgen05.fence",
                                          "data in flight",
                                          "barrier misuse",
                                          "deadlock",
@@ -28,6 +31,7 @@ std::string_view NameOf(FindingKind kind) {
 }
 
 std::string Finding::ToString() const {
+  if (instruction.empty()) return StrCat(NameOf(kind), ": ", what, "\n    ", kernel);
   return StrCat(NameOf(kind), ": ", what, "\n    ", kernel, " at ", file, ":", line, " (PTX line ",
                 ptx_line, ": ", instruction, "), CTA (", ctaid[0], ", ", ctaid[1], ", ", ctaid[2],
                 "), warp ", warp, ", lane ", lane);

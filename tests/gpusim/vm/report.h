@@ -19,10 +19,13 @@ enum class FindingKind : uint8_t {
   kUninitializedRegister,
   kUninitializedShared,
   kUninitializedGlobal,
+  kUninitializedTensor,
   kRaceShared,
   kRaceGlobal,
+  kRaceTensor,
   kMissingProxyFence,
   kMissingWgmmaFence,
+  kMissingTensorFence,
   kInFlight,
   kBarrierMisuse,
   kDeadlock,
@@ -35,7 +38,7 @@ std::string_view NameOf(FindingKind kind);
 
 struct Finding {
   FindingKind kind = FindingKind::kBadOperand;
-  std::string kernel, instruction, file;
+  std::string kernel, instruction, file;  // without instruction: a call of a library
   uint32_t line = 0, ptx_line = 0;
   int ctaid[3] = {0, 0, 0};
   int warp = 0, lane = 0;

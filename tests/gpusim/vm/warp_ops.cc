@@ -14,9 +14,10 @@ using ptx::Instruction;
 using ptx::Operand;
 using ptx::Type;
 
-enum class Shuffle : uint64_t { kUp, kDown, kBfly, kIdx };
+enum class Shuffle { kUp, kDown, kBfly, kIdx };
 
 // d|p = shfl.mode a, b, c, membermask. c: clamp in bits 0-4, segment mask in bits 8-12.
+template <Shuffle mode>
 Flow ShuffleSync(Warp& warp, const Op& op, LaneMask active) {
   const LaneMask members = MemberMask(warp, op, op.src[3], active);
   if (!Together(warp, op, members, active)) return Flow::kRetry;
@@ -33,7 +34,7 @@ Flow ShuffleSync(Warp& warp, const Op& op, LaneMask active) {
     const int max_lane = (lane & segment) | (clamp & ~segment), min_lane = lane & segment;
     int from = lane;
     bool valid = false;
-    switch (static_cast<Shuffle>(op.imm)) {
+    switch (mode) {
       case Shuffle::kUp:
         from = lane - by;
         valid = from >= max_lane;
@@ -67,10 +68,10 @@ absl::Status DecodeShuffle(Decoder& decoder, const Instruction& instruction, Op*
   const auto& operands = instruction.operands;
   if (operands.size() != 5 || !instruction.Has("sync")) return decoder.Unknown(instruction);
   op->op_class = OpClass::kShuffle;
-  op->imm = static_cast<uint64_t>(instruction.Has("up")     ? Shuffle::kUp
-                                  : instruction.Has("down") ? Shuffle::kDown
-                                  : instruction.Has("bfly") ? Shuffle::kBfly
-                                                            : Shuffle::kIdx);
+  op->run = instruction.Has("up")     ? &ShuffleSync<Shuffle::kUp>
+            : instruction.Has("down") ? &ShuffleSync<Shuffle::kDown>
+            : instruction.Has("bfly") ? &ShuffleSync<Shuffle::kBfly>
+                                      : &ShuffleSync<Shuffle::kIdx>;
   std::vector<Slot> to = {decoder.Write(operands[0])};
   if (operands[0].second >= 0) {
     Operand second = operands[0];
@@ -81,7 +82,6 @@ absl::Status DecodeShuffle(Decoder& decoder, const Instruction& instruction, Op*
   decoder.SetSrc(op,
                  {decoder.Read(operands[1], Type::kB32), decoder.Read(operands[2], Type::kB32),
                   decoder.Read(operands[3], Type::kB32), decoder.Read(operands[4], Type::kB32)});
-  op->run = &ShuffleSync;
   return absl::OkStatus();
 }
 

@@ -85,6 +85,16 @@ class Hopper : public testing::Test {
       EXPECT_NE(bench_.AllFindings().find(what), std::string::npos) << bench_.AllFindings();
     }
   }
+  // Under every schedule something is found, and under some of them this.
+  void ExpectFoundAtTimes(FindingKind kind, std::string_view what, std::string_view body) {
+    bool found = false;
+    for (int i = 0; i < 16; ++i) {
+      (void)Run(body);
+      EXPECT_FALSE(bench_.findings.empty());
+      found |= bench_.Found(kind) && bench_.AllFindings().find(what) != std::string::npos;
+    }
+    EXPECT_TRUE(found) << NameOf(kind);
+  }
   std::vector<uint32_t> Words(size_t n) { return bench_.Download<uint32_t>(out_, n); }
 
   Bench bench_;
@@ -226,8 +236,9 @@ TEST_F(HopperBulkCopy, LandsBeforeThePhaseOfItsMbarrierIsComplete) {
 }
 
 TEST_F(HopperBulkCopy, IsInFlightUntilThen) {
-  ExpectFound(FindingKind::kInFlight, "is read while a copy into it is in flight",
-              StrCat(InitFor(1), kLoad, "bar.sync 0;\n", kReadBack, WaitParity(0)));
+  // Or, when it has landed by chance, not ordered after it.
+  ExpectFoundAtTimes(FindingKind::kInFlight, "is read while a copy into it is in flight",
+                     StrCat(InitFor(1), kLoad, "bar.sync 0;\n", kReadBack, WaitParity(0)));
   ExpectFound(FindingKind::kInFlight, "ends without having waited for the copies",
               StrCat(InitFor(1), kLoad));
 }
