@@ -1,5 +1,6 @@
 #include "server/node/client_input.h"
 
+#include <algorithm>
 #include <boost/json/basic_parser_impl.hpp>
 #include <cmath>
 #include <limits>
@@ -18,7 +19,7 @@ using json::error_code;
 using json::string_view;
 
 // Why parsing ended early: rules of ours that Boost.JSON has no error for.
-enum class Refusal { kNone, kTooManyKeys, kTooManyValues, kTooLargeNumber };
+enum class Refusal { kNone, kTooManyKeys, kTooManyValues };
 
 // Builds the value as Boost's own parser does, and counts.
 class CountingHandler {
@@ -68,7 +69,7 @@ class CountingHandler {
     return CountValue(ec);
   }
   bool on_double(double d, string_view, error_code& ec) {
-    if (!std::isfinite(d)) return Refuse(Refusal::kTooLargeNumber, ec);  // Boost reads 1e999
+    is_finite &= std::isfinite(d);  // Boost reads 1e999
     stack.push_double(d);
     return CountValue(ec);
   }
@@ -86,15 +87,14 @@ class CountingHandler {
   json::value_stack stack;
   size_t num_keys = 0;
   Refusal refusal = Refusal::kNone;
+  bool is_finite = true;  // every number
 
  private:
   bool CountValue(error_code& ec) {
     return Count(&num_values_, kMaxJsonValues, Refusal::kTooManyValues, ec);
   }
   bool Count(size_t* counter, size_t limit, Refusal why, error_code& ec) {
-    return ++*counter <= limit || Refuse(why, ec);
-  }
-  bool Refuse(Refusal why, error_code& ec) {
+    if (++*counter <= limit) return true;
     refusal = why;
     ec = json::error::array_too_large;  // any error: it ends the parse
     return false;
@@ -116,6 +116,17 @@ size_t CountMembers(const json::value& value) {
 
 bool IsNameByte(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_'; }
 
+bool IsFinite(const json::value& value) {
+  if (const json::object* object = value.if_object()) {
+    return std::all_of(object->begin(), object->end(),
+                       [](const auto& member) { return IsFinite(member.value()); });
+  }
+  if (const json::array* array = value.if_array()) {
+    return std::all_of(array->begin(), array->end(), &IsFinite);
+  }
+  return !value.is_double() || std::isfinite(value.get_double());
+}
+
 absl::Status BadJson(std::string_view why) { return absl::InvalidArgumentError(ToAbsl(why)); }
 
 }  // namespace
@@ -132,8 +143,6 @@ absl::StatusOr<json::object> ParseJsonObject(std::string_view text) {
       return BadJson(StrCat("it has more than ", kMaxJsonKeys, " keys"));
     case Refusal::kTooManyValues:
       return BadJson(StrCat("it has more than ", kMaxJsonValues, " values"));
-    case Refusal::kTooLargeNumber:
-      return BadJson(StrCat("a number is too large at byte ", consumed));
     case Refusal::kNone:
       break;
   }
@@ -143,7 +152,13 @@ absl::StatusOr<json::object> ParseJsonObject(std::string_view text) {
   // Objects keep one member per key: fewer members than keys means that a key came twice.
   if (CountMembers(root) != handler.num_keys) return BadJson("an object has the same key twice");
   if (!root.is_object()) return BadJson(StrCat("expected an object, but got ", KindName(root)));
-  return std::move(root.get_object());
+  json::object& object = root.get_object();
+  for (auto member = object.begin(); !handler.is_finite && member != object.end(); ++member) {
+    if (IsFinite(member->value())) continue;
+    const std::string name = Printable({member->key().data(), member->key().size()});
+    return InvalidParam(name, StrCat(name, ": a number is too large"));
+  }
+  return std::move(object);
 }
 
 absl::Status RenameParam(absl::Status error, std::string_view name) {

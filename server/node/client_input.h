@@ -19,7 +19,8 @@ inline constexpr size_t kMaxJsonValues = 4'000'000;
 
 // The document's root, which must be an object. INVALID_ARGUMENT whose message is the reason alone:
 // no JSON by RFC 8259 (NaN, trailing bytes, invalid UTF-8, lone surrogates ...), a key twice in one
-// object, over a budget. Time and memory are linear in text.size().
+// object, over a budget, a number beyond a double (this one with its member as param). Time and
+// memory are linear in text.size().
 absl::StatusOr<boost::json::object> ParseJsonObject(std::string_view text);
 
 inline constexpr std::string_view kToolsNotSupported =

@@ -14,7 +14,7 @@ namespace json = boost::json;
 
 absl::StatusOr<json::object> ParseJsonBody(std::string_view body) {
   absl::StatusOr<json::object> object = ParseJsonObject(body);
-  if (object.ok()) return object;
+  if (object.ok() || !ErrorParam(object.status()).empty()) return object;
   return absl::InvalidArgumentError(
       StrCat("We could not parse the JSON body of your request: ", object.status().message(), "."));
 }
