@@ -142,14 +142,17 @@ class SharedShadow {
       return false;
     }
     Reader& reader = block->readers[0];
+    const LaneMask lane = LaneMask{1} << who.lane;
     if (block->num_readers == 0 ||
         (block->num_readers == 1 && reader.agent == who.agent && reader.time <= who.lanes_seen)) {
-      reader = {who.time, static_cast<uint16_t>(who.agent), {}};
+      reader.time = who.time;
+      reader.agent = static_cast<uint16_t>(who.agent);
+      reader.lanes = {lane, lane, lane, lane};
       block->num_readers = 1;
-    } else if (reader.agent != who.agent || reader.time != who.time) {
-      return false;
+      return true;
     }
-    for (LaneMask& lanes : reader.lanes) lanes |= LaneMask{1} << who.lane;
+    if (reader.agent != who.agent || reader.time != who.time) return false;
+    for (LaneMask& lanes : reader.lanes) lanes |= lane;
     return true;
   }
   static bool WriteWhole(Block* block, const Accessor& who) {
