@@ -16,7 +16,7 @@ test_packages=(
   clang-14 libclang-rt-14-dev  # tests/fuzz
   zsh fish groff man-db  # tests/conformance/test_completion.py
   chromium chromium-driver  # tests/conformance/test_page.py
-  prometheus systemd strace  # tests/deploy: promtool and a server to scrape with, systemd-analyze, what system calls are made
+  prometheus systemd strace logrotate  # tests/deploy: promtool and a server to scrape with, systemd-analyze, what system calls are made
 )
 
 packages=("${build_packages[@]}")

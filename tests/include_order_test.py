@@ -18,7 +18,7 @@ ALLOWED = {
     "runtime/model": ["runtime/backend", "runtime/weights", "kernels", "runtime/base"],
     "runtime/engine": ["runtime/scheduler", "runtime/kv", "runtime/model", "runtime/backend", "runtime/weights",
                        "kernels", "runtime/base"],
-    "server/observe": ["runtime/engine", "runtime/scheduler", "runtime/base"],
+    "server/observe": ["runtime/engine", "runtime/scheduler", "runtime/text", "runtime/base"],
     "server/admission": ["runtime/base"],
     "server/node": ["runtime", "kernels"],
     "server/dialects": ["server/node", "runtime"],

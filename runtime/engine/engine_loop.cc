@@ -200,7 +200,6 @@ void EngineLoop::FailSlowReaders() {
     const bool stale = it == live_.end() || it->second.pause_number != oldest.number;
     if (!stale) {
       if (now < oldest.until) return;
-      Log(LogLevel::kInfo, "slow_reader", {{"request", oldest.id}});
       scheduler_.Cancel(
           oldest.id, {FinishReason::kError,
                       WithCode(absl::ResourceExhaustedError("the output was not read for too long"),
@@ -231,9 +230,8 @@ bool EngineLoop::Deliver(std::vector<SequenceEvent> events, absl::Time now) {
     TRIREME_CHECK(it != live_.end());
     LiveRequest& request = it->second;
     Observe(event, now, &request);
-    request.stream->Note(request.record);
     if (event.finish == FinishReason::kNone) {
-      if (!request.stream->Append(std::move(event))) continue;
+      if (!request.stream->Append(std::move(event), request.record)) continue;
       scheduler_.SetPaused(id, true);
       request.pause_number = ++num_pauses_;
       pauses_.push_back({now + options_.slow_reader_timeout, id, request.pause_number});
@@ -242,7 +240,7 @@ bool EngineLoop::Deliver(std::vector<SequenceEvent> events, absl::Time now) {
       if (request.open && device_error_.ok()) executor_->Close(id);
       if (request.queued) mailbox_->LeftQueue(request.record.prompt_tokens);
       mailbox_->CountFinished(event.finish);
-      request.stream->Append(std::move(event));
+      request.stream->Append(std::move(event), request.record);
       live_.erase(it);
       mailbox_->Retire();
     }

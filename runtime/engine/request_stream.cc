@@ -36,8 +36,9 @@ RequestRecord StreamState::record() const {
   return record_;
 }
 
-bool StreamState::Append(SequenceEvent&& event) {
+bool StreamState::Append(SequenceEvent&& event, const RequestRecord& record) {
   std::unique_lock lock(mu_);
+  record_ = record;
   TRIREME_CHECK(!ended_);
   ended_ = event.finish != FinishReason::kNone;
   if (abandoned_) return false;

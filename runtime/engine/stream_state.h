@@ -29,8 +29,8 @@ class StreamState {
   void Note(const RequestRecord& record);
   // Adds to what the reader has not taken yet, and tells it. True when the reader has just fallen
   // too far behind: the request is to be paused, and a resume will be posted when the reader has
-  // caught up.
-  bool Append(SequenceEvent&& event);
+  // caught up. `record`: what record() tells from now on.
+  bool Append(SequenceEvent&& event, const RequestRecord& record);
 
   // ---- Reader; see RequestStream.
   RequestRecord record() const;

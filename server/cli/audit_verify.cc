@@ -21,8 +21,17 @@ absl::Status Verify(const AuditOptions& options, AuditVerifier* verifier) {
   }
   if (verifier->num_records() == 0) return absl::DataLossError("there is no record");
   if (!options.last_hash.empty() && options.last_hash != verifier->end().hash) {
-    return absl::DataLossError(
-        StrCat("the end is missing: the last hash is ", verifier->end().hash));
+    return absl::DataLossError(StrCat(
+        "it does not end with that hash: rewritten, or its end is missing; the last hash is ",
+        verifier->end().hash));
+  }
+  // Each chain is whole; that one follows the other is what no record shows.
+  if (verifier->restarts() > 0) {
+    return absl::FailedPreconditionError(
+        StrCat("restarted: ", verifier->restarts(),
+               verifier->restarts() == 1 ? " file begins a new chain" : " files begin new chains",
+               ", and every chain is whole. That is so when the log was moved away while the node "
+               "was down; nothing shows that no record is missing between them"));
   }
   return absl::OkStatus();
 }
@@ -44,10 +53,14 @@ void PrintJson(const absl::Status& status, const AuditVerifier& verifier) {
   std::string out;
   JsonWriter json(&out);
   json.BeginObject().Key("ok").Bool(status.ok());
+  json.Key("verdict").String(status.ok()                          ? "ok"
+                             : absl::IsFailedPrecondition(status) ? "restarted"
+                                                                  : "broken");
   json.Key("error");
   status.ok() ? json.Null() : json.String(FromAbsl(status.message()));
   json.Key("records").Int(static_cast<int64_t>(verifier.num_records()));
   json.Key("first").Int(static_cast<int64_t>(verifier.first_seq()));
+  json.Key("restarts").Int(verifier.restarts());
   json.Key("last").Int(static_cast<int64_t>(verifier.end().seq));
   json.Key("last_hash").String(verifier.end().hash);
   json.Key("stopped").Bool(verifier.stopped()).EndObject();

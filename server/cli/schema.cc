@@ -77,14 +77,17 @@ std::vector<Setting> ObservabilityRows(ServeOptions& o) {
       {"access-log", kServe, "Observability", Text(&o.access_log, "FILE"),
        "One JSON line for each request (-: standard output); SIGHUP opens the file anew"},
       {"audit-log", kServe, "Observability", Text(&o.audit_log, "FILE"),
-       "Hash chain of logins refused, key reloads, requests; check it with `trireme audit-verify`"},
+       "Hash chain of logins refused, key reloads, requests; check it with `trireme audit-verify`; "
+       "SIGHUP opens the file anew"},
       {"trace-file", kServe, "Observability", Text(&o.trace_file, "FILE"),
        "Engine steps and requests for ui.perfetto.dev or chrome://tracing"},
       {"otlp-endpoint", kServe, "Observability", Text(&o.otlp_endpoint, "URL"),
        "OTLP/HTTP collector for traces, like http://127.0.0.1:4318 (default: what the OTEL_* "
        "variables say)"},
       {"otlp-sample-ratio", kServe, "Observability", Number(&o.otlp_sample_ratio, 0, 1),
-       "Share of traces that begin here and are exported; a caller's decision is followed"},
+       "Share of traces that begin here and are exported (default: what OTEL_TRACES_SAMPLER says, "
+       "or "
+       "all); a caller's decision is followed"},
   };
 }
 
@@ -94,7 +97,8 @@ std::vector<Setting> AuditRows(AuditOptions& o) {
        "Audit log; of a rotated one every file, oldest first",
        /*shorthand=*/"", /*positional=*/true},
       {"last-hash", kAuditVerify, "Audit", Text(&o.last_hash, "HEX"),
-       "Where the chain must end, as the process log said at the stop: shows a missing end"},
+       "Hash of the last record, kept elsewhere (the process log names it): shows a rewritten file "
+       "or a missing end"},
   };
 }
 

@@ -42,7 +42,7 @@ struct ServeOptions {
   std::string tls_cert_file, tls_key_file;
   std::string access_log, audit_log, trace_file;
   std::string otlp_endpoint;
-  float otlp_sample_ratio = 1;
+  std::optional<float> otlp_sample_ratio;  // not given: OTEL_TRACES_SAMPLER, or all
   int drain_timeout_s = 30;
   std::string log_level = "info";
   std::string log_format = "text";

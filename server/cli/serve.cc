@@ -2,9 +2,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
-#include <climits>
 
+#include <algorithm>
 #include <atomic>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -13,11 +14,13 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "runtime/base/host_port.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
+#include "runtime/text/utf8.h"
 #include "server/admission/keys.h"
 #include "server/cli/commands.h"
 #include "server/cli/options.h"
@@ -46,14 +49,18 @@ LogLevel ToLogLevel(const std::string& name) {
   return LogLevel::kInfo;
 }
 
+bool ToStandardOutput(const std::string& log) { return log == "-"; }
+
 // These are taken by sigwait on the main thread only; every later thread inherits the mask. Without
-// a log to open anew SIGHUP keeps its meaning: the terminal has gone.
-sigset_t BlockSignals(bool has_logs) {
+// a file to open anew SIGHUP keeps its meaning: the terminal has gone.
+sigset_t BlockSignals(const ServeOptions& options) {
+  const bool has_files = !options.audit_log.empty() ||
+                         (!options.access_log.empty() && !ToStandardOutput(options.access_log));
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
-  if (has_logs) sigaddset(&set, SIGHUP);
+  if (has_files) sigaddset(&set, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);  // a log at its size limit is an error of that log
@@ -65,20 +72,22 @@ void PrintBanner(const ServeOptions& options, const ModelInfo& info, int http_po
   const std::string key = options.api_keys_file.empty() ? "none" : "YOUR_KEY";
   const std::string root = StrCat(scheme, "://", HostPort(options.host, http_port));
   const std::string base = root + "/v1";
-  std::cout << "\n" << info.id << " is ready at " << base;
-  if (grpc_port > 0) std::cout << ", gRPC at " << HostPort(options.host, grpc_port);
-  if (options.page) std::cout << "\n\n  To chat, open " << root << "/";
-  std::cout << "\n\n  curl " << base << "/chat/completions -H 'content-type: application/json' "
-            << (options.api_keys_file.empty() ? "" : "-H 'authorization: Bearer YOUR_KEY' ")
-            << "\\\n    -d '{\"model\": \"" << info.id
-            << "\", \"messages\": [{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}]}'\n"
-            << "\n  from openai import OpenAI\n"
-            << "  client = OpenAI(base_url=\"" << base << "\", api_key=\"" << key << "\")\n"
-            << "  print(client.chat.completions.create(model=\"" << info.id
-            << "\",\n      messages=[{\"role\": \"user\", \"content\": \"Why is the sky "
-               "blue?\"}]).choices[0].message.content)\n"
-            << "\nCtrl-C or SIGTERM drains and stops.\n"
-            << std::endl;
+  // Standard output may be the access log, which has nothing but its lines.
+  std::ostream& out = ToStandardOutput(options.access_log) ? std::cerr : std::cout;
+  out << "\n" << info.id << " is ready at " << base;
+  if (grpc_port > 0) out << ", gRPC at " << HostPort(options.host, grpc_port);
+  if (options.page) out << "\n\n  To chat, open " << root << "/";
+  out << "\n\n  curl " << base << "/chat/completions -H 'content-type: application/json' "
+      << (options.api_keys_file.empty() ? "" : "-H 'authorization: Bearer YOUR_KEY' ")
+      << "\\\n    -d '{\"model\": \"" << info.id
+      << "\", \"messages\": [{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}]}'\n"
+      << "\n  from openai import OpenAI\n"
+      << "  client = OpenAI(base_url=\"" << base << "\", api_key=\"" << key << "\")\n"
+      << "  print(client.chat.completions.create(model=\"" << info.id
+      << "\",\n      messages=[{\"role\": \"user\", \"content\": \"Why is the sky "
+         "blue?\"}]).choices[0].message.content)\n"
+      << "\nCtrl-C or SIGTERM drains and stops.\n"
+      << std::endl;
 }
 
 int Fail(const absl::Status& status) {
@@ -121,6 +130,17 @@ absl::Status OpenTelemetry(const ServeOptions& options, const std::string& model
   return absl::OkStatus();
 }
 
+// Names stand in answers, logs and spans, all of them JSON.
+absl::Status CheckNames(const std::string& name, const LoadOptions& load) {
+  std::vector<std::string> names = load.served_names;
+  names.push_back(name);
+  if (std::all_of(names.begin(), names.end(), [](const auto& n) { return IsValidUtf8(n); })) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      "--served-model-name: wants a name in UTF-8; without the flag it is the model file's");
+}
+
 absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service* service) {
   if (!IsLoopback(options.host) && options.api_keys_file.empty()) {
     return absl::InvalidArgumentError(
@@ -137,6 +157,7 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service
   }
   const std::string name =
       load.served_names.empty() ? DefaultModelName(load.model) : load.served_names.front();
+  TRIREME_RETURN_IF_ERROR(CheckNames(name, load));
   TRIREME_RETURN_IF_ERROR(OpenTelemetry(options, name, service));
   Telemetry* const telemetry = service->telemetry.get();
   if (options.api_keys_file.empty()) {
@@ -152,7 +173,6 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service
       service->node,
       LoadNode(load, &Clock::Monotonic(), telemetry->engine_observer(), InterruptibleProgress()));
   telemetry->metrics().Attach(service->node->engine.get());
-  telemetry->OnStart(name);
 
   http.host = options.host;
   http.port = options.http_port;
@@ -171,7 +191,7 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service
     TRIREME_ASSIGN_OR_RETURN(service->grpc, GrpcServer::Start(grpc, service->node.get(),
                                                               service->keys.get(), telemetry));
   }
-  return absl::OkStatus();
+  return telemetry->OnStart(name);
 }
 
 // Unready first, then no new requests; running ones finish until the deadline.
@@ -204,7 +224,7 @@ int RunServe(const Options& all) {
   ConfigureLog(ToLogLevel(options.log_level),
                options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   WarnOfUnknownVariables(all);
-  const sigset_t signals = BlockSignals(!options.access_log.empty() || !options.audit_log.empty());
+  const sigset_t signals = BlockSignals(options);
   Service service;
   if (absl::Status status = Start(options, all.load, &service); !status.ok()) return Fail(status);
 

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "runtime/base/status.h"
-#include "runtime/base/strings.h"
 #include "server/grpc/convert.h"
 
 namespace trireme::rpc {
@@ -25,7 +24,7 @@ CallRecord::CallRecord(const ServiceContext* context, std::string_view route,
                        grpc::CallbackServerContext* call)
     : context_(context), call_(call) {
   record_.door = FinishedRequest::Door::kGrpc;
-  record_.id = StrCat("grpc-", context->next_id.fetch_add(1));
+  record_.id = RandomId("grpc-");
   record_.route = route;
   record_.method = route.substr(route.find('/') + 1);
   record_.peer = PeerKind(call->peer());

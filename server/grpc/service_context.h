@@ -18,7 +18,6 @@ struct ServiceContext {
   // Of the requests of all calls that have not ended; those that would exceed it are refused.
   int64_t max_request_bytes = 256 << 20;
   mutable std::atomic<int64_t> request_bytes = 0;
-  mutable std::atomic<uint64_t> next_id = 1;  // of calls that bring no request id
 };
 
 }  // namespace trireme::rpc

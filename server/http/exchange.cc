@@ -1,13 +1,10 @@
 #include "server/http/exchange.h"
 
-#include <openssl/rand.h>
-
 #include <atomic>
 #include <boost/asio/post.hpp>
 #include <memory>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
 #include "runtime/base/check.h"
 #include "runtime/base/log.h"
@@ -87,13 +84,6 @@ std::string ChunkOf(std::string_view payload) {
 }
 
 }  // namespace
-
-std::string RandomId(std::string_view prefix) {
-  unsigned char bits[16];
-  TRIREME_CHECK(RAND_bytes(bits, sizeof(bits)) == 1);
-  return StrCat(prefix,
-                absl::BytesToHexString({reinterpret_cast<const char*>(bits), sizeof(bits)}));
-}
 
 Exchange::Exchange(Connection* connection, HttpRequest request)
     : connection_(connection),
@@ -275,12 +265,6 @@ void Exchange::Finish(const Route* route) {
     generation_.reset();
   }
   record.end = node().clock->Now();
-  Log(LogLevel::kDebug, "http request",
-      {{"request_id", record.id},
-       {"method", record.method},
-       {"route", record.route},
-       {"status", record.http_status},
-       {"ms", absl::ToInt64Milliseconds(record.end - record.begin)}});
   context().telemetry->OnRequest(std::move(record));
 }
 

@@ -103,7 +103,4 @@ class Exchange {
   RequestRegistry::Ticket ticket_;
 };
 
-// `prefix` and 128 random bits in hexadecimal.
-std::string RandomId(std::string_view prefix);
-
 }  // namespace trireme::http

@@ -1,6 +1,7 @@
 #include "server/node/client_input.h"
 
 #include <boost/json/basic_parser_impl.hpp>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -15,7 +16,7 @@ using json::error_code;
 using json::string_view;
 
 // Why parsing ended early: rules of ours that Boost.JSON has no error for.
-enum class Refusal { kNone, kTooManyKeys, kTooManyValues };
+enum class Refusal { kNone, kTooManyKeys, kTooManyValues, kTooLargeNumber };
 
 // Builds the value as Boost's own parser does, and counts.
 class CountingHandler {
@@ -65,6 +66,7 @@ class CountingHandler {
     return CountValue(ec);
   }
   bool on_double(double d, string_view, error_code& ec) {
+    if (!std::isfinite(d)) return Refuse(Refusal::kTooLargeNumber, ec);  // Boost reads 1e999
     stack.push_double(d);
     return CountValue(ec);
   }
@@ -88,7 +90,9 @@ class CountingHandler {
     return Count(&num_values_, kMaxJsonValues, Refusal::kTooManyValues, ec);
   }
   bool Count(size_t* counter, size_t limit, Refusal why, error_code& ec) {
-    if (++*counter <= limit) return true;
+    return ++*counter <= limit || Refuse(why, ec);
+  }
+  bool Refuse(Refusal why, error_code& ec) {
     refusal = why;
     ec = json::error::array_too_large;  // any error: it ends the parse
     return false;
@@ -124,6 +128,8 @@ absl::StatusOr<json::object> ParseJsonObject(std::string_view text) {
       return BadJson(StrCat("it has more than ", kMaxJsonKeys, " keys"));
     case Refusal::kTooManyValues:
       return BadJson(StrCat("it has more than ", kMaxJsonValues, " values"));
+    case Refusal::kTooLargeNumber:
+      return BadJson(StrCat("a number is too large at byte ", consumed));
     case Refusal::kNone:
       break;
   }

@@ -23,8 +23,7 @@ struct Candidate {
   ChoiceDelta delta;                     // news that has not been delivered yet
   std::vector<TokenText> prompt_tokens;  // gathered until the first token
   bool started = false;                  // the prompt's share has been put into `delta`
-  FinishReason finish = FinishReason::kNone;
-  RequestRecord record;  // as it was when the stream was given up
+  RequestRecord record;                  // as it was when the stream was given up
   int num_tokens = 0;
   int num_cached_prompt_tokens = 0;
   double sum_logprobs = 0;
@@ -92,8 +91,9 @@ struct Generation::Impl {
       first;  // per prompt: its first token, where prompt logprobs are wanted
 
   // Reader only.
-  std::vector<Candidate> candidates;  // those of a prompt side by side
-  size_t num_undelivered = 0;         // candidates whose finish has not been delivered
+  std::vector<Candidate> candidates;   // those of a prompt side by side
+  size_t num_undelivered = 0;          // candidates whose finish has not been delivered
+  std::vector<FinishReason> finishes;  // of choices, as far as they were delivered
   Usage usage;
   absl::Status error;
 
@@ -137,7 +137,6 @@ void Generation::Impl::Digest(StreamEvent event, size_t index) {
   DigestTokens(event, &candidate);
   if (candidate.delta.finish == FinishReason::kNone) return;
   // At a stop string the engine knows nothing of the end yet. (Without effect if it does.)
-  candidate.finish = candidate.delta.finish;
   candidate.stream->Cancel(FinishReason::kStop);
   candidate.Close();
 }
@@ -192,6 +191,7 @@ void Generation::Impl::End(absl::Status why) {
 void Generation::Impl::Deliver(size_t index, int choice, std::vector<ChoiceDelta>* out) {
   ChoiceDelta& delta = out->emplace_back(std::exchange(candidates[index].delta, {}));
   delta.index = choice;
+  finishes[static_cast<size_t>(choice)] = delta.finish;
 }
 
 // With best_of > n: the n best candidates of a prompt by mean logprob, once all of them have
@@ -249,6 +249,7 @@ absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
         {.stream = std::move(stream), .decoder = StreamDecoder(impl->tokenizer, decoding)});
   }
   impl->num_undelivered = impl->candidates.size();
+  impl->finishes.resize(num_prompts * static_cast<size_t>(impl->n), FinishReason::kNone);
   return std::unique_ptr<Generation>(new Generation(std::move(impl)));
 }
 
@@ -328,11 +329,7 @@ RequestRecord Generation::record() const {
   return all;
 }
 
-std::vector<FinishReason> Generation::finish_reasons() const {
-  std::vector<FinishReason> out;
-  for (const Candidate& candidate : impl_->candidates) out.push_back(candidate.finish);
-  return out;
-}
+std::vector<FinishReason> Generation::finish_reasons() const { return impl_->finishes; }
 
 int Generation::num_choices() const { return static_cast<int>(impl_->first.size()) * impl_->n; }
 

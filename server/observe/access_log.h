@@ -7,8 +7,10 @@
 //    "queue_ms":0.1,"ttft_ms":30.5,"finish_reason":"stop"}
 //
 // `time` is when the request began. gRPC calls have "grpc_code" in place of "status". What never
-// reached the model has nothing from "model" on; what never produced a token no "ttft_ms".
-// Different finish reasons of several choices stand side by side: "stop,length".
+// reached the model has nothing from "model" on; what never produced a token no "ttft_ms". What did
+// not go well has "error_code", the machine-readable code that the client was told, after
+// "outcome". "trace_id" is there when the caller sent one, or when the trace that began here is
+// exported. Different finish reasons of several choices stand side by side: "stop,length".
 #pragma once
 
 #include <memory>
@@ -32,6 +34,7 @@ class AccessLog {
 
   void OnRequest(std::shared_ptr<const FinishedRequest> request);
   void Reopen() { writer_.Reopen(); }
+  void BeginClose() { writer_.BeginClose(); }
   void Close(absl::Duration patience) { writer_.Close(patience); }
 
  private:

@@ -81,6 +81,11 @@ absl::Status AuditVerifier::Add(std::istream& file) {
     if (file.eof()) return broken("is torn: it has no end");
     absl::StatusOr<AuditRecord> record = ReadAuditRecord(line);
     if (!record.ok()) return broken(FromAbsl(record.status().message()));
+    if (number == 1 && num_records_ > 0 && record->chain.seq == 1 &&
+        record->prev == AuditChain().hash) {
+      ++restarts_;
+      end_ = {};
+    }
     const bool anchor = num_records_ == 0 && record->chain.seq > 1;
     if (!anchor && record->prev != end_.hash) {
       return broken("does not follow the record before: something was removed, added or moved");

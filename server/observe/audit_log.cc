@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <utility>
@@ -13,6 +14,10 @@
 
 namespace trireme {
 namespace {
+
+void LogEnd(LogLevel level, std::string_view event, const AuditChain& chain) {
+  Log(level, event, {{"records", chain.seq}, {"last_hash", chain.hash}});
+}
 
 // The end of the file, as far as its last record needs.
 absl::StatusOr<std::string> ReadEnd(int fd, int64_t* size) {
@@ -57,13 +62,33 @@ absl::StatusOr<Recovered> Recover(LogFile* file) {
 }  // namespace
 
 struct AuditLog::State {
-  // Writer's thread only, but for reading `written` once it has ended.
-  AuditChain next;  // what formats have made
-  int64_t gap = 0;  // of `lost`, what the batch in hand reports
+  void OnBatch(bool ok);
+
+  // Writer's thread only.
+  AuditChain next;          // what formats have made
+  int64_t gap = 0;          // of `lost`, what the batch in hand reports
+  uint64_t checkpoint = 0;  // the last number that was logged, and when
+  absl::Time checkpoint_time = absl::Now();
   std::mutex mu;
   AuditChain written;  // guarded by mu
   std::atomic<int64_t> lost = 0;
 };
+
+void AuditLog::State::OnBatch(bool ok) {
+  {
+    std::lock_guard lock(mu);
+    if (ok) lost -= gap;
+    gap = 0;
+    (ok ? written : next) = ok ? next : written;
+  }
+  const absl::Time now = absl::Now();
+  if (next.seq - checkpoint < kCheckpointRecords && now - checkpoint_time < kCheckpointInterval) {
+    return;
+  }
+  checkpoint = next.seq;
+  checkpoint_time = now;
+  LogEnd(LogLevel::kInfo, "audit log checkpoint", next);
+}
 
 absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& path,
                                                          DropCounter dropped) {
@@ -71,6 +96,8 @@ absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& path
   TRIREME_ASSIGN_OR_RETURN(const Recovered recovered, Recover(&file));
   auto state = std::make_shared<State>();
   state->next = state->written = recovered.chain;
+  state->checkpoint = recovered.chain.seq;
+  LogEnd(LogLevel::kInfo, "audit log opened", recovered.chain);
   std::unique_ptr<AuditLog> log(new AuditLog(std::move(file), state, std::move(dropped)));
   if (recovered.torn_bytes > 0) {
     log->OnEvent("recovered", [bytes = recovered.torn_bytes](JsonWriter* json) {
@@ -82,20 +109,21 @@ absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& path
 
 AuditLog::AuditLog(LogFile file, std::shared_ptr<State> state, DropCounter dropped)
     : state_(std::move(state)),
-      writer_(std::move(file), {.name = "audit log",
-                                .dropped =
-                                    [state = state_, dropped = std::move(dropped)](int64_t n) {
-                                      state->lost += n;
-                                      dropped(n);
-                                    },
-                                .batch_done =
-                                    [state = state_](bool ok, int) {
-                                      std::lock_guard lock(state->mu);
-                                      if (ok) state->lost -= state->gap;
-                                      state->gap = 0;
-                                      (ok ? state->written : state->next) =
-                                          ok ? state->next : state->written;
-                                    }}) {}
+      writer_(std::move(file),
+              {.name = "audit log",
+               .dropped =
+                   [state = state_, dropped = std::move(dropped)](int64_t n) {
+                     state->lost += n;
+                     dropped(n);
+                   },
+               .batch_done = [state = state_](bool ok, int) { state->OnBatch(ok); },
+               .first_of_new_file = [state = state_]() -> LogWriter::Format {
+                 LogEnd(LogLevel::kInfo, "audit log rotated", state->next);
+                 return [state](std::string* out) {
+                   state->next.Append(
+                       "rotated", absl::Now(), [](JsonWriter*) {}, out);
+                 };
+               }}) {}
 
 void AuditLog::Append(std::string event, absl::Time wall,
                       absl::AnyInvocable<void(JsonWriter*)> write_fields) {
@@ -128,10 +156,16 @@ void AuditLog::OnRequest(std::shared_ptr<const FinishedRequest> request) {
 }
 
 void AuditLog::Close(absl::Duration patience) {
-  writer_.Close(patience);
-  std::lock_guard lock(state_->mu);
-  Log(LogLevel::kInfo, "audit log closed",
-      {{"records", state_->written.seq}, {"last_hash", state_->written.hash}});
+  const bool complete = writer_.Close(patience);
+  AuditChain written;
+  {
+    std::lock_guard lock(state_->mu);
+    written = state_->written;
+  }
+  if (complete) return LogEnd(LogLevel::kInfo, "audit log closed", written);
+  // The batch in hand may be in the file, or come yet: this is no end to hold the file against.
+  Log(LogLevel::kWarning, "audit log left open: its end is not known",
+      {{"records_known", written.seq}, {"hash_of_them", written.hash}});
 }
 
 }  // namespace trireme

@@ -2,6 +2,11 @@
 // keys, refused authentication, and of every other request but probes who asked, how it ended and
 // its token counts. No content, no key, no address.
 //
+// After a rotation the new file begins at once with a record "rotated", which carries the chain
+// on. A file that was moved away while nothing ran cannot be carried on: the next start begins a
+// new chain. The process log names the chain's end at start, at stop, at a rotation, and from time
+// to time in between: who keeps that log elsewhere can tell a file that was rewritten.
+//
 // An existing chain is continued. If the process was killed while it wrote, the last line may be
 // torn: it has no end, was never a record, and is cut off; the chain says so ("recovered",
 // torn_bytes). A last line that is complete but does not verify is somebody's doing: the log is
@@ -32,7 +37,13 @@ class AuditLog {
   void OnRequest(std::shared_ptr<const FinishedRequest> request);
   // A rotated file is continued by the next, which must be new or empty.
   void Reopen() { writer_.Reopen(); }
-  void Close(absl::Duration patience);  // logs where the chain ends
+  void BeginClose() { writer_.BeginClose(); }
+  // Logs where the chain ends, or that it is not known.
+  void Close(absl::Duration patience);
+
+  // The end of the chain is logged when so many records, or so much time, lie behind the last time.
+  static constexpr uint64_t kCheckpointRecords = 1000;
+  static constexpr absl::Duration kCheckpointInterval = absl::Minutes(10);
 
  private:
   struct State;

@@ -1,15 +1,30 @@
 #include "server/observe/finished_request.h"
 
 #include <arpa/inet.h>
+#include <openssl/rand.h>
 
 #include <algorithm>
+#include <array>
+#include <optional>
 
+#include "runtime/base/check.h"
 #include "runtime/base/strings.h"
 
 namespace trireme {
 namespace {
 
 using Outcome = FinishedRequest::Outcome;
+
+// Of the ends whose status differs with the door, or says 200 because a stream had begun.
+std::optional<Outcome> OfErrorCode(std::string_view code) {
+  if (code == "cancelled") return Outcome::kCancelled;
+  if (code == "slow_reader") return Outcome::kClientGone;
+  if (code == "overloaded") return Outcome::kRefused;
+  if (code == "deadline_exceeded" || code == "draining" || code == "shutting_down") {
+    return Outcome::kFailed;
+  }
+  return std::nullopt;
+}
 
 Outcome OfGrpcCode(absl::StatusCode code) {
   switch (code) {
@@ -56,11 +71,17 @@ std::string BareAddress(std::string_view text) {
 }  // namespace
 
 Outcome FinishedRequest::outcome() const {
-  if (error_code == "cancelled") return Outcome::kCancelled;
+  if (const std::optional<Outcome> told = OfErrorCode(error_code)) return *told;
   if (client_gone) return Outcome::kClientGone;
   if (door == Door::kGrpc) return OfGrpcCode(grpc_code);
   if (http_status >= 400) return http_status < 500 ? Outcome::kRefused : Outcome::kFailed;
   return error_code.empty() ? Outcome::kOk : Outcome::kFailed;  // the last event of a stream
+}
+
+std::string RandomId(std::string_view prefix) {
+  std::array<uint8_t, 16> bits;
+  TRIREME_CHECK(RAND_bytes(bits.data(), bits.size()) == 1);
+  return StrCat(prefix, ToHex(bits));
 }
 
 std::string_view OutcomeName(Outcome outcome) {

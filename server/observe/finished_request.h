@@ -22,7 +22,7 @@ struct FinishedRequest {
     kRefused,     // the client's doing: no key, malformed, too much
     kFailed,      // ours, or a deadline
     kCancelled,   // through /v1/requests or Abort
-    kClientGone,  // nobody waited for the end
+    kClientGone,  // nobody waited for the end, or read on
   };
 
   Door door = Door::kHttp;
@@ -50,6 +50,7 @@ struct FinishedRequest {
   RequestRecord work;
   std::vector<FinishReason> finish_reasons;  // one a choice; kNone: it did not finish
 
+  // The same for the same end, through whichever door.
   Outcome outcome() const;
   bool generated() const { return !model.empty(); }
   struct Phase {
@@ -61,6 +62,9 @@ struct FinishedRequest {
   // As clients know them ("stop", "length"); "cancelled" or "error" for what did not finish.
   std::vector<std::string_view> FinishNames() const;
 };
+
+// For requests that bring no id: `prefix` and 128 random bits in hexadecimal.
+std::string RandomId(std::string_view prefix);
 
 std::string_view OutcomeName(FinishedRequest::Outcome outcome);
 

@@ -58,7 +58,6 @@ absl::StatusOr<LogFile> LogFile::Open(const std::string& path, Mode mode) {
   if (regular && flock(fd, LOCK_EX | LOCK_NB) != 0) {
     return absl::UnavailableError("is being written by another process: give each its own file");
   }
-  if (regular && mode == Mode::kAnew) TRIREME_RETURN_IF_ERROR(file.Truncate(0));
   return file;
 }
 
@@ -87,17 +86,19 @@ absl::Status LogFile::Append(std::string_view lines) {
   return ErrnoStatus("cannot be written", error);
 }
 
+absl::Status LogFile::Clear() { return regular_ ? Truncate(0) : absl::OkStatus(); }
+
 absl::Status LogFile::Truncate(int64_t size) {
   if (ftruncate(fd_, size) != 0) return ErrnoStatus("cannot be cut", errno);
   return absl::OkStatus();
 }
 
-absl::Status LogFile::Reopen() {
-  if (!regular_) return absl::OkStatus();
+absl::StatusOr<bool> LogFile::Reopen() {
+  if (!regular_) return false;
   struct stat at_path, ours;
   if (stat(path_.c_str(), &at_path) == 0 && fstat(fd_, &ours) == 0 &&
       at_path.st_dev == ours.st_dev && at_path.st_ino == ours.st_ino) {
-    return absl::OkStatus();
+    return false;
   }
   TRIREME_ASSIGN_OR_RETURN(LogFile fresh, Open(path_, mode_));
   struct stat there;
@@ -106,7 +107,7 @@ absl::Status LogFile::Reopen() {
   }
   std::swap(fd_, fresh.fd_);
   std::swap(regular_, fresh.regular_);
-  return absl::OkStatus();
+  return true;
 }
 
 }  // namespace trireme

@@ -15,7 +15,6 @@ class LogFile {
  public:
   enum class Mode {
     kLines,   // append; "-" is standard output; pipes and devices are welcome
-    kAnew,    // as kLines, but what the file held before is dropped
     kRecord,  // append, a regular file only, readable by its owner alone, written to the disk
               // itself
   };
@@ -31,10 +30,13 @@ class LogFile {
   // Blocks as the disk (or the reader of a pipe) does.
   absl::Status Append(std::string_view lines);
 
-  // After `path` was renamed or removed: goes on in a new file of that name. Without effect when
-  // `path` is still the open file. On an error, and for kRecord when the file there is not empty,
-  // it goes on in the old one.
-  absl::Status Reopen();
+  // After `path` was renamed or removed: goes on in a new file of that name, and says so (true).
+  // Without effect when `path` is still the open file. On an error, and for kRecord when the file
+  // there is not empty, it goes on in the old one.
+  absl::StatusOr<bool> Reopen();
+
+  // What the file holds is dropped; without effect on pipes and devices.
+  absl::Status Clear();
 
   // For reading back; -1: closed. Of kRecord only.
   int fd() const { return fd_; }

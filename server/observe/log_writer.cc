@@ -22,6 +22,7 @@ struct LogWriter::State {
       : file(std::move(log_file)), options(std::move(log_options)) {}
 
   void Run();
+  std::deque<Format> Take();
   void Write(std::deque<Format> batch);
   void ReopenFile();
   void NoteHealth(const absl::Status& status);
@@ -30,16 +31,19 @@ struct LogWriter::State {
   LogFile file;
   bool failing = false;
 
-  const LogWriterOptions options;  // not used any more once left_behind
+  const LogWriterOptions options;
 
+  // Never held while anything is called that may block: Append takes it on threads that must not
+  // wait, the engine's among them.
   std::mutex mu;
   std::condition_variable changed;
   // Guarded by mu.
   std::deque<Format> queue;
+  size_t in_hand = 0;  // records being written: neither in the queue nor told of
   bool reopen = false;
   bool closing = false;
   bool ended = false;        // the thread has nothing more to do
-  bool left_behind = false;  // the writer is gone, and with it what the callbacks need
+  bool left_behind = false;  // what it had in hand then is counted: it tells of nothing more
   std::thread thread;        // of the owner
 };
 
@@ -53,11 +57,7 @@ void LogWriter::State::Run() {
       lock.lock();
     }
     if (left_behind || (closing && queue.empty())) break;
-    std::deque<Format> batch;
-    while (!queue.empty() && batch.size() < kMaxBatch) {
-      batch.push_back(std::move(queue.front()));
-      queue.pop_front();
-    }
+    std::deque<Format> batch = Take();
     lock.unlock();
     Write(std::move(batch));
     lock.lock();
@@ -66,17 +66,30 @@ void LogWriter::State::Run() {
   changed.notify_all();
 }
 
+std::deque<LogWriter::Format> LogWriter::State::Take() {
+  std::deque<Format> batch;
+  while (!queue.empty() && batch.size() < kMaxBatch) {
+    batch.push_back(std::move(queue.front()));
+    queue.pop_front();
+  }
+  in_hand = batch.size();
+  return batch;
+}
+
 void LogWriter::State::Write(std::deque<Format> batch) {
   if (batch.empty()) return;
   std::string lines;
   for (Format& format : batch) format(&lines);
   const absl::Status status = file.Append(lines);
-  std::lock_guard lock(mu);  // so that nobody leaves meanwhile
-  if (left_behind) return;
-  NoteHealth(status);
+  {
+    std::lock_guard lock(mu);
+    if (left_behind) return;
+    in_hand = 0;
+  }
   const int records = static_cast<int>(batch.size());
-  if (options.batch_done) options.batch_done(status.ok(), records);
   if (!status.ok()) options.dropped(records);
+  if (options.batch_done) options.batch_done(status.ok(), records);
+  NoteHealth(status);
 }
 
 void LogWriter::State::NoteHealth(const absl::Status& status) {
@@ -91,10 +104,20 @@ void LogWriter::State::NoteHealth(const absl::Status& status) {
 }
 
 void LogWriter::State::ReopenFile() {
-  const absl::Status status = file.Reopen();
-  if (status.ok()) return;
-  Log(LogLevel::kError, StrCat(options.name, " goes on in the old file"),
-      {{"error", FromAbsl(status.message())}});
+  const absl::StatusOr<bool> anew = file.Reopen();
+  if (!anew.ok()) {
+    Log(LogLevel::kError, StrCat(options.name, " goes on in the old file"),
+        {{"error", FromAbsl(anew.status().message())}});
+  } else if (*anew && options.first_of_new_file) {
+    // At once: if the process dies now, the new file is not an empty one.
+    std::deque<Format> first;
+    first.push_back(options.first_of_new_file());
+    {
+      std::lock_guard lock(mu);
+      in_hand = 1;
+    }
+    Write(std::move(first));
+  }
 }
 
 LogWriter::LogWriter(LogFile file, LogWriterOptions options)
@@ -122,24 +145,33 @@ void LogWriter::Reopen() {
   state_->changed.notify_all();
 }
 
-void LogWriter::Close(absl::Duration patience) {
+void LogWriter::BeginClose() {
+  std::lock_guard lock(state_->mu);
+  state_->closing = true;
+  state_->changed.notify_all();
+}
+
+bool LogWriter::Close(absl::Duration patience) {
+  BeginClose();
   State& state = *state_;
+  if (!state.thread.joinable()) return true;
+  std::deque<Format> unwritten;
   std::unique_lock lock(state.mu);
-  if (std::exchange(state.closing, true)) return;
-  state.changed.notify_all();
   if (state.changed.wait_for(lock, absl::ToChronoNanoseconds(patience),
                              [&] { return state.ended; })) {
     lock.unlock();
     state.thread.join();
-    return;
+    return true;
   }
   state.left_behind = true;
-  const size_t lost = state.queue.size();
-  state.queue.clear();
+  unwritten.swap(state.queue);
+  const size_t lost = unwritten.size() + std::exchange(state.in_hand, 0);
+  lock.unlock();
+  state.thread.detach();
   if (lost > 0) state.options.dropped(static_cast<int64_t>(lost));
   Log(LogLevel::kWarning, StrCat(state.options.name, " could not be written to its end"),
       {{"lost", lost}});
-  state.thread.detach();
+  return false;
 }
 
 }  // namespace trireme

@@ -1,5 +1,6 @@
 // A log behind a bounded queue and a thread of its own: whoever has something to log never waits
-// for the disk, and a record that finds no place is counted, not written.
+// for the disk, nor for the process's own log, and a record that finds no place is counted, not
+// written.
 #pragma once
 
 #include <cstdint>
@@ -13,23 +14,30 @@
 
 namespace trireme {
 
-// Counts records that were lost. Thread-safe.
+// Counts records that were lost. Thread-safe, never blocks; owns what it needs, because a thread
+// that was left behind may still call it.
 using DropCounter = std::function<void(int64_t records)>;
 
+// The functions own what they need: one that began just before Close gave up may end after it.
 struct LogWriterOptions {
+  // Appends the lines of one record.
+  using Format = absl::AnyInvocable<void(std::string* out)>;
+
   std::string name;             // in the process's own log: "access log"
   size_t max_queued = 1 << 14;  // records
   DropCounter dropped;
-  // On the writer's thread, after each batch: whether what the formats made is in the file.
+  // On the writer's thread, after each batch: whether what the formats made is in the file. May
+  // block as the process's own log does; nobody but this log waits for it.
   std::function<void(bool written, int records)> batch_done;
+  // On the writer's thread, when the log goes on in a new file: that file's first record.
+  std::function<Format()> first_of_new_file;
 };
 
 // Thread-safe.
 class LogWriter {
  public:
-  // Appends the lines of one record. Called on the writer's thread, in order of Append; owns what
-  // it needs.
-  using Format = absl::AnyInvocable<void(std::string* out)>;
+  // Called on the writer's thread, in order of Append; owns what it needs.
+  using Format = LogWriterOptions::Format;
 
   LogWriter(LogFile file, LogWriterOptions options);
   ~LogWriter();  // Close, with little patience
@@ -37,9 +45,12 @@ class LogWriter {
   void Append(Format record);
   // Asynchronous: LogFile::Reopen before the next batch. A failure is logged.
   void Reopen();
-  // Writes what is queued, for at most `patience`; the rest is counted as dropped. A thread that
-  // the disk holds up is left behind. Nothing is taken afterwards. Once.
-  void Close(absl::Duration patience);
+  // Nothing is taken any more; what is queued is being written. Does not wait.
+  void BeginClose();
+  // BeginClose, and waits for the end at most `patience`. If that is not enough, the thread is left
+  // behind, what it has not told of (its queue, and the batch in hand, which the disk may take yet)
+  // is counted as dropped, and false returned. Once; true afterwards.
+  bool Close(absl::Duration patience);
 
  private:
   struct State;

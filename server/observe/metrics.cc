@@ -222,7 +222,12 @@ void Metrics::Impl::AppendEngine(std::vector<MetricFamily>* out) const {
              {{"max_lora", "0"}, {"running_lora_adapters", ""}, {"waiting_lora_adapters", ""}}));
 }
 
-Metrics::Metrics(std::string_view model_name) : impl_(std::make_shared<Impl>(model_name)) {}
+Metrics::Metrics(std::string_view model_name) : impl_(std::make_shared<Impl>(model_name)) {
+  // From zero on, whether the sink is in use or not: the first loss is a change that alerts see.
+  for (const std::string_view sink : {"access_log", "audit_log", "otlp", "trace_file"}) {
+    CounterOfDropped(sink);
+  }
+}
 Metrics::~Metrics() = default;
 
 void Metrics::Attach(const Engine* engine) {
@@ -277,7 +282,7 @@ void Metrics::CountGrpc(std::string_view method, std::string_view status_code,
       .Observe(absl::ToDoubleSeconds(elapsed));
 }
 
-std::function<void(int64_t)> Metrics::DropCounter(std::string_view sink) {
+std::function<void(int64_t)> Metrics::CounterOfDropped(std::string_view sink) {
   prometheus::Counter* counter = &impl_->dropped.Add({{"sink", std::string(sink)}});
   return [impl = impl_, counter](int64_t records) {
     counter->Increment(static_cast<double>(records));

@@ -37,7 +37,7 @@ class Metrics final : public EngineObserver {
   void AddHttpConnections(int delta);
   // Counts what a log or an exporter lost, into trireme_telemetry_dropped_total{sink}. May be
   // called for as long as anybody likes, even after the metrics are gone.
-  std::function<void(int64_t records)> DropCounter(std::string_view sink);
+  std::function<void(int64_t records)> CounterOfDropped(std::string_view sink);
 
   // Prometheus text exposition format 0.0.4.
   std::string Render() const;

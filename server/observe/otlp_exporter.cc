@@ -1,16 +1,12 @@
 #include "server/observe/otlp_exporter.h"
 
-#include <curl/curl.h>
-
 #include <algorithm>
-#include <atomic>
 #include <boost/json.hpp>
 #include <charconv>
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
 #include <deque>
-#include <limits>
 #include <mutex>
 #include <random>
 #include <string>
@@ -18,101 +14,19 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/base/check.h"
 #include "runtime/base/log.h"
-#include "runtime/base/strings.h"
 #include "server/observe/otlp_encoder.h"
 
 namespace trireme {
 namespace {
 
-using SteadyTime = std::chrono::steady_clock::time_point;
 using Batch = std::vector<std::shared_ptr<const FinishedRequest>>;
+using SteadyTime = OtlpSender::Time;
 
-constexpr size_t kMaxAnswerBytes = 64 << 10;
-constexpr auto kFirstBackoff = std::chrono::milliseconds(500);
-constexpr auto kLongestBackoff = std::chrono::seconds(15);
-constexpr long kConnectTimeoutMs = 5000;
+constexpr std::chrono::nanoseconds kFirstBackoff = std::chrono::milliseconds(500);
+constexpr std::chrono::nanoseconds kLongestBackoff = std::chrono::seconds(15);
 
 SteadyTime Now() { return std::chrono::steady_clock::now(); }
-
-struct Answer {
-  CURLcode transport = CURLE_OK;
-  long status = 0;  // HTTP's; 0: none
-  std::chrono::seconds retry_after{0};
-  std::string body;
-
-  bool ok() const { return status >= 200 && status < 300; }
-  bool retryable() const {
-    if (transport != CURLE_OK) return transport != CURLE_ABORTED_BY_CALLBACK;
-    return status == 429 || status == 502 || status == 503 || status == 504;
-  }
-  std::string Reason() const {
-    return transport != CURLE_OK ? curl_easy_strerror(transport) : StrCat("HTTP ", status);
-  }
-};
-
-// One connection to the collector, kept alive between batches. One thread.
-class Sender {
- public:
-  // `give_up_at`: nanoseconds of the steady clock; what is under way then is aborted.
-  Sender(const OtlpOptions& options, const std::atomic<int64_t>* give_up_at)
-      : give_up_at_(give_up_at), curl_(curl_easy_init()) {
-    TRIREME_CHECK(curl_ != nullptr);
-    AddHeader("Content-Type: application/json");
-    AddHeader("Expect:");  // no round trip before the body
-    for (const auto& [name, value] : options.headers) AddHeader(StrCat(name, ": ", value));
-    curl_easy_setopt(curl_, CURLOPT_URL, options.url.c_str());
-    curl_easy_setopt(curl_, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl_, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl_, CURLOPT_POST, 1L);
-    curl_easy_setopt(curl_, CURLOPT_HTTPHEADER, headers_);
-    curl_easy_setopt(curl_, CURLOPT_CONNECTTIMEOUT_MS, kConnectTimeoutMs);
-    curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS,
-                     static_cast<long>(absl::ToInt64Milliseconds(OtlpExporter::kRequestTimeout)));
-    curl_easy_setopt(curl_, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(curl_, CURLOPT_XFERINFOFUNCTION, &Sender::Progress);
-    curl_easy_setopt(curl_, CURLOPT_XFERINFODATA, this);
-    curl_easy_setopt(curl_, CURLOPT_WRITEFUNCTION, &Sender::Receive);
-  }
-  ~Sender() {
-    curl_easy_cleanup(curl_);
-    curl_slist_free_all(headers_);
-  }
-  Sender(const Sender&) = delete;
-  Sender& operator=(const Sender&) = delete;
-
-  Answer Post(const std::string& body) {
-    Answer answer;
-    curl_easy_setopt(curl_, CURLOPT_POSTFIELDS, body.data());
-    curl_easy_setopt(curl_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
-    curl_easy_setopt(curl_, CURLOPT_WRITEDATA, &answer.body);
-    answer.transport = curl_easy_perform(curl_);
-    curl_off_t retry_after = 0;
-    curl_easy_getinfo(curl_, CURLINFO_RESPONSE_CODE, &answer.status);
-    curl_easy_getinfo(curl_, CURLINFO_RETRY_AFTER, &retry_after);
-    answer.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(retry_after, 0, 3600));
-    return answer;
-  }
-
- private:
-  void AddHeader(const std::string& line) { headers_ = curl_slist_append(headers_, line.c_str()); }
-
-  static int Progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-    const int64_t limit = static_cast<Sender*>(self)->give_up_at_->load();
-    return Now().time_since_epoch().count() >= limit ? 1 : 0;
-  }
-  // Reads all, keeps the beginning.
-  static size_t Receive(char* data, size_t, size_t size, void* body) {
-    auto* out = static_cast<std::string*>(body);
-    out->append(data, std::min(size, kMaxAnswerBytes - out->size()));
-    return size;
-  }
-
-  const std::atomic<int64_t>* const give_up_at_;
-  CURL* const curl_;
-  curl_slist* headers_ = nullptr;
-};
 
 // ExportTracePartialSuccess.rejected_spans of a 200; a string or a number.
 int64_t RejectedSpans(const std::string& body) {
@@ -134,28 +48,39 @@ int64_t RejectedSpans(const std::string& body) {
 }  // namespace
 
 struct OtlpExporter::State {
-  State(OtlpOptions otlp_options, DropCounter drop_counter)
-      : options(std::move(otlp_options)), dropped(std::move(drop_counter)) {}
+  State(OtlpOptions otlp_options, DropCounter drop_counter, std::unique_ptr<OtlpSender> the_sender)
+      : options(std::move(otlp_options)),
+        dropped(std::move(drop_counter)),
+        sender(std::move(the_sender)) {}
 
   void Run();
   Batch Take(std::unique_lock<std::mutex>& lock);
-  void Send(Sender& sender, const Batch& batch);
-  bool Pause(std::chrono::nanoseconds duration);
+  bool Send(const Batch& batch);
+  bool WaitForTurn();
   void NoteHealth(bool ok, const std::string& reason);
   void Lose(size_t requests) { dropped(static_cast<int64_t>(requests)); }
 
   const OtlpOptions options;
   const DropCounter dropped;
-  std::minstd_rand jitter{std::random_device{}()};  // the thread's
-  bool failing = false;                             // the thread's
-  std::atomic<int64_t> give_up_at = std::numeric_limits<int64_t>::max();
+  const std::unique_ptr<OtlpSender> sender;
+
+  // The thread's. Backoff and turn outlive a batch: a collector in trouble is not asked anew with
+  // each.
+  std::minstd_rand jitter{std::random_device{}()};
+  bool failing = false;
+  std::chrono::nanoseconds backoff = kFirstBackoff;
+  SteadyTime not_before{};
 
   std::mutex mu;
   std::condition_variable changed;
   // Guarded by mu.
   std::deque<std::shared_ptr<const FinishedRequest>> queue;
+  size_t in_hand = 0;  // requests being sent
+  SteadyTime give_up_at = SteadyTime::max();
   bool closing = false;
-  std::thread thread;
+  bool ended = false;        // the thread has nothing more to do
+  bool left_behind = false;  // what it had in hand then is counted
+  std::thread thread;        // of the owner
 };
 
 // Waits for a full batch, or for the first of it to be old enough. Empty: closing, and all is sent.
@@ -168,49 +93,60 @@ Batch OtlpExporter::State::Take(std::unique_lock<std::mutex>& lock) {
     batch.push_back(std::move(queue.front()));
     queue.pop_front();
   }
+  in_hand = batch.size();
   return batch;
 }
 
 void OtlpExporter::State::Run() {
-  Sender sender(options, &give_up_at);
-  for (;;) {
-    std::unique_lock lock(mu);
+  std::unique_lock lock(mu);
+  while (!left_behind) {
     const Batch batch = Take(lock);
+    if (batch.empty()) break;
     lock.unlock();
-    if (batch.empty()) return;
-    Send(sender, batch);
+    const bool sent = Send(batch);
+    lock.lock();
+    const size_t lost = sent ? 0 : in_hand;  // none if Close has counted them
+    in_hand = 0;
+    lock.unlock();
+    if (lost > 0) Lose(lost);
+    lock.lock();
   }
+  ended = true;
+  changed.notify_all();
 }
 
-void OtlpExporter::State::Send(Sender& sender, const Batch& batch) {
+// False: the batch is lost.
+bool OtlpExporter::State::Send(const Batch& batch) {
   const std::string body = EncodeTraces(options.resource, batch);
-  const SteadyTime end = Now() + absl::ToChronoNanoseconds(kMaxRetryTime);
-  std::chrono::nanoseconds backoff = kFirstBackoff;
+  SteadyTime first_try{};
   for (;;) {
-    const Answer answer = sender.Post(body);
+    if (!WaitForTurn()) return false;
+    if (first_try == SteadyTime{}) first_try = Now();
+    const OtlpAnswer answer = sender->Post(body);
     NoteHealth(answer.ok(), answer.Reason());
     if (answer.ok()) {
+      backoff = kFirstBackoff;
       if (const int64_t rejected = RejectedSpans(answer.body); rejected > 0) {
         Log(LogLevel::kWarning, "the trace collector rejected spans", {{"spans", rejected}});
       }
-      return;
+      return true;
     }
+    if (!answer.retryable()) return false;
     const double spread = std::uniform_real_distribution<double>(0.8, 1.2)(jitter);
-    const auto wait = std::max<std::chrono::nanoseconds>(
-        answer.retry_after,
-        std::chrono::nanoseconds(std::llround(static_cast<double>(backoff.count()) * spread)));
-    if (!answer.retryable() || Now() + wait >= end || !Pause(wait)) break;
-    backoff = std::min<std::chrono::nanoseconds>(2 * backoff, kLongestBackoff);
+    const std::chrono::nanoseconds wait(
+        std::llround(static_cast<double>(backoff.count()) * spread));
+    backoff = std::min(2 * backoff, kLongestBackoff);
+    not_before = Now() + std::max<std::chrono::nanoseconds>(answer.retry_after, wait);
+    const bool told = answer.retry_after.count() > 0;
+    if (!told && not_before - first_try >= absl::ToChronoNanoseconds(kMaxRetryTime)) return false;
   }
-  Lose(batch.size());
 }
 
-// False when there is no time left for it.
-bool OtlpExporter::State::Pause(std::chrono::nanoseconds duration) {
-  const SteadyTime until = Now() + duration;
+// Until the collector may be asked again; false when there is no time left for it.
+bool OtlpExporter::State::WaitForTurn() {
   std::unique_lock lock(mu);
-  const auto hopeless = [&] { return until.time_since_epoch().count() >= give_up_at.load(); };
-  changed.wait_until(lock, until, hopeless);
+  const auto hopeless = [this] { return std::max(not_before, Now()) >= give_up_at; };
+  changed.wait_until(lock, not_before, hopeless);
   return !hopeless();
 }
 
@@ -226,9 +162,12 @@ void OtlpExporter::State::NoteHealth(bool ok, const std::string& reason) {
 }
 
 OtlpExporter::OtlpExporter(OtlpOptions options, DropCounter dropped)
-    : state_(std::make_unique<State>(std::move(options), std::move(dropped))) {
-  curl_global_init(CURL_GLOBAL_DEFAULT);
-  state_->thread = std::thread([state = state_.get()] { state->Run(); });
+    : OtlpExporter(options, std::move(dropped), MakeCurlSender(options)) {}
+
+OtlpExporter::OtlpExporter(OtlpOptions options, DropCounter dropped,
+                           std::unique_ptr<OtlpSender> sender)
+    : state_(std::make_shared<State>(std::move(options), std::move(dropped), std::move(sender))) {
+  state_->thread = std::thread([state = state_] { state->Run(); });
 }
 
 OtlpExporter::~OtlpExporter() { Close(absl::ZeroDuration()); }
@@ -245,15 +184,32 @@ void OtlpExporter::OnRequest(std::shared_ptr<const FinishedRequest> request) {
   state_->Lose(1);
 }
 
+void OtlpExporter::BeginClose() {
+  std::lock_guard lock(state_->mu);
+  state_->closing = true;
+  state_->changed.notify_all();
+}
+
 void OtlpExporter::Close(absl::Duration patience) {
-  {
-    std::lock_guard lock(state_->mu);
-    if (std::exchange(state_->closing, true)) return;
-    const SteadyTime limit = Now() + absl::ToChronoNanoseconds(patience);
-    state_->give_up_at = limit.time_since_epoch().count();
-    state_->changed.notify_all();
+  BeginClose();
+  State& state = *state_;
+  if (!state.thread.joinable()) return;
+  std::unique_lock lock(state.mu);
+  state.give_up_at = Now() + absl::ToChronoNanoseconds(patience);
+  state.sender->GiveUpAt(state.give_up_at);
+  state.changed.notify_all();
+  if (state.changed.wait_for(lock, absl::ToChronoNanoseconds(patience + kAbortTime),
+                             [&] { return state.ended; })) {
+    lock.unlock();
+    state.thread.join();
+    return;
   }
-  state_->thread.join();
+  state.left_behind = true;
+  const size_t lost = state.queue.size() + std::exchange(state.in_hand, 0);
+  state.queue.clear();
+  lock.unlock();
+  state.thread.detach();
+  if (lost > 0) state.Lose(lost);
 }
 
 }  // namespace trireme

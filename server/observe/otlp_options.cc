@@ -1,5 +1,7 @@
 #include "server/observe/otlp_options.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
@@ -7,14 +9,17 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
+#include "runtime/text/utf8.h"
 
 namespace trireme {
 namespace {
 
 constexpr std::string_view kPath = "/v1/traces";
+constexpr char kExporter[] = "OTEL_TRACES_EXPORTER";
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
 absl::Status Bad(std::string_view variable, std::string_view wanted) {
@@ -75,6 +80,76 @@ absl::StatusOr<int64_t> ReadCount(const Environment& environment, std::string_vi
   return value;
 }
 
+// The variable of this signal, or the one of all signals.
+std::string OneOf(const Environment& environment, std::string_view what) {
+  std::string traces = StrCat("OTEL_EXPORTER_OTLP_TRACES_", what);
+  return environment(traces) ? traces : StrCat("OTEL_EXPORTER_OTLP_", what);
+}
+
+absl::Status ReadExporter(const Environment& environment, OtlpOptions* options) {
+  if (const auto exporter = environment(kExporter);
+      exporter && *exporter != "otlp" && *exporter != "none") {
+    return Bad(kExporter, "otlp or none");
+  }
+  const std::string protocol = OneOf(environment, "PROTOCOL");
+  if (const auto value = environment(protocol);
+      value && *value != "http/json" && *value != "http/protobuf") {
+    return Bad(protocol, "http/json; gRPC is not spoken (collectors take OTLP/HTTP at port 4318)");
+  }
+  TRIREME_ASSIGN_OR_RETURN(options->headers, ReadPairs(environment, OneOf(environment, "HEADERS")));
+  const int64_t default_ms = absl::ToInt64Milliseconds(options->timeout);
+  TRIREME_ASSIGN_OR_RETURN(const int64_t timeout_ms,
+                           ReadCount(environment, OneOf(environment, "TIMEOUT"), default_ms));
+  options->timeout = absl::Milliseconds(timeout_ms);
+  const std::string certificate = OneOf(environment, "CERTIFICATE");
+  options->ca_file = environment(certificate).value_or("");
+  if (!options->ca_file.empty() && access(options->ca_file.c_str(), R_OK) != 0) {
+    return Bad(certificate, "a PEM file that can be read");
+  }
+  return absl::OkStatus();
+}
+
+// Names of samplers: "Environment Variable Specification", "General SDK Configuration".
+absl::Status ReadSampler(const Environment& environment, OtlpOptions* options) {
+  constexpr char kSampler[] = "OTEL_TRACES_SAMPLER", kArgument[] = "OTEL_TRACES_SAMPLER_ARG";
+  constexpr std::string_view kParentBased = "parentbased_";
+  const std::optional<std::string> value = environment(kSampler);
+  if (!value) return absl::OkStatus();
+  std::string_view name = *value;
+  options->follow_callers = name.starts_with(kParentBased);
+  if (options->follow_callers) name.remove_prefix(kParentBased.size());
+  if (name == "traceidratio") {
+    const std::optional<std::string> ratio = environment(kArgument);
+    if (ratio && (!absl::SimpleAtod(*ratio, &options->sample_ratio) ||
+                  !(options->sample_ratio >= 0 && options->sample_ratio <= 1))) {
+      return Bad(kArgument, "a ratio from 0 to 1");
+    }
+    return absl::OkStatus();
+  }
+  if (name != "always_on" && name != "always_off") {
+    return Bad(kSampler, "always_on, always_off or traceidratio, or one of them with parentbased_");
+  }
+  options->sample_ratio = name == "always_on" ? 1 : 0;
+  return absl::OkStatus();
+}
+
+// What a span's resource says must be UTF-8: collectors refuse a whole batch for one bad byte.
+absl::Status ReadResource(const Environment& environment, OtlpOptions* options) {
+  constexpr char kAttributes[] = "OTEL_RESOURCE_ATTRIBUTES", kName[] = "OTEL_SERVICE_NAME";
+  TRIREME_ASSIGN_OR_RETURN(options->resource, ReadPairs(environment, kAttributes));
+  for (const auto& [key, value] : options->resource) {
+    if (!IsValidUtf8(value)) return Bad(kAttributes, "values in UTF-8");
+  }
+  const auto is_name = [](const auto& pair) { return pair.first == "service.name"; };
+  const auto named = std::find_if(options->resource.begin(), options->resource.end(), is_name);
+  std::string name = named == options->resource.end() ? "trireme" : named->second;
+  std::erase_if(options->resource, is_name);
+  name = environment(kName).value_or(std::move(name));
+  if (!IsValidUtf8(name)) return Bad(kName, "a name in UTF-8");
+  options->resource.emplace_back("service.name", std::move(name));
+  return absl::OkStatus();
+}
+
 std::string WithPath(std::string url) {
   while (url.ends_with('/')) url.pop_back();
   return url.ends_with(kPath) ? url : StrCat(url, kPath);
@@ -86,7 +161,7 @@ struct Endpoint {
 
 Endpoint FindEndpoint(std::string_view flag, const Environment& environment) {
   if (!flag.empty()) return {"--otlp-endpoint", WithPath(std::string(flag))};
-  if (environment("OTEL_TRACES_EXPORTER") == "none") return {};
+  if (environment(kExporter) == "none") return {};
   if (const auto disabled = environment("OTEL_SDK_DISABLED");
       disabled && absl::EqualsIgnoreCase(*disabled, "true")) {
     return {};
@@ -107,10 +182,10 @@ std::optional<std::string> ProcessEnvironment(std::string_view name) {
   return value;
 }
 
-absl::StatusOr<OtlpOptions> ReadOtlpOptions(std::string_view endpoint, double sample_ratio,
+absl::StatusOr<OtlpOptions> ReadOtlpOptions(std::string_view endpoint,
+                                            std::optional<double> sample_ratio,
                                             const Environment& environment) {
   OtlpOptions options;
-  options.sample_ratio = sample_ratio;
   const Endpoint found = FindEndpoint(endpoint, environment);
   if (found.url.empty()) return options;
   const auto speaks = [&found](const char* scheme) {
@@ -124,17 +199,10 @@ absl::StatusOr<OtlpOptions> ReadOtlpOptions(std::string_view endpoint, double sa
   }
   options.url = found.url;
 
-  constexpr char kTracesHeaders[] = "OTEL_EXPORTER_OTLP_TRACES_HEADERS";
-  const char* headers = environment(kTracesHeaders) ? kTracesHeaders : "OTEL_EXPORTER_OTLP_HEADERS";
-  TRIREME_ASSIGN_OR_RETURN(options.headers, ReadPairs(environment, headers));
-  TRIREME_ASSIGN_OR_RETURN(options.resource, ReadPairs(environment, "OTEL_RESOURCE_ATTRIBUTES"));
-  const auto is_name = [](const auto& pair) { return pair.first == "service.name"; };
-  const auto named = std::find_if(options.resource.begin(), options.resource.end(), is_name);
-  std::string name = named == options.resource.end() ? "trireme" : named->second;
-  std::erase_if(options.resource, is_name);
-  options.resource.emplace_back("service.name",
-                                environment("OTEL_SERVICE_NAME").value_or(std::move(name)));
-
+  TRIREME_RETURN_IF_ERROR(ReadExporter(environment, &options));
+  TRIREME_RETURN_IF_ERROR(ReadSampler(environment, &options));
+  if (sample_ratio) options.sample_ratio = *sample_ratio;
+  TRIREME_RETURN_IF_ERROR(ReadResource(environment, &options));
   TRIREME_ASSIGN_OR_RETURN(
       const int64_t delay_ms,
       ReadCount(environment, "OTEL_BSP_SCHEDULE_DELAY", absl::ToInt64Milliseconds(options.delay)));

@@ -49,6 +49,7 @@ struct Telemetry::Impl {
   Metrics metrics;
   const Clock* clock = &Clock::Monotonic();
   double sample_ratio = 1;
+  bool follow_callers = true;
   // Null: off.
   std::unique_ptr<AccessLog> access_log;
   std::unique_ptr<AuditLog> audit_log;
@@ -67,6 +68,7 @@ absl::StatusOr<std::unique_ptr<Telemetry>> Telemetry::Open(std::string_view mode
   auto impl = std::make_unique<Impl>(model_name);
   impl->clock = clock;
   impl->sample_ratio = options.otlp.sample_ratio;
+  impl->follow_callers = options.otlp.follow_callers;
   Metrics& metrics = impl->metrics;
   // Unwraps what Open returned; an error names the flag.
   const auto keep = [](std::string_view flag, auto opened, auto* out) {
@@ -75,21 +77,21 @@ absl::StatusOr<std::unique_ptr<Telemetry>> Telemetry::Open(std::string_view mode
     return absl::OkStatus();
   };
   if (!options.access_log.empty()) {
-    auto log = AccessLog::Open(options.access_log, metrics.DropCounter("access_log"));
+    auto log = AccessLog::Open(options.access_log, metrics.CounterOfDropped("access_log"));
     TRIREME_RETURN_IF_ERROR(keep("--access-log", std::move(log), &impl->access_log));
   }
   if (!options.audit_log.empty()) {
-    auto log = AuditLog::Open(options.audit_log, metrics.DropCounter("audit_log"));
+    auto log = AuditLog::Open(options.audit_log, metrics.CounterOfDropped("audit_log"));
     TRIREME_RETURN_IF_ERROR(keep("--audit-log", std::move(log), &impl->audit_log));
   }
   if (!options.trace_file.empty()) {
     auto file =
-        TraceFile::Open(options.trace_file, clock->Now(), metrics.DropCounter("trace_file"));
+        TraceFile::Open(options.trace_file, clock->Now(), metrics.CounterOfDropped("trace_file"));
     TRIREME_RETURN_IF_ERROR(keep("--trace-file", std::move(file), &impl->trace_file));
     impl->both = std::make_unique<BothObservers>(&metrics, impl->trace_file.get());
   }
   if (!options.otlp.url.empty()) {
-    impl->otlp = std::make_unique<OtlpExporter>(options.otlp, metrics.DropCounter("otlp"));
+    impl->otlp = std::make_unique<OtlpExporter>(options.otlp, metrics.CounterOfDropped("otlp"));
   }
   return std::unique_ptr<Telemetry>(new Telemetry(std::move(impl)));
 }
@@ -106,9 +108,14 @@ void Telemetry::OnRequest(FinishedRequest request) {
   Count(request, &impl.metrics);
   if (!impl.access_log && !impl.audit_log && !impl.trace_file && !impl.otlp) return;
   request.to_wall = absl::Now() - impl.clock->Now();
+  // Who has no key decides nothing here: neither what is exported nor what stands in it.
+  if (request.key_refused) request.trace = {};
   const bool traced = impl.otlp != nullptr && !request.routine;
   if (traced && !request.trace.has_id()) {
     request.trace = NewTrace(impl.sample_ratio);
+    if (!request.trace.sampled) request.trace = {};  // an id that can be looked up nowhere
+  } else if (traced && !impl.follow_callers) {
+    request.trace.sampled = SampledByRatio(request.trace.trace_id, impl.sample_ratio);
   }
   const auto shared = std::make_shared<const FinishedRequest>(std::move(request));
   if (impl.access_log) impl.access_log->OnRequest(shared);
@@ -119,11 +126,18 @@ void Telemetry::OnRequest(FinishedRequest request) {
   if (traced && shared->trace.sampled) impl.otlp->OnRequest(shared);
 }
 
-void Telemetry::OnStart(std::string_view model) {
-  if (!impl_->audit_log) return;
-  impl_->audit_log->OnEvent("start", [model = std::string(model)](JsonWriter* json) {
-    json->Key("version").String(kVersion).Key("model").String(model);
-  });
+absl::Status Telemetry::OnStart(std::string_view model) {
+  if (impl_->trace_file) {
+    if (absl::Status status = impl_->trace_file->Begin(); !status.ok()) {
+      return Annotate(status, "--trace-file");
+    }
+  }
+  if (impl_->audit_log) {
+    impl_->audit_log->OnEvent("start", [model = std::string(model)](JsonWriter* json) {
+      json->Key("version").String(kVersion).Key("model").String(model);
+    });
+  }
+  return absl::OkStatus();
 }
 
 void Telemetry::OnKeysReloaded(bool accepted, size_t num_keys) {
@@ -145,10 +159,17 @@ void Telemetry::ReopenLogs() {
 void Telemetry::Close(absl::Duration patience) {
   const absl::Time deadline = impl_->clock->Now() + patience;
   const auto left = [&] { return std::max(deadline - impl_->clock->Now(), absl::ZeroDuration()); };
+  // All of them work at the same time, so that one that is stuck takes nothing from the others.
+  if (impl_->access_log) impl_->access_log->BeginClose();
+  if (impl_->audit_log) impl_->audit_log->BeginClose();
+  if (impl_->trace_file) impl_->trace_file->BeginClose();
+  if (impl_->otlp) impl_->otlp->BeginClose();
+  // The exporter first: until it is told otherwise, it goes on trying. The others have nothing to
+  // do but to be waited for.
+  if (impl_->otlp) impl_->otlp->Close(left());
   if (impl_->access_log) impl_->access_log->Close(left());
   if (impl_->audit_log) impl_->audit_log->Close(left());
   if (impl_->trace_file) impl_->trace_file->Close(left());
-  if (impl_->otlp) impl_->otlp->Close(left());
 }
 
 }  // namespace trireme

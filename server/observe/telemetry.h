@@ -41,14 +41,16 @@ class Telemetry {
   // How a request ended. Once for each, through whichever door.
   void OnRequest(FinishedRequest request);
 
+  // Once every door listens: only now does the trace file begin (and lose what it held before).
+  absl::Status OnStart(std::string_view model);
   // For the audit log.
-  void OnStart(std::string_view model);
   void OnKeysReloaded(bool accepted, size_t num_keys);
   void OnStop();
 
   // After logrotate has moved the files: access log and audit log go on in new ones.
   void ReopenLogs();
-  // Writes and sends what is queued, for at most `patience` in all. Nothing is logged afterwards.
+  // Writes and sends what is queued, everywhere at the same time, for at most `patience` in all
+  // (and what libcurl takes to notice: OtlpExporter::kAbortTime). Nothing is logged afterwards.
   void Close(absl::Duration patience);
 
  private:

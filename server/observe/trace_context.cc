@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/ascii.h"
 #include "runtime/base/check.h"
+#include "runtime/base/strings.h"
 
 namespace trireme {
 namespace {
@@ -81,12 +83,6 @@ bool IsValue(std::string_view value) {
                      [](char c) { return c >= ' ' && c <= '~' && c != ',' && c != '='; });
 }
 
-std::string_view StripBlanks(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t");
-  if (begin == std::string_view::npos) return "";
-  return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
-}
-
 // Empty when it is malformed.
 std::string ParseTracestate(const std::vector<std::string_view>& lists) {
   std::string out;
@@ -94,7 +90,8 @@ std::string ParseTracestate(const std::vector<std::string_view>& lists) {
   for (std::string_view list : lists) {
     for (bool more = true; more;) {
       const size_t comma = list.find(',');
-      const std::string_view member = StripBlanks(list.substr(0, comma));
+      const std::string_view member =
+          FromAbsl(absl::StripAsciiWhitespace(ToAbsl(list.substr(0, comma))));
       more = comma != std::string_view::npos;
       if (more) list.remove_prefix(comma + 1);
       if (member.empty()) continue;
@@ -132,10 +129,14 @@ std::optional<TraceContext> ParseTraceContext(const std::vector<std::string_view
 TraceContext NewTrace(double ratio) {
   TraceContext context;
   FillRandom(&context.trace_id);
-  uint64_t random = 0;
-  for (size_t i = 9; i < 16; ++i) random = random << 8 | context.trace_id[i];
-  context.sampled = static_cast<double>(random) < std::ldexp(ratio, 56);
+  context.sampled = SampledByRatio(context.trace_id, ratio);
   return context;
+}
+
+bool SampledByRatio(const std::array<uint8_t, 16>& trace_id, double ratio) {
+  uint64_t random = 0;
+  for (size_t i = 9; i < 16; ++i) random = random << 8 | trace_id[i];
+  return static_cast<double>(random) < std::ldexp(ratio, 56);
 }
 
 std::array<uint8_t, 8> NewSpanId() {

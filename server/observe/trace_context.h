@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/strings/escaping.h"
+
 namespace trireme {
 
 struct TraceContext {
@@ -33,15 +35,13 @@ std::optional<TraceContext> ParseTraceContext(const std::vector<std::string_view
 // A trace that begins here: random ids; sampled with probability `ratio`, decided by the id's last
 // 56 bits, so that all who follow this rule agree (OpenTelemetry's TraceIdRatioBased).
 TraceContext NewTrace(double ratio);
+bool SampledByRatio(const std::array<uint8_t, 16>& trace_id, double ratio);
 
 std::array<uint8_t, 8> NewSpanId();
 
 template <size_t N>
 std::string ToHex(const std::array<uint8_t, N>& bytes) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string out;
-  for (const uint8_t byte : bytes) out += {kDigits[byte >> 4], kDigits[byte & 15]};
-  return out;
+  return absl::BytesToHexString({reinterpret_cast<const char*>(bytes.data()), N});
 }
 
 }  // namespace trireme

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "runtime/base/json_writer.h"
+#include "runtime/base/log.h"
+#include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 
 namespace trireme {
@@ -101,46 +103,81 @@ constexpr char kPreamble[] =
 
 }  // namespace
 
+struct TraceFile::State {
+  const absl::Time origin;
+  const DropCounter dropped;
+  const int64_t max_bytes;
+  // Writer's thread only.
+  int64_t bytes = 0;
+  bool full = false;
+
+  bool HasRoom();
+};
+
+bool TraceFile::State::HasRoom() {
+  if (bytes < max_bytes) return true;
+  if (!std::exchange(full, true)) {
+    Log(LogLevel::kWarning, "the trace file is full; what comes is dropped", {{"bytes", bytes}});
+  }
+  dropped(1);
+  return false;
+}
+
 absl::StatusOr<std::unique_ptr<TraceFile>> TraceFile::Open(const std::string& path,
                                                            absl::Time origin, DropCounter dropped,
                                                            int64_t max_bytes) {
-  absl::StatusOr<LogFile> file = LogFile::Open(path, LogFile::Mode::kAnew);
+  if (path == "-")
+    return absl::InvalidArgumentError("wants a file of its own, not standard output");
+  absl::StatusOr<LogFile> file = LogFile::Open(path, LogFile::Mode::kLines);
   if (!file.ok()) return file.status();
-  if (absl::Status status = file->Append(kPreamble); !status.ok()) return status;
-  return std::unique_ptr<TraceFile>(
-      new TraceFile(*std::move(file), origin, std::move(dropped), max_bytes));
+  const std::shared_ptr<State> state(
+      new State{.origin = origin, .dropped = std::move(dropped), .max_bytes = max_bytes});
+  return std::unique_ptr<TraceFile>(new TraceFile(*std::move(file), state));
 }
 
-TraceFile::TraceFile(LogFile file, absl::Time origin, DropCounter dropped, int64_t max_bytes)
-    : origin_(origin),
-      dropped_(dropped),
-      max_bytes_(max_bytes),
-      bytes_(std::make_shared<int64_t>(0)),
-      writer_(std::move(file), {.name = "trace file", .dropped = std::move(dropped)}) {}
+TraceFile::TraceFile(LogFile file, std::shared_ptr<State> state)
+    : state_(std::move(state)), file_(std::move(file)) {}
 
-void TraceFile::Append(LogWriter::Format events) {
-  writer_.Append([events = std::move(events), bytes = bytes_, max_bytes = max_bytes_,
-                  dropped = dropped_](std::string* out) mutable {
-    if (*bytes >= max_bytes) return dropped(1);
+absl::Status TraceFile::Begin() {
+  TRIREME_RETURN_IF_ERROR(file_->Clear());
+  TRIREME_RETURN_IF_ERROR(file_->Append(kPreamble));
+  writer_.emplace(*std::move(file_),
+                  LogWriterOptions{.name = "trace file", .dropped = state_->dropped});
+  begun_ = true;
+  return absl::OkStatus();
+}
+
+// The engine thread pays one allocation for an event.
+template <typename Events>
+void TraceFile::Append(Events events) {
+  if (!begun_) return;
+  writer_->Append([state = state_, events = std::move(events)](std::string* out) {
+    if (!state->HasRoom()) return;
     const size_t before = out->size();
-    events(out);
-    *bytes += static_cast<int64_t>(out->size() - before);
+    events(state->origin, out);
+    state->bytes += static_cast<int64_t>(out->size() - before);
   });
 }
 
 void TraceFile::OnStep(const StepRecord& step) {
-  Append([step, origin = origin_](std::string* out) { AppendStep(step, origin, out); });
+  Append([step](absl::Time origin, std::string* out) { AppendStep(step, origin, out); });
 }
 
 void TraceFile::OnRequest(std::shared_ptr<const FinishedRequest> request) {
-  Append([request = std::move(request), origin = origin_, id = next_id_++](std::string* out) {
+  Append([request = std::move(request), id = next_id_++](absl::Time origin, std::string* out) {
     AppendRequest(*request, id, origin, out);
   });
 }
 
+void TraceFile::BeginClose() {
+  if (!begun_ || ended_.exchange(true)) return;
+  writer_->Append([](std::string* out) { *out += "\n]\n"; });
+  writer_->BeginClose();
+}
+
 void TraceFile::Close(absl::Duration patience) {
-  writer_.Append([](std::string* out) { *out += "\n]\n"; });
-  writer_.Close(patience);
+  BeginClose();
+  if (writer_) writer_->Close(patience);
 }
 
 }  // namespace trireme

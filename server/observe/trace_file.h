@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -22,28 +23,35 @@ namespace trireme {
 // Thread-safe.
 class TraceFile {
  public:
-  // A trace that has grown to this many bytes takes no more; events beyond count as dropped.
+  // A trace that has grown to this many bytes takes no more; events beyond count as dropped, and
+  // the process log says so once.
   static constexpr int64_t kMaxBytes = int64_t{1} << 30;
 
-  // An existing file is overwritten. `origin`: time zero, by the engine's clock.
+  // Changes nothing yet. `origin`: time zero, by the engine's clock.
   static absl::StatusOr<std::unique_ptr<TraceFile>> Open(const std::string& path, absl::Time origin,
                                                          DropCounter dropped,
                                                          int64_t max_bytes = kMaxBytes);
 
+  // What the file held before is dropped, and the trace begins; events before are not taken. Once.
+  absl::Status Begin();
+
   void OnStep(const StepRecord& step);
   void OnRequest(std::shared_ptr<const FinishedRequest> request);
+  void BeginClose();
   void Close(absl::Duration patience);
 
  private:
-  TraceFile(LogFile file, absl::Time origin, DropCounter dropped, int64_t max_bytes);
-  void Append(LogWriter::Format events);
+  struct State;
+  TraceFile(LogFile file, std::shared_ptr<State> state);
+  // `events(origin, out)` appends them.
+  template <typename Events>
+  void Append(Events events);
 
-  const absl::Time origin_;
-  const DropCounter dropped_;
-  const int64_t max_bytes_;
   std::atomic<uint64_t> next_id_ = 1;
-  const std::shared_ptr<int64_t> bytes_;  // so far; writer's thread only
-  LogWriter writer_;
+  std::atomic<bool> begun_ = false, ended_ = false;
+  const std::shared_ptr<State> state_;  // shared with what the writer's thread runs
+  std::optional<LogFile> file_;         // until Begin
+  std::optional<LogWriter> writer_;     // once begun_
 };
 
 }  // namespace trireme

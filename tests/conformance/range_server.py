@@ -1,11 +1,12 @@
 """A file server with ranges, ETags and faults on demand; HTTP or, with a CA of its own, HTTPS."""
-import contextlib
 import hashlib
 import http.server
 import re
 import ssl
 import subprocess
 import threading
+
+from local_handler import LocalHandler
 
 
 class RangeServer:
@@ -48,17 +49,8 @@ class RangeServer:
             return [(method, fields) for method, asked, fields in self.requests if asked.split("?")[0] == path]
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(LocalHandler):
     owner = None
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_):
-        pass
-
-    def handle(self):
-        with contextlib.suppress(OSError):
-            super().handle()
 
     def do_PUT(self):
         self.do_GET()

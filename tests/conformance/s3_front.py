@@ -3,7 +3,6 @@
 moto can check them, too, but computes them over decoded paths, so that it refuses boto3's requests for keys with a plus
 or a letter beyond ASCII.
 """
-import contextlib
 import http.client
 import http.server
 import re
@@ -13,6 +12,8 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from moto.server import ThreadedMotoServer
+
+from local_handler import LocalHandler
 
 
 class S3Front:
@@ -73,17 +74,8 @@ class S3Front:
         return None if signer.signature(text, request) == signature else "the signature is wrong"
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(LocalHandler):
     front = None
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_):
-        pass
-
-    def handle(self):
-        with contextlib.suppress(OSError):
-            super().handle()
 
     def answer(self):
         fields = {name.lower(): value for name, value in self.headers.items()}

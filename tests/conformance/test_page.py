@@ -71,6 +71,11 @@ class Page:
     def ask(self, text, key=Keys.ENTER):
         self("prompt").send_keys(text + key)
 
+    def ask_at_length(self):
+        """What is answered without end: sampled, the model may stop after a sentence; greedy, it repeats itself."""
+        self.set("temperature", "0")
+        self.ask(LONG)
+
     def answers(self):
         return [self.js("return arguments[0].textContent", e) for e in self.all(".assistant .text")]
 
@@ -175,7 +180,7 @@ def test_same_seed_same_answer_and_parameters_count(page):
 
 @pytest.mark.parametrize("how", ["button", "escape"])
 def test_stop_keeps_what_was_said_and_frees_the_engine(page, how):
-    page.ask(LONG)
+    page.ask_at_length()
     page.wait(lambda: len((page.answers() or [""])[-1]) > 40, "some text")
     if how == "button":
         page("stop").click()
@@ -189,7 +194,7 @@ def test_stop_keeps_what_was_said_and_frees_the_engine(page, how):
 
 
 def test_a_new_chat_forgets_an_answer_that_is_still_coming(page):
-    page.ask(LONG)
+    page.ask_at_length()
     page.wait(lambda: len((page.answers() or [""])[-1]) > 10, "some text")
     page("new-chat").click()
     page.finished()
@@ -230,7 +235,7 @@ def test_an_error_is_shown_with_its_message_and_the_question_comes_back(page):
 
 
 def test_a_cancelled_answer_says_so(page):
-    page.ask(LONG)
+    page.ask_at_length()
     page.wait(lambda: len((page.answers() or [""])[-1]) > 10, "some text")
     (request,) = json.loads(page.server.get("/v1/requests")[2])["data"]
     cancel(page.server, request["id"])
@@ -242,8 +247,7 @@ def test_a_cancelled_answer_says_so(page):
 def test_the_end_of_an_answer_takes_neither_focus_nor_place(page):
     page.size(1000, 400)
     page.set("max_tokens", "300")
-    page.set("temperature", "0")  # the same length each time
-    page.ask(LONG)
+    page.ask_at_length()
     page.wait(lambda: len((page.answers() or [""])[-1]) > 10, "some text")
     page("system").click()
     page("system").send_keys("You are ")
@@ -267,7 +271,7 @@ def test_the_end_of_an_answer_takes_neither_focus_nor_place(page):
 
 
 def test_code_asked_for_during_an_answer_has_one_question(page):
-    page.ask(LONG)
+    page.ask_at_length()
     page.wait(lambda: len((page.answers() or [""])[-1]) > 10, "some text")
     page("show-code").click()
     assert page("code").text.count('"role": "user"') == 1 and "about the sea" in page("code").text

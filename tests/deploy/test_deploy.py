@@ -24,7 +24,7 @@ DEPLOY = ROOT / "deploy"
 CONTAINER = DEPLOY / "container"
 KUBERNETES = DEPLOY / "kubernetes"
 UID = 64000
-FLUSH_S = 6  # kFlushTime and kTelemetryFlushTime of server/cli/serve.cc, and what libcurl takes to notice
+FLUSH_S = 8  # kFlushTime and kTelemetryFlushTime of server/cli/serve.cc, and what libcurl takes to notice
 
 
 def run(*command, **kwargs):
@@ -215,12 +215,43 @@ def test_unit_is_hardened(unit_here, tool):
     assert float(re.search(r"Overall exposure level.*: ([\d.]+)", result.stdout)[1]) <= 2.0
 
 
-def test_logrotate_moves_what_the_unit_may_write():
+@pytest.fixture
+def rotation_here(tmp_path):
+    """The logrotate file, for a folder of this test and without a unit to signal."""
+    logs = tmp_path / "logs"
+    logs.mkdir(mode=0o755)
+    text = (DEPLOY / "logrotate/trireme").read_text().replace("/var/log/trireme", str(logs))
+    path = tmp_path / "rotation"
+    path.write_text(re.sub(r"systemctl kill .*", "true", text))
+    path.chmod(0o644)
+    return path, logs
+
+
+def test_logrotate_moves_what_the_unit_may_write(rotation_here, tool):
     rotation = (DEPLOY / "logrotate/trireme").read_text()
-    assert f"/var/log/{unit_settings()['LogsDirectory'][0]}/*.log {{" in rotation
-    assert "--signal=HUP" in rotation and UNIT.name in rotation
+    moved = set(re.findall(r"^(/\S+) {", rotation, re.M))
     named = re.findall(r"TRIREME_(?:ACCESS|AUDIT)_LOG=(\S+)", (DEPLOY / "systemd/trireme.env").read_text())
-    assert len(named) == 2 and all(re.fullmatch(r"/var/log/trireme/\w+\.log", path) for path in named)
+    folder = f"/var/log/{unit_settings()['LogsDirectory'][0]}/"
+    assert len(named) == 2 and set(named) == moved and all(path.startswith(folder) for path in moved)
+    assert rotation.count("--signal=HUP") == 2 and rotation.count(UNIT.name) >= 2
+    path, logs = rotation_here
+    result = run(tool("logrotate"), "-d", "-s", logs / "state", path)
+    assert result.returncode == 0 and "error" not in result.stderr, result.stderr
+
+
+def test_logrotate_leaves_the_audit_log_readable_and_whole(rotation_here, tool):
+    path, logs = rotation_here
+    old = [logs / f"audit.log-20200101-{number}" for number in range(1000, 1040)]
+    for file in old:
+        file.write_text(file.name)
+    for name in ("audit.log", "access.log"):
+        (logs / name).write_text("now\n")
+    result = run(tool("logrotate"), "-f", "-s", logs / "state", path)
+    assert result.returncode == 0, result.stderr
+    assert not list(logs.glob("audit*.gz")) and all(file.read_text() == file.name for file in old)
+    rotated = sorted(logs.glob("audit.log-*"))
+    assert len(rotated) == len(old) + 1 and rotated[-1].read_text() == "now\n"  # by name: the oldest first
+    assert not (logs / "audit.log").exists() and (logs / "access.log.1").exists()
 
 
 def test_unit_waits_for_the_drain(default_drain_s):

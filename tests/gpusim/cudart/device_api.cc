@@ -82,13 +82,13 @@ cudaError_t Attribute(const Device& device, cudaDeviceAttr attribute, int* value
     case cudaDevAttrUnifiedAddressing:
     case cudaDevAttrCanMapHostMemory:
     case cudaDevAttrConcurrentKernels:
+    case cudaDevAttrCooperativeLaunch:
       *value = 1;
       break;
     case cudaDevAttrMemoryPoolsSupported:  // cudaMallocAsync; pools of one's own are not built
       *value = 1;
       break;
     case cudaDevAttrIntegrated:
-    case cudaDevAttrCooperativeLaunch:  // CTAs run one cluster after the other
     case cudaDevAttrManagedMemory:
     case cudaDevAttrPageableMemoryAccess:
       *value = 0;

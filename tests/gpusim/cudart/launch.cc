@@ -25,6 +25,8 @@ double ThreadSeconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
+constexpr uint64_t kWorkspaceBytes = 64;  // of a cooperative launch
+
 uint64_t Volume(const dim3& d) { return uint64_t{d.x} * d.y * d.z; }
 
 std::array<int, 3> ToArray(const dim3& d) {
@@ -102,8 +104,17 @@ cudaError_t RunGrid(Device& device, const Program& program, const LaunchConfig& 
     return device.lost ? cudaErrorUnknown : cudaErrorLaunchFailure;
   }
   const double start = ThreadSeconds();
-  Grid grid(&program, config, params, device.memory.get(), &runtime.report);
+  LaunchConfig with_workspace = config;
+  if (config.all_resident) {
+    const absl::StatusOr<uint64_t> workspace = device.memory->Allocate(kWorkspaceBytes);
+    if (!workspace.ok()) return cudaErrorMemoryAllocation;
+    with_workspace.workspace = *workspace;
+    std::memset(device.memory->Find(*workspace, kWorkspaceBytes), 0, kWorkspaceBytes);
+    device.memory->SetDefined(*workspace, kWorkspaceBytes);
+  }
+  Grid grid(&program, with_workspace, params, device.memory.get(), &runtime.report);
   const absl::Status status = grid.Run();
+  if (with_workspace.workspace != 0) device.memory->Free(with_workspace.workspace);
   if (runtime.profile) {
     PrintProfile(program.name, grid.counters(), ThreadSeconds() - start);
   }
@@ -161,6 +172,18 @@ cudaError_t Launch(const void* host_function, const LaunchShape& shape, void** a
   const cudaError_t checked =
       CheckShape(*program, *device.architecture, shape, config.cluster, max_dynamic_shared);
   if (checked != cudaSuccess) return checked;
+  if (shape.cooperative) {
+    const uint64_t fits =
+        static_cast<uint64_t>(device.architecture->num_sms) *
+        static_cast<uint64_t>(CtasPerSm(*device.architecture, static_cast<int>(Volume(shape.block)),
+                                        shape.shared_bytes + program->static_shared_bytes));
+    if (Volume(shape.grid) > fits) {
+      return Explain(cudaErrorCooperativeLaunchTooLarge,
+                     StrCat("cooperative launch of ", program->name, ": ", Volume(shape.grid),
+                            " CTAs, ", fits, " fit at the same time"));
+    }
+    config.all_resident = true;
+  }
   if (runtime.faults.Next(FaultPoint::kLaunch, device.index).has_value()) {
     return cudaErrorLaunchOutOfResources;
   }

@@ -10,6 +10,7 @@ struct LaunchShape {
   dim3 cluster = dim3(0, 0, 0);  // 0: the kernel's own, or none
   size_t shared_bytes = 0;
   cudaStream_t stream = nullptr;
+  bool cooperative = false;  // every CTA runs from the beginning
 };
 
 // `args` are read before this returns.

@@ -104,6 +104,17 @@ cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void**
              {.grid = grid, .block = block, .shared_bytes = shared_bytes, .stream = stream}, args));
 }
 
+cudaError_t cudaLaunchCooperativeKernel(const void* function, dim3 grid, dim3 block, void** args,
+                                        size_t shared_bytes, cudaStream_t stream) {
+  return Record(Launch(function,
+                       {.grid = grid,
+                        .block = block,
+                        .shared_bytes = shared_bytes,
+                        .stream = stream,
+                        .cooperative = true},
+                       args));
+}
+
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* function,
                                 void** args) {
   LaunchShape shape{.grid = config->gridDim,
@@ -116,6 +127,9 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* fu
       case cudaLaunchAttributeClusterDimension:
         shape.cluster = {attribute.val.clusterDim.x, attribute.val.clusterDim.y,
                          attribute.val.clusterDim.z};
+        break;
+      case cudaLaunchAttributeCooperative:
+        shape.cooperative = attribute.val.cooperative != 0;
         break;
       // These change when something runs, not what: streams run one after the other here.
       case cudaLaunchAttributeIgnore:

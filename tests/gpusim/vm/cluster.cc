@@ -2,10 +2,12 @@
 
 #include <algorithm>
 
+#include "runtime/base/check.h"
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/families.h"
 #include "tests/gpusim/vm/lanewise.h"
+#include "tests/gpusim/vm/tcgen05.h"
 #include "tests/gpusim/vm/warp_sync.h"
 #include "tests/gpusim/vm/wgmma.h"
 
@@ -167,7 +169,8 @@ void CheckMbarriers(Warp& warp, const Op& op) {
 
 }  // namespace
 
-Cluster::Cluster(Grid* grid, std::array<int, 3> first_cta) {
+Cluster::Cluster(Grid* grid, std::array<int, 3> first_cta, uint32_t first_agent)
+    : first_agent_(first_agent) {
   const auto& size = grid->config().cluster;
   for (int z = 0; z < size[2]; ++z) {
     for (int y = 0; y < size[1]; ++y) {
@@ -178,6 +181,15 @@ Cluster::Cluster(Grid* grid, std::array<int, 3> first_cta) {
       }
     }
   }
+}
+
+uint32_t Cluster::NewAgent() {
+  TRIREME_CHECK(num_agents_ < kMaxAgents);
+  return num_agents_++;
+}
+
+bool Cluster::finished() const {
+  return std::all_of(ctas_.begin(), ctas_.end(), [](const auto& cta) { return cta->finished(); });
 }
 
 int Cluster::missing_threads() const {
@@ -231,6 +243,8 @@ void WarpEnds(Warp& warp, const Op& op) {
     warp.ReportAt(op, 0, FindingKind::kInFlight, std::move(what));
   };
   if (WgmmaInFlight(warp)) in_flight("the warp ends while its wgmma operations are in flight");
+  std::string what;
+  if (!TensorWorkIsWaitedFor(warp, &what)) in_flight(what);
   for (const BulkGroups& groups : warp.bulk_groups) {
     for (const auto& store : groups.stores) {
       if (store->read_waited) continue;
@@ -240,6 +254,7 @@ void WarpEnds(Warp& warp, const Op& op) {
   if (!warp.cta().finished() || warp.grid().aborted()) return;
   CheckRemoteAccesses(warp, op);
   CheckMbarriers(warp, op);
+  if (!TensorMemoryIsGivenBack(warp.cta(), &what)) in_flight(what);
 }
 
 absl::Status DecodeClusterBarrier(Decoder& decoder, const Instruction& instruction, Op* op) {

@@ -13,11 +13,18 @@ namespace trireme::gpusim {
 
 class Cluster {
  public:
-  Cluster(Grid* grid, std::array<int, 3> first_cta);
+  // `first_agent`: the number in the launch of its first agent.
+  Cluster(Grid* grid, std::array<int, 3> first_cta, uint32_t first_agent);
 
   int size() const { return static_cast<int>(ctas_.size()); }
   Cta& cta(uint32_t rank) { return *ctas_[rank]; }
   std::vector<std::unique_ptr<Cta>>& ctas() { return ctas_; }
+
+  // Warps and others that have a clock; numbered from 0 here, and in the launch from first_agent.
+  static constexpr uint32_t kMaxAgents = 1 << 12;
+  uint32_t NewAgent();
+  uint32_t first_agent() const { return first_agent_; }
+  uint32_t num_agents() const { return num_agents_; }
 
   AsyncWork async;
   struct Barrier {
@@ -27,8 +34,11 @@ class Cluster {
   };
   Barrier barrier;
   int missing_threads() const;  // that run and have not arrived in this phase
+  bool finished() const;        // its threads are; copies may be under way
 
  private:
+  const uint32_t first_agent_;
+  uint32_t num_agents_ = 0;
   std::vector<std::unique_ptr<Cta>> ctas_;  // by rank
 };
 

@@ -37,6 +37,7 @@ const Families& AllFamilies() {
     AddClusterFamily(&families);
     AddFenceFamily(&families);
     AddWgmmaFamily(&families);
+    AddTensorFamily(&families);
     return families;
   }();
   return kFamilies;
@@ -83,6 +84,8 @@ constexpr std::pair<std::string_view, Special> kSpecials[] = {
     {"%dynamic_smem_size", Special::kDynamicSmemSize},
     {"%total_smem_size", Special::kTotalSmemSize},
     {"%gridid", Special::kGridid},
+    {"%envreg1", Special::kEnvreg1},
+    {"%envreg2", Special::kEnvreg2},
 };
 
 uint64_t AlignUp(uint64_t value, uint64_t alignment) {

@@ -90,5 +90,6 @@ void AddMbarrierFamily(Families* families);
 void AddClusterFamily(Families* families);
 void AddFenceFamily(Families* families);
 void AddWgmmaFamily(Families* families);
+void AddTensorFamily(Families* families);
 
 }  // namespace trireme::gpusim

@@ -1,4 +1,4 @@
-// The 8-bit floats of PTX, as values (PTX ISA, "Alternate Floating-Point Data Formats").
+// The 8- and 4-bit floats of PTX, as values (PTX ISA, "Alternate Floating-Point Data Formats").
 #pragma once
 
 #include <algorithm>
@@ -22,6 +22,18 @@ inline float FromE4m3(uint8_t bits) {
 
 // The upper half of an f16.
 inline float FromE5m2(uint8_t bits) { return FromF16(static_cast<uint16_t>(bits << 8)); }
+
+// 2 exponent bits of bias 1, 1 of fraction, neither infinity nor NaN.
+inline float FromE2m1(int bits) {
+  constexpr float kValues[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  return (bits & 8) != 0 ? -kValues[bits & 7] : kValues[bits & 7];
+}
+
+// Scale factors: e4m3 without its sign, and powers of two (255: NaN).
+inline float FromUe4m3(uint8_t bits) { return FromE4m3(bits & 0x7f); }
+inline float FromUe8m0(uint8_t bits) {
+  return bits == 255 ? std::numeric_limits<float>::quiet_NaN() : std::ldexp(1.0f, bits - 127);
+}
 
 // Nearest, ties to even; beyond the largest finite number that one (.satfinite).
 inline uint8_t ToFp8(float value, int fraction_bits, int bias, float largest) {

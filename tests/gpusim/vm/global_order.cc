@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/base/strings.h"
+#include "tests/gpusim/vm/cluster.h"
 #include "tests/gpusim/vm/grid.h"
 
 namespace trireme::gpusim {
@@ -65,10 +66,10 @@ SparseClock Flatten(const Knowledge& knowledge, uint32_t first_agent) {
 }
 
 void Learn(Warp& warp, const SparseClock& from) {
-  const Grid& grid = warp.grid();
-  const uint32_t first = grid.first_agent();
+  const Cluster& cluster = warp.cta().cluster();
+  const uint32_t first = cluster.first_agent();
   from.ForEach([&](uint32_t agent, const Seen& seen) {
-    if (agent - first < grid.num_agents()) {
+    if (agent - first < cluster.num_agents()) {
       warp.knowledge.generic.Mutable(agent - first).Join(seen);
     } else {
       warp.knowledge.foreign.Mutable(agent).Join(seen);
@@ -117,19 +118,20 @@ bool CheckGlobalWrite(GlobalCell* cells, uint64_t at, uint32_t size, const Globa
 }
 
 GlobalAccessor AsGlobalAccessor(const Warp& warp, int lane, bool strong) {
-  const Grid& grid = warp.grid();
-  return {warp.AsAccessor(lane), grid.launch(),           grid.first_agent(),
-          grid.num_agents(),     &warp.knowledge.foreign, strong};
+  const Cluster& cluster = warp.cta().cluster();
+  return {warp.AsAccessor(lane), warp.grid().launch(),    cluster.first_agent(),
+          cluster.num_agents(),  &warp.knowledge.foreign, strong};
 }
 
 void FenceGlobal(Warp& warp, LaneMask lanes) {
   Learn(warp, warp.order.observed);
   warp.order.observed.Clear();
-  warp.order.released = Flatten(warp.Release(lanes), warp.grid().first_agent());
+  warp.order.released = Flatten(warp.Release(lanes), warp.cta().cluster().first_agent());
 }
 
 void HandOver(Warp& warp, uint64_t address, LaneMask lanes, bool release) {
-  if (release) warp.order.released = Flatten(warp.Release(lanes), warp.grid().first_agent());
+  if (release)
+    warp.order.released = Flatten(warp.Release(lanes), warp.cta().cluster().first_agent());
   if (!warp.order.released.empty()) warp.grid().releases()[address].Join(warp.order.released);
 }
 

@@ -9,6 +9,7 @@
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/cluster.h"
+#include "tests/gpusim/vm/tcgen05.h"
 #include "tests/gpusim/vm/wgmma.h"
 
 namespace trireme::gpusim {
@@ -18,6 +19,7 @@ namespace {
 constexpr std::byte kPoison{0xff};
 // Operations that a warp runs before another may: between these, at random.
 constexpr int kMinQuantum = 1, kMaxQuantum = 64;
+constexpr uint64_t kMostResident = 4;  // clusters of an ordinary launch at the same time
 
 uint32_t LinearIndex(const std::array<int, 3>& at, const std::array<int, 3>& size) {
   return static_cast<uint32_t>((at[2] * size[1] + at[1]) * size[0] + at[0]);
@@ -111,6 +113,10 @@ uint32_t SpecialValue(Special special, const Cta& cta, const Grid& grid, int war
       return config.dynamic_shared_bytes;
     case Special::kTotalSmemSize:
       return config.dynamic_shared_bytes + grid.program().static_shared_bytes;
+    case Special::kEnvreg1:
+      return static_cast<uint32_t>(config.workspace >> 32);
+    case Special::kEnvreg2:
+      return static_cast<uint32_t>(config.workspace);
     default:
       return 0;
   }
@@ -123,7 +129,7 @@ uint32_t SpecialValue(Special special, const Cta& cta, const Grid& grid, int war
 Warp::Warp(Cta* cta, int index)
     : cta_(cta),
       index_(index),
-      agent_(cta->grid().NewAgent()),
+      agent_(cta->cluster().NewAgent()),
       program_(cta->grid().program()),
       file_(program_.image),
       defined_(program_.defined) {
@@ -325,7 +331,7 @@ Cta::Cta(Grid* grid, Cluster* cluster, uint32_t rank, std::array<int, 3> id)
     warps_.back()->registers = grid->RegistersPerThread();
   }
   for (int i = 0; i + 4 <= num_warps; i += 4) {
-    warpgroups.push_back(std::make_unique<Warpgroup>(grid->NewAgent()));
+    warpgroups.push_back(std::make_unique<Warpgroup>(cluster->NewAgent()));
   }
 }
 
@@ -359,27 +365,20 @@ int Grid::RegistersPerThread() const {
   return std::min(kOfMultiprocessor / Volume(config_.block), kMost) / 8 * 8;
 }
 
-void Grid::RunCluster(std::array<int, 3> first_cta) {
-  first_agent_ += next_agent_;
-  next_agent_ = 0;
-  Cluster cluster(this, first_cta);
-  std::vector<Warp*> warps;
-  for (const auto& cta : cluster.ctas()) {
-    for (const auto& warp : cta->warps()) warps.push_back(warp.get());
-  }
+// Each warp once, and between them copies of its cluster. False: nothing could be run.
+bool Grid::RunRound(const Resident& resident, std::vector<Warp*>* warps) {
   std::uniform_int_distribution<int> quantum(kMinQuantum, kMaxQuantum);
-  while (!warps.empty() && !aborted_) {
-    std::shuffle(warps.begin(), warps.end(), random_);
-    bool ran = false;
-    for (Warp* warp : warps) {
-      ran |= warp->Run(quantum(random_));
-      if (!cluster.async.empty() && random_() % 2 == 0) ran |= cluster.async.RunOne(random_);
-    }
-    if (!ran && !aborted_ && !cluster.async.RunOne(random_)) ReportDeadlock(warps);
-    std::erase_if(warps, [](const Warp* warp) { return warp->finished(); });
+  std::shuffle(warps->begin(), warps->end(), random_);
+  bool ran = false;
+  for (Warp* warp : *warps) {
+    ran |= warp->Run(quantum(random_));
+    AsyncWork& async = warp->cta().cluster().async;
+    if (!async.empty() && random_() % 2 == 0) ran |= async.RunOne(random_);
   }
-  while (!aborted_ && cluster.async.RunOne(random_)) {
+  for (size_t i = 0; !ran && !aborted_ && i < resident.size(); ++i) {
+    ran = resident[i]->async.RunOne(random_);
   }
+  return ran || aborted_;
 }
 
 void Grid::ReportDeadlock(const std::vector<Warp*>& warps) {
@@ -404,8 +403,28 @@ absl::Status Grid::Run() {
     }
   }
   std::shuffle(clusters.begin(), clusters.end(), random_);
-  for (const auto& cluster : clusters) {
-    RunCluster(cluster);
+  TRIREME_CHECK(clusters.size() <= UINT32_MAX / Cluster::kMaxAgents);
+  const size_t most = config_.all_resident ? clusters.size() : 1 + random_() % kMostResident;
+  Resident resident;
+  std::vector<Warp*> warps;
+  uint32_t next = 0;
+  while (next < clusters.size() || !resident.empty()) {
+    for (; next < clusters.size() && resident.size() < most; ++next) {
+      resident.push_back(
+          std::make_unique<Cluster>(this, clusters[next], next * Cluster::kMaxAgents));
+      for (const auto& cta : resident.back()->ctas()) {
+        for (const auto& warp : cta->warps()) warps.push_back(warp.get());
+      }
+    }
+    if (!RunRound(resident, &warps)) ReportDeadlock(warps);
+    if (aborted_) return absl::AbortedError("the launch failed; see the findings");
+    std::erase_if(warps, [](const Warp* warp) { return warp->finished(); });
+    std::erase_if(resident, [&](const auto& cluster) {
+      if (!cluster->finished()) return false;
+      while (!aborted_ && cluster->async.RunOne(random_)) {
+      }
+      return true;
+    });
     if (aborted_) return absl::AbortedError("the launch failed; see the findings");
   }
   return absl::OkStatus();

@@ -20,6 +20,7 @@
 #include "tests/gpusim/vm/program.h"
 #include "tests/gpusim/vm/report.h"
 #include "tests/gpusim/vm/shadow.h"
+#include "tests/gpusim/vm/tensor_memory.h"
 
 namespace trireme::gpusim {
 
@@ -27,6 +28,7 @@ class Cluster;
 class Cta;
 class Grid;
 class Warpgroup;
+struct TensorWarp;
 struct WgmmaRegisters;
 
 // Lanes that are at the same place.
@@ -95,7 +97,7 @@ class Warp {
     return {agent_, lane,   time_, lanes_seen_[static_cast<size_t>(lane)], &knowledge.generic,
             false,  nullptr};
   }
-  // The same through the async proxy: bulk copies, wgmma.
+  // The same through the async proxy: bulk copies, wgmma, tcgen05.
   Accessor AsAsyncAccessor(int lane) const {
     Accessor who = AsAccessor(lane);
     who.async_proxy = true;
@@ -114,6 +116,7 @@ class Warp {
 
   void ReportAt(const Op& op, int lane, FindingKind kind, std::string what);
   Cta& cta() { return *cta_; }
+  const Cta& cta() const { return *cta_; }
   Grid& grid();
   const Grid& grid() const;
 
@@ -126,7 +129,8 @@ class Warp {
   LaneMask at_cluster_barrier = 0;                // arrived and not waited yet
   uint64_t cluster_phase = 0;                     // when they arrived
   std::unique_ptr<WgmmaRegisters> wgmma_registers;
-  int registers = 0;  // a thread's; setmaxnreg changes it
+  std::unique_ptr<TensorWarp> tensor;  // once it has executed a tcgen05 instruction
+  int registers = 0;                   // a thread's; setmaxnreg changes it
 
   bool at_barrier = false;  // in bar.sync: counted there already
   int barrier_id = -1;
@@ -172,6 +176,7 @@ class Cta {
 
   Grid& grid() { return *grid_; }
   Cluster& cluster() { return *cluster_; }
+  const Cluster& cluster() const { return *cluster_; }
   uint32_t rank() const { return rank_; }  // in the cluster
   const std::array<int, 3>& id() const { return id_; }
   std::vector<std::unique_ptr<Warp>>& warps() { return warps_; }
@@ -181,6 +186,7 @@ class Cta {
   std::byte* local(int thread, uint64_t at);
 
   SharedShadow shadow;
+  TensorMemory tensor_memory;
   std::array<NamedBarrier, 16> barriers;
   std::map<uint32_t, Mbarrier> mbarriers;  // by address
   std::vector<std::unique_ptr<Warpgroup>> warpgroups;
@@ -206,6 +212,7 @@ struct LaunchConfig {
   MatrixRounding matrix_rounding = MatrixRounding::kFloatOrder;
   int registers_per_thread = 0;  // as ptxas says; 0: as many as the CTA's threads could have
   bool all_resident = false;     // a cooperative launch: every CTA runs from the beginning
+  uint64_t workspace = 0;        // its 64 bytes of zeros in global memory, for grid.sync()
 };
 
 class Grid {
@@ -232,15 +239,14 @@ class Grid {
   int RegistersPerThread() const;  // of a warp that starts
   void NoteFinding(FindingKind kind) { failure_ = kind; }
   FindingKind failure() const { return failure_; }  // the last finding: why it was aborted
-  uint32_t NewAgent() { return next_agent_++; }
   // For global_order.h.
-  uint32_t launch() const { return launch_; }            // unique, not 0
-  uint32_t first_agent() const { return first_agent_; }  // of the cluster, in the launch
-  uint32_t num_agents() const { return next_agent_; }    // of the cluster
+  uint32_t launch() const { return launch_; }  // unique, not 0
   GlobalReleases& releases() { return releases_; }
 
  private:
-  void RunCluster(std::array<int, 3> first_cta);
+  // The clusters that run at the same time, and their warps.
+  using Resident = std::vector<std::unique_ptr<Cluster>>;
+  bool RunRound(const Resident& resident, std::vector<Warp*>* warps);
   void ReportDeadlock(const std::vector<Warp*>& warps);
 
   const Program* const program_;
@@ -252,9 +258,7 @@ class Grid {
   std::mt19937_64 random_;
   bool aborted_ = false, explaining_ = false;
   FindingKind failure_ = FindingKind::kCount;
-  uint32_t next_agent_ = 0;
   const uint32_t launch_;
-  uint32_t first_agent_ = 0;
   GlobalReleases releases_;
 };
 

@@ -78,7 +78,7 @@ Flow Init(Warp& warp, const Op& op, LaneMask active) {
     }
     Mbarrier mbarrier;
     mbarrier.expected = mbarrier.pending = counts[lane];
-    mbarrier.agent = warp.grid().NewAgent();
+    mbarrier.agent = warp.cta().cluster().NewAgent();
     mbarrier.init = {who.agent, who.lane, who.time};
     place.cta->mbarriers[place.at] = std::move(mbarrier);
     place.cta->shadow.SetMbarrier(place.at, kBytes, true);

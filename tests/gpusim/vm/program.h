@@ -118,6 +118,8 @@ enum class Special : uint8_t {
   kDynamicSmemSize,
   kTotalSmemSize,
   kGridid,
+  kEnvreg1,  // the upper half of a cooperative launch's workspace
+  kEnvreg2,  // the lower
   kCount
 };
 

@@ -10,7 +10,6 @@
 #include "tests/gpusim/vm/decoder.h"
 #include "tests/gpusim/vm/grid.h"
 #include "tests/gpusim/vm/warp_sync.h"
-#include "tests/gpusim/vm/wgmma_descriptor.h"
 #include "tests/gpusim/vm/wgmma_form.h"
 
 namespace trireme::gpusim {
@@ -21,8 +20,6 @@ using ptx::Instruction;
 using ptx::Type;
 using Element = WgmmaForm::Element;
 using Sum = WgmmaForm::Sum;
-
-constexpr int kRows = kWgmmaRows;
 
 bool IsWgmma(const Op& op);
 
@@ -47,23 +44,11 @@ int NumA(const WgmmaForm& form) { return form.a_in_registers ? 4 : 1; }
 // ---- Starting
 
 // The chunks of an operand in shared memory. False: reported, the launch aborted.
-bool AddChunks(Warp& warp, const Op& op, const WgmmaForm& form, uint64_t bits, bool mn_major,
-               int rows, std::vector<uint32_t>* chunks) {
-  const WgmmaDescriptor descriptor = WgmmaDescriptor::Of(bits);
-  const uint32_t n = static_cast<uint32_t>(rows);
-  const size_t first = chunks->size();
-  if (mn_major) {
-    for (uint32_t k = 0; k < static_cast<uint32_t>(form.k()); ++k) {
-      for (uint32_t i = 0; i < n / 8; ++i) chunks->push_back(descriptor.MnMajor(i, k));
-    }
-  } else {
-    for (uint32_t row = 0; row < n; ++row) {
-      for (uint32_t c = 0; c < 2; ++c) chunks->push_back(descriptor.KMajor(row, c));
-    }
-  }
-  const uint32_t last =
-      *std::max_element(chunks->begin() + static_cast<ptrdiff_t>(first), chunks->end());
-  return ResolveShared(warp, op, 0, last, 16).cta != nullptr;
+bool AddChunks(Warp& warp, const Op& op, const SharedOperand& operand,
+               std::vector<uint32_t>* chunks) {
+  const std::vector<uint32_t> more = operand.Chunks();
+  chunks->insert(chunks->end(), more.begin(), more.end());
+  return ResolveShared(warp, op, 0, *std::max_element(more.begin(), more.end()), 16).cta != nullptr;
 }
 
 // Its four warps must agree.
@@ -166,12 +151,10 @@ Flow Start(Warp& warp, const Op& op, LaneMask active) {
     wgmma.a = a;
     wgmma.b = b;
     wgmma.accumulates = accumulates;
-    if (!form.a_in_registers &&
-        !AddChunks(warp, op, form, a, form.a_is_mn_major, kRows, &wgmma.chunks)) {
+    if (!form.a_in_registers && !AddChunks(warp, op, OperandA(form, a), &wgmma.chunks)) {
       return Flow::kNext;
     }
-    if (!AddChunks(warp, op, form, b, form.b_is_mn_major, form.n, &wgmma.chunks))
-      return Flow::kNext;
+    if (!AddChunks(warp, op, OperandB(form, b), &wgmma.chunks)) return Flow::kNext;
     for (const uint32_t at : wgmma.chunks) cta.shadow.BeginRead(at, 16);
   }
   Wgmma& wgmma = group.pending[static_cast<size_t>(number)];

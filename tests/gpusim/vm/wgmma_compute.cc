@@ -4,82 +4,25 @@
 #include <type_traits>
 #include <vector>
 
-#include "tests/gpusim/vm/fp8.h"
 #include "tests/gpusim/vm/grid.h"
 #include "tests/gpusim/vm/numbers.h"
-#include "tests/gpusim/vm/wgmma_descriptor.h"
 #include "tests/gpusim/vm/wgmma_form.h"
 
 namespace trireme::gpusim {
 namespace {
 
-using Element = WgmmaForm::Element;
 using Sum = WgmmaForm::Sum;
 
 constexpr int kRows = kWgmmaRows, kDepth = 32;  // rows of A; integers along K
 
-// The elements of 16 bytes (or of the first `bytes`) as floats.
-void Convert(Element type, const std::byte* from, int bytes, float* to) {
-  const auto each = [&]<typename T>(T, auto&& value) {
-    for (int i = 0; i < bytes / static_cast<int>(sizeof(T)); ++i) {
-      T bits;
-      std::memcpy(&bits, from + static_cast<size_t>(i) * sizeof(T), sizeof(T));
-      to[i] = value(bits);
-    }
-  };
-  switch (type) {
-    case Element::kBf16:
-      return each(uint16_t{}, &FromBf16);
-    case Element::kF16:
-      return each(uint16_t{}, &FromF16);
-    case Element::kTf32:  // the lower 13 bits are not looked at
-      return each(uint32_t{}, [](uint32_t b) { return std::bit_cast<float>(b & ~0x1fffu); });
-    case Element::kE4m3:
-      return each(uint8_t{}, &FromE4m3);
-    case Element::kE5m2:
-      return each(uint8_t{}, &FromE5m2);
-    case Element::kS8:
-      return each(int8_t{}, [](int8_t b) { return static_cast<float>(b); });
-    case Element::kU8:
-      return each(uint8_t{}, [](uint8_t b) { return static_cast<float>(b); });
-  }
-}
-
 MatrixFormat FormatOf(const WgmmaForm& form) {
-  const bool fp8 = form.a == Element::kE4m3 || form.a == Element::kE5m2;
-  return {.block = form.k(), .fraction_bits = fp8 ? 13 : 25};
+  return {.block = form.k(), .fraction_bits = IsFp8(form.a) ? 13 : 25};
 }
 
 // Both operands as floats: a [64][k], b [k][n].
 struct Operands {
   std::vector<float> a, b;
 };
-
-// rows x k from shared memory; `put(row, k, value)`.
-template <typename Put>
-void ReadShared(Cta& cta, const WgmmaForm& form, Element type, uint64_t bits, bool mn_major,
-                int rows, Put&& put) {
-  const WgmmaDescriptor descriptor = WgmmaDescriptor::Of(bits);
-  const int per_chunk = 16 / form.element_bytes();
-  float values[16];
-  for (int i = 0; mn_major && i < rows; i += 8) {
-    for (int k = 0; k < form.k(); ++k) {
-      Convert(
-          type,
-          cta.shared(descriptor.MnMajor(static_cast<uint32_t>(i / 8), static_cast<uint32_t>(k))),
-          16, values);
-      for (int j = 0; j < 8; ++j) put(i + j, k, values[j]);
-    }
-  }
-  for (int row = 0; !mn_major && row < rows; ++row) {
-    for (int c = 0; c < 2; ++c) {
-      Convert(type,
-              cta.shared(descriptor.KMajor(static_cast<uint32_t>(row), static_cast<uint32_t>(c))),
-              16, values);
-      for (int j = 0; j < per_chunk; ++j) put(row, c * per_chunk + j, values[j]);
-    }
-  }
-}
 
 // A register of A holds 4 bytes along K: register i of lane l those from 4 (l % 4) + 16 (i / 2) of
 // row l / 4 + 8 (i % 2) of the warp's 16.
@@ -93,7 +36,7 @@ void ReadRegisters(Cta& cta, int first_warp, const Wgmma& wgmma, Put&& put) {
     for (int i = 0; i < 4; ++i) {
       const uint32_t* src = warp.In<uint32_t>(wgmma.op->src[i]);
       for (int lane = 0; lane < kWarpSize; ++lane) {
-        Convert(form.a, reinterpret_cast<const std::byte*>(&src[lane]), 4, values);
+        ToFloats(form.a, reinterpret_cast<const std::byte*>(&src[lane]), 4, values);
         const int row = 16 * w + lane / 4 + 8 * (i % 2), k = (lane % 4 + 4 * (i / 2)) * per_word;
         for (int j = 0; j < per_word; ++j) put(row, k + j, values[j]);
       }
@@ -114,12 +57,11 @@ Operands ReadOperands(Cta& cta, int first_warp, const Wgmma& wgmma) {
   if (form.a_in_registers) {
     ReadRegisters(cta, first_warp, wgmma, put_a);
   } else {
-    ReadShared(cta, form, form.a, wgmma.a, form.a_is_mn_major, kRows, put_a);
+    OperandA(form, wgmma.a).Read(cta.shared(0), put_a);
   }
-  ReadShared(cta, form, form.b, wgmma.b, form.b_is_mn_major, form.n,
-             [&](int column, int i, float value) {
-               operands.b[static_cast<size_t>(i * form.n + column)] = sign_b * value;
-             });
+  OperandB(form, wgmma.b).Read(cta.shared(0), [&](int column, int i, float value) {
+    operands.b[static_cast<size_t>(i * form.n + column)] = sign_b * value;
+  });
   return operands;
 }
 

@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstdint>
 
+#include "tests/gpusim/vm/matrix_operand.h"
 #include "tests/gpusim/vm/program.h"
 #include "tests/gpusim/vm/wgmma.h"
 
@@ -13,7 +14,7 @@ inline constexpr int kWgmmaRows = 64;
 
 // What an opcode says. m is 64, k 32 bytes.
 struct WgmmaForm {
-  enum class Element : uint8_t { kBf16, kF16, kTf32, kE4m3, kE5m2, kS8, kU8 };
+  using Element = MatrixElement;
   enum class Sum : uint8_t { kF32, kF16, kS32 };
 
   int n = 8;
@@ -24,16 +25,21 @@ struct WgmmaForm {
   bool negate_a = false, negate_b = false;
   bool a_is_mn_major = false, b_is_mn_major = false;
 
-  int element_bytes() const {
-    return a == Element::kTf32 ? 4 : a == Element::kBf16 || a == Element::kF16 ? 2 : 1;
-  }
-  int k() const { return 32 / element_bytes(); }
+  int element_bytes() const { return BitsOf(a) / 8; }
+  int k() const { return DepthOf(a); }
   int num_sums() const { return sum == Sum::kF16 ? n / 4 : n / 2; }  // registers
   auto operator<=>(const WgmmaForm&) const = default;
 };
 
 // src: A's registers or its descriptor, B's descriptor, the predicate scale-d.
 inline const WgmmaForm& FormOf(const Op& op) { return *reinterpret_cast<const WgmmaForm*>(op.imm); }
+
+inline SharedOperand OperandA(const WgmmaForm& form, uint64_t bits) {
+  return {MatrixDescriptor::OfWgmma(bits), form.a, kWgmmaRows, form.a_is_mn_major};
+}
+inline SharedOperand OperandB(const WgmmaForm& form, uint64_t bits) {
+  return {MatrixDescriptor::OfWgmma(bits), form.b, form.n, form.b_is_mn_major};
+}
 
 // Carries an operation out, whose operands are there.
 void Compute(Cta& cta, int first_warp, Wgmma* wgmma);

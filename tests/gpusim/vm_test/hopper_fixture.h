@@ -90,6 +90,16 @@ class Hopper : public testing::Test {
       EXPECT_NE(bench_.AllFindings().find(what), std::string::npos) << bench_.AllFindings();
     }
   }
+  // Under every schedule something is found, and under some of them this.
+  void ExpectFoundAtTimes(FindingKind kind, std::string_view what, std::string_view body) {
+    bool found = false;
+    for (int i = 0; i < 16; ++i) {
+      (void)Run(body);
+      EXPECT_FALSE(bench_.findings.empty());
+      found |= bench_.Found(kind) && bench_.AllFindings().find(what) != std::string::npos;
+    }
+    EXPECT_TRUE(found) << NameOf(kind);
+  }
   std::vector<uint32_t> Words(size_t n) { return bench_.Download<uint32_t>(out_, n); }
 
   Bench bench_;

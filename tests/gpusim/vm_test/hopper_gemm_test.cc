@@ -14,7 +14,7 @@ namespace trireme::gpusim {
 namespace {
 
 std::string Ptx() {
-  std::ifstream file(TRIREME_HOPPER_GEMM_PTX);
+  std::ifstream file(TRIREME_GEMM_PTX_FOLDER "/hopper_gemm.ptx");
   std::stringstream text;
   text << file.rdbuf();
   return text.str();

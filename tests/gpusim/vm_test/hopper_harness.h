@@ -34,13 +34,18 @@ class Bench {
     return values;
   }
 
-  // Runs the only kernel of a module; `params` as they lie in memory. What is found is in
-  // `findings`.
-  absl::Status Run(std::string_view ptx, const LaunchConfig& config, std::vector<char> params) {
+  // Runs the kernel of that name, or a module's only one; `params` as they lie in memory. What is
+  // found is in `findings`.
+  absl::Status Run(std::string_view ptx, const LaunchConfig& config, std::vector<char> params,
+                   std::string_view kernel = "") {
     absl::StatusOr<ptx::Module> parsed = ptx::Parse(ptx);
     if (!parsed.ok()) return parsed.status();
     const auto module = std::make_shared<ptx::Module>(*std::move(parsed));
-    const auto program = Decode(module, module->functions.back(), {});
+    const auto named =
+        std::find_if(module->functions.begin(), module->functions.end(),
+                     [&](const ptx::Function& f) { return kernel.empty() || f.name == kernel; });
+    if (named == module->functions.end()) return absl::NotFoundError("no such kernel");
+    const auto program = Decode(module, *named, {});
     if (!program.ok()) return program.status();
     params.resize(std::max<size_t>(params.size(), (*program)->param_bytes));
     Grid grid(program->get(), config, std::move(params), &memory_, &report_);

@@ -1,57 +1,23 @@
 // wgmma against CUTLASS's layouts: operands are put where cutlass_layouts.txt says, results are
 // looked for where it says.
 #include <bit>
-#include <fstream>
 #include <map>
 #include <random>
-#include <sstream>
 
 #include "runtime/base/strings.h"
+#include "tests/gpusim/vm/matrix_descriptor.h"
 #include "tests/gpusim/vm/matrix_unit.h"
 #include "tests/gpusim/vm/numbers.h"
-#include "tests/gpusim/vm/wgmma_descriptor.h"
+#include "tests/gpusim/vm_test/cutlass_layouts.h"
 #include "tests/gpusim/vm_test/hopper_harness.h"
 
 namespace trireme::gpusim {
 namespace {
 
-struct CutlassOperand {
-  int element_bytes = 0, mn_major = 0, rows = 0;
-  uint64_t descriptor = 0;
-  std::vector<uint32_t> chunks;
-};
-struct Layouts {
-  std::map<std::string, std::vector<int>> fragments;
-  std::vector<CutlassOperand> operands;
-};
-
-const Layouts& Cutlass() {
-  static const Layouts kLayouts = [] {
-    Layouts layouts;
-    std::ifstream file(TRIREME_SOURCE_DIR "/tests/gpusim/vm_test/cutlass_layouts.txt");
-    for (std::string line; std::getline(file, line);) {
-      std::istringstream words(line);
-      std::string kind, name;
-      words >> kind;
-      if (kind == "fragment") {
-        words >> name;
-        for (int at; words >> at;) layouts.fragments[name].push_back(at);
-      } else {
-        CutlassOperand operand;
-        words >> operand.element_bytes >> operand.mn_major >> operand.rows >> operand.descriptor;
-        for (uint32_t at; words >> at;) operand.chunks.push_back(at);
-        layouts.operands.push_back(std::move(operand));
-      }
-    }
-    return layouts;
-  }();
-  return kLayouts;
-}
-
-TEST(WgmmaDescriptor, PlacesEveryChunkWhereCutlassDoes) {
+TEST(MatrixDescriptor, PlacesEveryChunkWhereCutlassDoes) {
   ASSERT_EQ(Cutlass().operands.size(), 19u);
   for (const CutlassOperand& operand : Cutlass().operands) {
-    const WgmmaDescriptor descriptor = WgmmaDescriptor::Of(operand.descriptor);
+    const MatrixDescriptor descriptor = MatrixDescriptor::OfWgmma(operand.descriptor);
     size_t i = 0;
     const uint32_t rows = static_cast<uint32_t>(operand.rows);
     for (uint32_t outer = 0; outer < (operand.mn_major ? 16 : rows); ++outer) {
@@ -65,11 +31,11 @@ TEST(WgmmaDescriptor, PlacesEveryChunkWhereCutlassDoes) {
   }
 }
 
-TEST(WgmmaDescriptor, TheBaseOffsetMovesTheSwizzlesPattern) {
+TEST(MatrixDescriptor, TheBaseOffsetMovesTheSwizzlesPattern) {
   const uint64_t plain =
       4611686293305360384;  // 128-byte swizzle, 1024 bytes between groups of rows
-  const WgmmaDescriptor moved = WgmmaDescriptor::Of(plain | 512 >> 4 | uint64_t{4} << 49);
-  const WgmmaDescriptor straight = WgmmaDescriptor::Of(plain);
+  const MatrixDescriptor moved = MatrixDescriptor::OfWgmma(plain | 512 >> 4 | uint64_t{4} << 49);
+  const MatrixDescriptor straight = MatrixDescriptor::OfWgmma(plain);
   for (uint32_t row = 0; row < 8; ++row)
     EXPECT_EQ(moved.KMajor(row, 1), straight.KMajor(row, 1) + 512);
 }

@@ -48,11 +48,11 @@ TEST_F(StreamTest, EventsAreMergedInOrder) {
   SequenceEvent prompt;
   prompt.prompt_logprobs.resize(2);
   prompt.prompt_logprobs[1].id = 42;
-  stream_->Append(std::move(prompt));
+  stream_->Append(std::move(prompt), {});
   SequenceEvent first = Token(1);
   first.num_cached_prompt_tokens = 16;
-  stream_->Append(std::move(first));
-  stream_->Append(Token(2));
+  stream_->Append(std::move(first), {});
+  stream_->Append(Token(2), {});
   auto event = stream_->TryNext();
   ASSERT_TRUE(event);
   EXPECT_EQ(Ids(*event), (std::vector<TokenId>{1, 2}));
@@ -62,8 +62,8 @@ TEST_F(StreamTest, EventsAreMergedInOrder) {
   EXPECT_EQ(event->finish, FinishReason::kNone);
   EXPECT_FALSE(stream_->TryNext());
 
-  stream_->Append(Token(3));
-  stream_->Append(End(FinishReason::kLength));
+  stream_->Append(Token(3), {});
+  stream_->Append(End(FinishReason::kLength), {});
   event = stream_->TryNext();
   ASSERT_TRUE(event);
   EXPECT_EQ(Ids(*event), (std::vector<TokenId>{3}));
@@ -71,15 +71,15 @@ TEST_F(StreamTest, EventsAreMergedInOrder) {
 }
 
 TEST_F(StreamTest, AfterTheLastEventNextDoesNotBlock) {
-  stream_->Append(End(FinishReason::kStop));
+  stream_->Append(End(FinishReason::kStop), {});
   EXPECT_TRUE(stream_->Next(absl::InfiniteFuture()).ok());
   EXPECT_EQ(stream_->Next(absl::InfiniteFuture()).status().code(), absl::StatusCode::kOutOfRange);
 }
 
 TEST_F(StreamTest, SlowReaderIsPausedOnceAndResumedWhenItReads) {
-  for (size_t i = 0; i < kMaxUnread; ++i) EXPECT_FALSE(stream_->Append(Token(1)));
-  EXPECT_TRUE(stream_->Append(Token(2)));
-  EXPECT_FALSE(stream_->Append(Token(3)));  // is paused already
+  for (size_t i = 0; i < kMaxUnread; ++i) EXPECT_FALSE(stream_->Append(Token(1), {}));
+  EXPECT_TRUE(stream_->Append(Token(2), {}));
+  EXPECT_FALSE(stream_->Append(Token(3), {}));  // is paused already
   EXPECT_TRUE(mailbox_->Take(absl::ZeroDuration()).resumed.empty());
   EXPECT_EQ(stream_->TryNext()->tokens.size(), kMaxUnread + 2);
   EXPECT_EQ(mailbox_->Take(absl::ZeroDuration()).resumed, std::vector<RequestId>{7});
@@ -88,11 +88,11 @@ TEST_F(StreamTest, SlowReaderIsPausedOnceAndResumedWhenItReads) {
 }
 
 TEST_F(StreamTest, NotifyIsCalledAtOnceWhenSomethingIsThere) {
-  stream_->Append(Token(1));
+  stream_->Append(Token(1), {});
   int calls = 0;
   stream_->NotifyWhenReady([&] { ++calls; });
   EXPECT_EQ(calls, 1);
-  stream_->Append(Token(2));
+  stream_->Append(Token(2), {});
   EXPECT_EQ(calls, 1);
 }
 
@@ -100,8 +100,8 @@ TEST_F(StreamTest, NotifyIsCalledOnceWhenSomethingArrives) {
   int calls = 0;
   stream_->NotifyWhenReady([&] { ++calls; });
   EXPECT_EQ(calls, 0);
-  stream_->Append(Token(1));
-  stream_->Append(Token(2));
+  stream_->Append(Token(1), {});
+  stream_->Append(Token(2), {});
   EXPECT_EQ(calls, 1);
 }
 
@@ -109,7 +109,7 @@ TEST_F(StreamTest, SecondNotifyReplacesTheFirst) {
   int first = 0, second = 0;
   stream_->NotifyWhenReady([&] { ++first; });
   stream_->NotifyWhenReady([&] { ++second; });
-  stream_->Append(Token(1));
+  stream_->Append(Token(1), {});
   EXPECT_EQ(first, 0);
   EXPECT_EQ(second, 1);
 }
@@ -117,13 +117,13 @@ TEST_F(StreamTest, SecondNotifyReplacesTheFirst) {
 TEST_F(StreamTest, CallbackMayUseTheStream) {
   std::vector<TokenId> got;
   stream_->NotifyWhenReady([&] { got = Ids(*stream_->TryNext()); });
-  stream_->Append(Token(9));
+  stream_->Append(Token(9), {});
   EXPECT_EQ(got, std::vector<TokenId>{9});
 }
 
 TEST_F(StreamTest, CallbackMayAbandonTheStream) {
   stream_->NotifyWhenReady([&] { stream_->Abandon(); });
-  stream_->Append(Token(9));  // would deadlock
+  stream_->Append(Token(9), {});  // would deadlock
   EXPECT_EQ(mailbox_->Take(absl::ZeroDuration()).cancelled,
             (Posted{{7, FinishReason::kCancelled}}));
 }
@@ -136,7 +136,7 @@ TEST_F(StreamTest, CancelIsPostedOnce) {
 }
 
 TEST_F(StreamTest, EndedStreamIsNotCancelled) {
-  stream_->Append(End(FinishReason::kStop));
+  stream_->Append(End(FinishReason::kStop), {});
   stream_->Abandon();
   EXPECT_TRUE(mailbox_->Take(absl::ZeroDuration()).cancelled.empty());
 }
@@ -145,7 +145,7 @@ TEST_F(StreamTest, AbandonedStreamDropsItsCallbackAndKeepsNothing) {
   int calls = 0;
   stream_->NotifyWhenReady([&] { ++calls; });
   stream_->Abandon();
-  for (size_t i = 0; i < 2 * kMaxUnread; ++i) EXPECT_FALSE(stream_->Append(Token(1)));
+  for (size_t i = 0; i < 2 * kMaxUnread; ++i) EXPECT_FALSE(stream_->Append(Token(1), {}));
   EXPECT_EQ(calls, 0);
   EXPECT_FALSE(stream_->TryNext());
 }
@@ -158,7 +158,7 @@ TEST_F(StreamTest, AbandonWaitsForARunningCallback) {
     leave.wait(false);
     EXPECT_FALSE(abandoned);
   });
-  std::thread engine([&] { stream_->Append(Token(1)); });
+  std::thread engine([&] { stream_->Append(Token(1), {}); });
   entered.wait(false);
   std::thread reader([&] {
     stream_->Abandon();
@@ -180,8 +180,8 @@ TEST_F(StreamTest, AppendsRaceWithNotifyAndAbandon) {
   for (int round = 0; round < 300; ++round) {
     auto stream = std::make_shared<StreamState>(round + 1, mailbox_, &Clock::Monotonic(), 1000);
     std::thread engine([stream] {
-      for (int i = 0; i < 20; ++i) stream->Append(Token(i));
-      stream->Append(End(FinishReason::kLength));
+      for (int i = 0; i < 20; ++i) stream->Append(Token(i), {});
+      stream->Append(End(FinishReason::kLength), {});
     });
     {
       auto counter = std::make_unique<std::atomic<int>>(0);
@@ -201,8 +201,8 @@ TEST_F(StreamTest, AppendsRaceWithNotifyAndAbandon) {
 TEST_F(StreamTest, BlockedReaderSeesEveryTokenInOrder) {
   constexpr int kTokens = 5000;
   std::thread engine([this] {
-    for (int i = 0; i < kTokens; ++i) stream_->Append(Token(i));
-    stream_->Append(End(FinishReason::kLength));
+    for (int i = 0; i < kTokens; ++i) stream_->Append(Token(i), {});
+    stream_->Append(End(FinishReason::kLength), {});
   });
   std::vector<TokenId> got;
   for (;;) {

@@ -211,8 +211,12 @@ TEST_F(GenerationTest, BestOfGivesTheMostLikelyCandidatesBestFirst) {
   std::vector<std::pair<float, char>> ranking;
   for (char c = 'a'; c <= 't'; ++c) ranking.emplace_back(-ScriptedExecutor::LogprobOf(c, 1), c);
   std::sort(ranking.begin(), ranking.end());
-  const std::vector<ChoiceDelta> choices = Run(request);
+  auto generation = Start(request);
+  EXPECT_EQ(generation->finish_reasons(), std::vector(2, FinishReason::kNone));
+  const std::vector<ChoiceDelta> choices = ReadAll(*generation);
   ASSERT_EQ(choices.size(), 2u);
+  EXPECT_EQ(generation->finish_reasons(), std::vector(2, FinishReason::kLength))
+      << "of the choices, not of the candidates";
   EXPECT_EQ(choices[0].text, std::string(1, ranking[0].second));
   EXPECT_EQ(choices[1].text, std::string(1, ranking[1].second));
   EXPECT_TRUE(choices[0].tokens.empty());  // logprobs were not asked for

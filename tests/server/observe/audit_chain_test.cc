@@ -94,6 +94,21 @@ TEST(AuditChainTest, FilesAreCheckedAsOneChain) {
   EXPECT_THAT(std::string(gap.Add(again).message()), HasSubstr("line 1: does not follow"));
 }
 
+TEST(AuditChainTest, AFileThatBeginsAnewIsARestartAndNoBreak) {
+  AuditVerifier verifier;
+  std::istringstream first(Log(3)), anew(Log(2)), again(Log(1));
+  ASSERT_TRUE(verifier.Add(first).ok());
+  EXPECT_TRUE(verifier.Add(anew).ok());
+  EXPECT_TRUE(verifier.Add(again).ok());
+  EXPECT_EQ(verifier.restarts(), 2);
+  EXPECT_EQ(verifier.num_records(), 6u);
+  EXPECT_EQ(verifier.end().seq, 1u);
+  // Inside a file it is a break, and what is wrong further on is still found.
+  EXPECT_THAT(std::string(Verify(Log(3) + Log(2)).message()), HasSubstr("line 4: does not follow"));
+  std::istringstream wrong(Log(2) + "x\n");
+  EXPECT_FALSE(verifier.Add(wrong).ok());
+}
+
 TEST(AuditChainTest, NoiseIsRefusedAndHarmless) {
   std::mt19937 random(1);
   const std::string log = Log(2);

@@ -5,6 +5,9 @@
 
 #include <boost/json.hpp>
 
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+#include "server/dialects/openai/errors.h"
 #include "server/observe/access_log.h"
 #include "tests/server/observe/finished_requests.h"
 
@@ -24,7 +27,7 @@ boost::json::object AccessLine(const FinishedRequest& request) {
 TEST(FinishedRequestTest, OutcomesAreToldApart) {
   FinishedRequest request = Chat();
   EXPECT_EQ(request.outcome(), Outcome::kOk);
-  request.error_code = "slow_reader";  // the last event of a stream
+  request.error_code = "server_error";  // the last event of a stream
   EXPECT_EQ(request.outcome(), Outcome::kFailed);
   request.error_code = "cancelled";
   EXPECT_EQ(request.outcome(), Outcome::kCancelled);
@@ -45,6 +48,63 @@ TEST(FinishedRequestTest, OutcomesAreToldApart) {
   EXPECT_EQ(request.outcome(), Outcome::kRefused);
   request.grpc_code = absl::StatusCode::kDeadlineExceeded;
   EXPECT_EQ(request.outcome(), Outcome::kFailed);
+}
+
+// As Exchange::NoteError and CallRecord::End fill the record.
+FinishedRequest ThroughHttp(const absl::Status& status, bool stream_had_begun) {
+  FinishedRequest request = Chat();
+  const openai::ApiError error = openai::FromStatus(status);
+  request.http_status = stream_had_begun ? 200 : error.http_status;
+  request.error_code = error.code.empty() ? error.type : error.code;
+  return request;
+}
+FinishedRequest ThroughGrpc(const absl::Status& status) {
+  FinishedRequest request = Chat();
+  request.door = FinishedRequest::Door::kGrpc;
+  request.grpc_code = status.code();
+  request.error_code = ErrorCode(status);
+  return request;
+}
+
+TEST(FinishedRequestTest, TheSameEndHasTheSameOutcomeThroughBothDoors) {
+  const auto coded = [](absl::Status status, const char* code) {
+    return WithCode(std::move(status), code);
+  };
+  const struct {
+    absl::Status status;
+    Outcome outcome;
+    bool may_end_a_stream;
+  } kEnds[] = {
+      {absl::InvalidArgumentError("x"), Outcome::kRefused, false},
+      {absl::OutOfRangeError("x"), Outcome::kRefused, false},
+      {absl::FailedPreconditionError("x"), Outcome::kRefused, false},
+      {absl::NotFoundError("x"), Outcome::kRefused, false},
+      {absl::PermissionDeniedError("x"), Outcome::kRefused, false},
+      {coded(absl::UnauthenticatedError("x"), "invalid_api_key"), Outcome::kRefused, false},
+      {coded(absl::ResourceExhaustedError("x"), "overloaded"), Outcome::kRefused, true},
+      {coded(absl::ResourceExhaustedError("x"), "slow_reader"), Outcome::kClientGone, true},
+      {coded(absl::CancelledError("x"), "cancelled"), Outcome::kCancelled, true},
+      {coded(absl::UnavailableError("x"), "draining"), Outcome::kFailed, false},
+      {coded(absl::UnavailableError("x"), "shutting_down"), Outcome::kFailed, true},
+      {absl::DeadlineExceededError("x"), Outcome::kFailed, true},
+      {absl::UnimplementedError("x"), Outcome::kFailed, false},
+      {absl::InternalError("x"), Outcome::kFailed, true},
+      {absl::UnknownError("x"), Outcome::kFailed, true},
+  };
+  for (const auto& end : kEnds) {
+    const std::string name = StrCat(end.status.ToString(), " ", ErrorCode(end.status));
+    EXPECT_EQ(ThroughGrpc(end.status).outcome(), end.outcome) << name;
+    EXPECT_EQ(ThroughHttp(end.status, false).outcome(), end.outcome) << name;
+    if (!end.may_end_a_stream) continue;
+    EXPECT_EQ(ThroughHttp(end.status, true).outcome(), end.outcome) << name << " in a stream";
+  }
+}
+
+TEST(FinishedRequestTest, IdsThatAreMadeUpDoNotRepeat) {
+  const std::string one = RandomId("grpc-"), other = RandomId("grpc-");
+  EXPECT_TRUE(one.starts_with("grpc-"));
+  EXPECT_EQ(one.size(), 5u + 32u);
+  EXPECT_NE(one, other);
 }
 
 TEST(FinishedRequestTest, PhasesEndWhereTheRequestWasLeft) {

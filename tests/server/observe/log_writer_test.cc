@@ -92,18 +92,64 @@ TEST_F(LogWriterTest, AThreadThatHangsIsLeftBehind) {
   auto go_on = std::make_shared<std::promise<void>>();
   auto left = std::make_shared<std::promise<void>>();
   auto gone = left->get_future();
+  std::promise<void> started;
   {
     LogWriter writer(Open(path_), {.name = "log", .dropped = Dropped()});
-    writer.Append([go_on, left](std::string*) {
+    writer.Append([go_on, left, &started](std::string*) {
+      started.set_value();
       go_on->get_future().wait();
       left->set_value();
     });
+    started.get_future().wait();
     writer.Append(Line("never"));
-    writer.Close(absl::Milliseconds(20));
+    EXPECT_FALSE(writer.Close(absl::Milliseconds(20)));
   }
-  EXPECT_GE(dropped_, 0);
+  EXPECT_EQ(dropped_, 2) << "the queue, and the batch in hand";
   go_on->set_value();
   gone.wait();
+}
+
+// Standard error as a full pipe that nobody reads, until it is destroyed.
+class StuckStandardError {
+ public:
+  StuckStandardError() {
+    EXPECT_EQ(pipe(ends_), 0);
+    fcntl(ends_[1], F_SETFL, O_NONBLOCK);
+    const std::string block(1 << 16, 'x');
+    while (write(ends_[1], block.data(), block.size()) > 0 || write(ends_[1], "x", 1) == 1) {
+    }
+    fcntl(ends_[1], F_SETFL, 0);
+    before_ = dup(STDERR_FILENO);
+    dup2(ends_[1], STDERR_FILENO);
+  }
+  ~StuckStandardError() {
+    dup2(before_, STDERR_FILENO);
+    close(ends_[0]);  // whoever is stuck gets EPIPE
+    close(ends_[1]);
+    close(before_);
+  }
+
+ private:
+  int ends_[2], before_;
+};
+
+TEST_F(LogWriterTest, AStuckProcessLogHoldsUpNobodyWhoAppends) {
+  signal(SIGPIPE, SIG_IGN);  // as `serve` does
+  LogWriter writer(Open("/dev/full"), {.name = "log", .max_queued = 10, .dropped = Dropped()});
+  std::atomic<bool> stuck = true;
+  auto standard_error = std::make_unique<StuckStandardError>();
+  // The first failure is counted, and logged, which hangs.
+  auto appended = std::async(std::launch::async, [&] {
+    writer.Append(Line("first"));
+    while (dropped_ == 0 && stuck) usleep(1000);
+    for (int i = 0; i < 1000; ++i) writer.Append(Line(StrCat(i)));
+  });
+  const bool held_up = appended.wait_for(std::chrono::seconds(60)) != std::future_status::ready;
+  stuck = false;
+  standard_error.reset();
+  appended.wait();
+  EXPECT_FALSE(held_up);
+  writer.Close(absl::Minutes(5));
 }
 
 TEST_F(LogWriterTest, ARotatedFileIsFollowedByANewOne) {
@@ -140,8 +186,15 @@ TEST_F(LogWriterTest, AFullDiskIsAnErrorAndNothingElse) {
 }
 
 TEST_F(LogWriterTest, ATraceThatIsFullIsStillWhole) {
+  std::ofstream(path_) << "an older trace";
+  EXPECT_THAT(std::string(TraceFile::Open("-", absl::UnixEpoch(), Dropped()).status().message()),
+              HasSubstr("standard output"));
+  ConfigureLog(LogLevel::kWarning, LogFormat::kText);
+  testing::internal::CaptureStderr();
   auto trace = TraceFile::Open(path_, absl::UnixEpoch(), Dropped(), /*max_bytes=*/5000);
   ASSERT_TRUE(trace.ok()) << trace.status();
+  EXPECT_EQ(Read(path_), "an older trace") << "until the start has succeeded";
+  ASSERT_TRUE((*trace)->Begin().ok());
   absl::Time now = absl::UnixEpoch();
   for (uint64_t step = 1; step <= 100; ++step) {
     now += absl::Milliseconds(1);
@@ -149,8 +202,11 @@ TEST_F(LogWriterTest, ATraceThatIsFullIsStillWhole) {
   }
   (*trace)->OnRequest(Shared(Chat()));
   (*trace)->Close(absl::Minutes(5));
-  const std::string text = Read(path_);
+  const std::string text = Read(path_), logged = testing::internal::GetCapturedStderr();
   EXPECT_LT(text.size(), 7000u);
+  const size_t warning = logged.find("trace file is full");
+  EXPECT_NE(warning, std::string::npos);
+  EXPECT_EQ(logged.find("trace file is full", warning + 1), std::string::npos) << "once";
   const boost::json::value events = boost::json::parse(text);
   const int64_t written = std::count_if(
       events.as_array().begin(), events.as_array().end(),
@@ -186,6 +242,76 @@ TEST_F(LogWriterTest, AuditRecordsThatWereLostAreAGapInAWholeChain) {
   EXPECT_TRUE(verifier.Add(file).ok()) << text;
   EXPECT_EQ(verifier.num_records(), 3u);
   EXPECT_TRUE(verifier.stopped());
+}
+
+TEST_F(LogWriterTest, ARotatedAuditLogIsCarriedOnAtOnce) {
+  auto log = AuditLog::Open(path_, Dropped());
+  ASSERT_TRUE(log.ok()) << log.status();
+  (*log)->OnRequest(Shared(Chat()));
+  while (std::filesystem::file_size(path_) == 0) usleep(1000);
+  ASSERT_EQ(rename(path_.c_str(), (path_ + ".1").c_str()), 0);
+  (*log)->Reopen();
+  // Without another request: a node that is killed now leaves no empty file.
+  while (!std::filesystem::exists(path_) || std::filesystem::file_size(path_) == 0) usleep(1000);
+  (*log)->Close(absl::Minutes(5));
+  EXPECT_THAT(Read(path_), HasSubstr(R"("event":"rotated")"));
+  log->reset();
+  // What starts next goes on from there.
+  log = AuditLog::Open(path_, Dropped());
+  ASSERT_TRUE(log.ok()) << log.status();
+  (*log)->OnEvent("start", nullptr);
+  (*log)->Close(absl::Minutes(5));
+  std::ifstream first(path_ + ".1"), second(path_);
+  AuditVerifier verifier;
+  EXPECT_TRUE(verifier.Add(first).ok());
+  const absl::Status status = verifier.Add(second);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(verifier.end().seq, 3u);
+  EXPECT_EQ(verifier.restarts(), 0);
+}
+
+TEST_F(LogWriterTest, TheProcessLogNamesTheChainsEndFromTimeToTime) {
+  ConfigureLog(LogLevel::kInfo, LogFormat::kText);
+  testing::internal::CaptureStderr();
+  auto log = AuditLog::Open(path_, Dropped());
+  ASSERT_TRUE(log.ok()) << log.status();
+  for (uint64_t i = 0; i < AuditLog::kCheckpointRecords + 300; ++i) {
+    (*log)->OnRequest(Shared(Chat()));
+  }
+  (*log)->Close(absl::Minutes(5));
+  const std::string logged = testing::internal::GetCapturedStderr();
+  const size_t checkpoint = logged.find("audit log checkpoint");
+  ASSERT_NE(checkpoint, std::string::npos) << logged;
+  // The hash that it names is one of the chain's.
+  const size_t hash = logged.find("last_hash", checkpoint);
+  ASSERT_NE(hash, std::string::npos);
+  const size_t begin = logged.find_first_of("0123456789abcdef", hash + sizeof("last_hash"));
+  EXPECT_THAT(Read(path_), HasSubstr(StrCat(R"("hash":")", logged.substr(begin, 64))));
+}
+
+TEST_F(LogWriterTest, AnAuditLogThatHangsNamesNoEnd) {
+  ConfigureLog(LogLevel::kInfo, LogFormat::kText);
+  auto go_on = std::make_shared<std::promise<void>>(),
+       left = std::make_shared<std::promise<void>>();
+  std::promise<void> started;
+  testing::internal::CaptureStderr();
+  {
+    auto log = AuditLog::Open(path_, Dropped());
+    ASSERT_TRUE(log.ok()) << log.status();
+    (*log)->OnEvent("slow", [&started, go_on, left](JsonWriter*) {
+      started.set_value();
+      go_on->get_future().wait();
+      left->set_value();
+    });
+    started.get_future().wait();
+    (*log)->Close(absl::Milliseconds(20));
+  }
+  const std::string logged = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(logged, HasSubstr("its end is not known"));
+  EXPECT_THAT(logged, testing::Not(HasSubstr("audit log closed")));
+  EXPECT_EQ(dropped_, 1);
+  go_on->set_value();
+  left->get_future().wait();
 }
 
 TEST_F(LogWriterTest, ATornAuditLineIsCutOffWhereverItWasTorn) {

@@ -57,6 +57,7 @@ TEST(OtlpEncoderTest, OnlyTheServersFailuresAreErrors) {
   EXPECT_FALSE(Spans(request)[0].as_object().contains("status"));
   EXPECT_EQ(Attribute(Spans(request)[0], "error.type"), "\"overloaded\"");
   request.http_status = 503;
+  request.error_code = "draining";
   EXPECT_EQ(Spans(request)[0].at("status").at("code").as_int64(), 2);
   request.error_code = "";
   EXPECT_EQ(Attribute(Spans(request)[0], "error.type"), "\"503\"");
@@ -75,11 +76,12 @@ TEST(OtlpEncoderTest, WhatNeverReachedTheModelHasNoPhases) {
 
 absl::StatusOr<OtlpOptions> Read(std::string_view endpoint,
                                  std::map<std::string, std::string> variables) {
-  return ReadOtlpOptions(endpoint, 1, [&](std::string_view name) -> std::optional<std::string> {
-    const auto found = variables.find(std::string(name));
-    if (found == variables.end()) return std::nullopt;
-    return found->second;
-  });
+  return ReadOtlpOptions(endpoint, std::nullopt,
+                         [&](std::string_view name) -> std::optional<std::string> {
+                           const auto found = variables.find(std::string(name));
+                           if (found == variables.end()) return std::nullopt;
+                           return found->second;
+                         });
 }
 std::string UrlOf(std::string_view endpoint, std::map<std::string, std::string> variables) {
   const auto options = Read(endpoint, std::move(variables));
@@ -113,6 +115,62 @@ TEST(OtlpOptionsTest, ABadValueIsNamedAndNotRepeated) {
     EXPECT_THAT(UrlOf("http://a", {{"OTEL_BSP_MAX_QUEUE_SIZE", bad}}),
                 HasSubstr("OTEL_BSP_MAX_QUEUE_SIZE"));
   }
+}
+
+TEST(OtlpOptionsTest, WhatIsNotUtf8IsRefusedByName) {
+  EXPECT_THAT(UrlOf("http://a", {{"OTEL_RESOURCE_ATTRIBUTES", "zone=%ff"}}),
+              HasSubstr("OTEL_RESOURCE_ATTRIBUTES"));
+  EXPECT_THAT(UrlOf("http://a", {{"OTEL_SERVICE_NAME", "a\xc3"}}), HasSubstr("OTEL_SERVICE_NAME"));
+  EXPECT_EQ(UrlOf("http://a", {{"OTEL_SERVICE_NAME", "caf\xc3\xa9"}}), "http://a/v1/traces");
+}
+
+TEST(OtlpOptionsTest, GrpcIsRefusedAndJsonIsSentForProtobuf) {
+  constexpr char kProtocol[] = "OTEL_EXPORTER_OTLP_PROTOCOL";
+  EXPECT_THAT(UrlOf("http://a", {{kProtocol, "grpc"}}), HasSubstr(kProtocol));
+  EXPECT_THAT(UrlOf("http://a", {{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"}}),
+              HasSubstr("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"));
+  EXPECT_EQ(UrlOf("http://a", {{kProtocol, "http/protobuf"}}), "http://a/v1/traces");
+  EXPECT_THAT(UrlOf("http://a", {{"OTEL_TRACES_EXPORTER", "zipkin"}}),
+              HasSubstr("OTEL_TRACES_EXPORTER"));
+}
+
+TEST(OtlpOptionsTest, TheSamplersVariablesDecideUnlessTheFlagDoes) {
+  const auto sampler = [](const std::string& name, const std::string& argument = "") {
+    std::map<std::string, std::string> variables = {{"OTEL_TRACES_SAMPLER", name}};
+    if (!argument.empty()) variables["OTEL_TRACES_SAMPLER_ARG"] = argument;
+    const auto options = Read("http://a", variables);
+    EXPECT_TRUE(options.ok()) << options.status();
+    return options.ok() ? std::pair(options->sample_ratio, options->follow_callers)
+                        : std::pair(-1.0, false);
+  };
+  EXPECT_EQ(Read("http://a", {})->sample_ratio, 1);
+  EXPECT_EQ(sampler("always_off"), std::pair(0.0, false));
+  EXPECT_EQ(sampler("always_on"), std::pair(1.0, false));
+  EXPECT_EQ(sampler("parentbased_always_off"), std::pair(0.0, true));
+  EXPECT_EQ(sampler("parentbased_traceidratio", "0.25"), std::pair(0.25, true));
+  EXPECT_EQ(sampler("traceidratio"), std::pair(1.0, false));
+  const Environment off = [](std::string_view name) -> std::optional<std::string> {
+    if (name == "OTEL_TRACES_SAMPLER") return "always_off";
+    return std::nullopt;
+  };
+  EXPECT_EQ(ReadOtlpOptions("http://a", 0.5, off)->sample_ratio, 0.5);
+  EXPECT_THAT(UrlOf("http://a", {{"OTEL_TRACES_SAMPLER", "xray"}}),
+              HasSubstr("OTEL_TRACES_SAMPLER"));
+  for (const char* bad : {"2", "-0.1", "nan", "x"}) {
+    EXPECT_THAT(UrlOf("http://a",
+                      {{"OTEL_TRACES_SAMPLER", "traceidratio"}, {"OTEL_TRACES_SAMPLER_ARG", bad}}),
+                HasSubstr("OTEL_TRACES_SAMPLER_ARG"));
+  }
+}
+
+TEST(OtlpOptionsTest, TimeoutAndCertificateAreRead) {
+  const auto options = Read("http://a", {{"OTEL_EXPORTER_OTLP_TIMEOUT", "1500"},
+                                         {"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/dev/null"}});
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->timeout, absl::Milliseconds(1500));
+  EXPECT_EQ(options->ca_file, "/dev/null");
+  EXPECT_THAT(UrlOf("http://a", {{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"}}),
+              HasSubstr("OTEL_EXPORTER_OTLP_CERTIFICATE"));
 }
 
 TEST(OtlpOptionsTest, HeadersAndResourceAreListsOfPairs) {

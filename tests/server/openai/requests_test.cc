@@ -176,7 +176,7 @@ INSTANTIATE_TEST_SUITE_P(
     Table, BadChatTest,
     testing::Values(
         Bad{R"("temperature":"hot")", "temperature", "invalid_type"},
-        Bad{R"("temperature":1e999)", "temperature", "decimal_above_max_value"},
+        Bad{R"("temperature":1e300)", "temperature", "decimal_above_max_value"},
         Bad{R"("n":1.0)", "n", "invalid_type"},
         Bad{R"("n":18446744073709551616)", "n", "invalid_type"},
         Bad{R"("max_tokens":4294967296)", "max_tokens", "integer_above_max_value"},
@@ -313,6 +313,18 @@ TEST(JsonBudgetTest, AMillionKeysAreRefusedByTheirNumber) {
   auto request = ParseChatRequest(body, {});
   ASSERT_FALSE(request.ok());
   EXPECT_THAT(std::string(request.status().message()), testing::HasSubstr("more than 100000 keys"));
+}
+
+TEST(JsonBudgetTest, ANumberBeyondADoubleIsRefusedWhereverItStands) {
+  for (const std::string number : {"1e999", "-1e999", "0.1e999"}) {
+    const auto request =
+        ParseChatRequest(R"({"model":"m","messages":[{"role":"user","content":"a"}],)"
+                         R"("chat_template_kwargs":{"x":[)" +
+                             number + "]}}",
+                         {});
+    EXPECT_THAT(std::string(request.status().message()),
+                testing::HasSubstr("a number is too large"));
+  }
 }
 
 TEST(JsonBudgetTest, AClientsWordIsShortenedBetweenCodePoints) {
