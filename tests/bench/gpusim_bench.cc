@@ -1,5 +1,6 @@
 // What the GPU simulator takes for a warp instruction, checkers on: nanoseconds by class, and
-// emulated GFLOP/s of mma.sync fed by ldmatrix. One thread. `ninja gpusim_bench`.
+// emulated GFLOP/s of mma.sync fed by ldmatrix, and the ratios to the aims. One thread.
+// `ninja gpusim_bench`.
 #include <cstdio>
 #include <ctime>
 #include <string>
@@ -11,6 +12,8 @@ namespace trireme::gpusim {
 namespace {
 
 constexpr int kThreads = 128, kRounds = 4000;
+// The aims, with all checkers on.
+constexpr double kAllowedNanoseconds = 150, kWantedGflops = 1;
 
 struct Loop {
   std::string_view name, setup, body;
@@ -64,10 +67,13 @@ int Measure(const Loop& loop) {
         run.findings.empty() ? run.status.ToString().c_str() : run.findings[0].ToString().c_str());
     return 1;
   }
-  std::printf("%-22s %8.1f ns per warp instruction", std::string(loop.name).c_str(),
-              1e9 * seconds / static_cast<double>(run.counters.total()));
+  const double ns = 1e9 * seconds / static_cast<double>(run.counters.total());
+  std::printf("%-22s %8.1f ns per warp instruction", std::string(loop.name).c_str(), ns);
   if (run.counters.mma != 0) {
-    std::printf("   %.2f GFLOP/s", 4096e-9 * static_cast<double>(run.counters.mma) / seconds);
+    const double rate = 4096e-9 * static_cast<double>(run.counters.mma) / seconds;
+    std::printf(" %8.2f GFLOP/s: %.2f of what is wanted", rate, rate / kWantedGflops);
+  } else {
+    std::printf(": %.2f of what is allowed", ns / kAllowedNanoseconds);
   }
   std::printf("\n");
   return 0;

@@ -6,8 +6,8 @@
 //   TRIREME_GPUSIM_MEMORY_MB  of each (1024)
 //   TRIREME_GPUSIM_SEED       of schedules and completion orders (1)
 //   TRIREME_GPUSIM_PROFILE=1  prints what each launch did
-//   TRIREME_GPUSIM_FAULTS     "alloc@3,sticky%1000/1": the third allocation fails, and one kernel in
-//                             1000 of device 1, by seed. Kinds in the order of FaultKind: alloc,
+//   TRIREME_GPUSIM_FAULTS     "alloc@3,sticky%1000/1": the third allocation fails, and one in 1000
+//                             kernels of device 1, by seed. Kinds in the order of FaultKind: alloc,
 //                             launch, sticky, loss, slow, hang
 // Findings go to stderr at once. A process that ends with findings which no test took has exit code
 // kExitFindings. All thread-safe.

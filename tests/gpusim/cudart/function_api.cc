@@ -1,8 +1,11 @@
 // Kernels as objects: their limits and how many CTAs fit.
+#include <algorithm>
+
 #include "runtime/base/strings.h"
 #include "tests/gpusim/cudart/launch.h"
 #include "tests/gpusim/cudart/runtime.h"
 
+using trireme::gpusim::Architecture;
 using trireme::gpusim::Explain;
 using trireme::gpusim::Program;
 using trireme::gpusim::Record;
@@ -58,6 +61,33 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
     default:
       return Record(Explain(cudaErrorNotSupported, "this function attribute is not simulated"));
   }
+}
+
+// What ptxas decides is not known: registers are the most that it may give, and nothing spills.
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* function) {
+  Runtime& runtime = Runtime::Get();
+  std::lock_guard lock(runtime.mu);
+  trireme::gpusim::RegisteredKernel* kernel = nullptr;
+  const Program* program = nullptr;
+  const cudaError_t error = trireme::gpusim::Find(function, &kernel, &program);
+  if (error != cudaSuccess) return Record(error);
+  const Architecture& architecture = *runtime.device().architecture;
+  const auto limit = kernel->max_dynamic_shared_bytes.find(runtime.device().index);
+  *attributes = {};
+  attributes->sharedSizeBytes = program->static_shared_bytes;
+  attributes->localSizeBytes = program->local_bytes;
+  attributes->maxThreadsPerBlock = program->max_threads;
+  attributes->numRegs = std::min(255, Architecture::kRegistersPerSm / program->max_threads / 8 * 8);
+  attributes->ptxVersion = attributes->binaryVersion = architecture.major * 10 + architecture.minor;
+  attributes->maxDynamicSharedSizeBytes =
+      limit != kernel->max_dynamic_shared_bytes.end()
+          ? limit->second
+          : Architecture::kSharedBytesDefault - static_cast<int>(program->static_shared_bytes);
+  attributes->preferredShmemCarveout = -1;
+  attributes->requiredClusterWidth = program->cluster[0];
+  attributes->requiredClusterHeight = program->cluster[1];
+  attributes->requiredClusterDepth = program->cluster[2];
+  return Record(cudaSuccess);
 }
 
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* ctas, const void* function,

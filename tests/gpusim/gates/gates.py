@@ -6,8 +6,8 @@
   gates.py --update    writes table.txt anew; what has changed shows in the diff
 
 Needs nvcc (PATH or CUDA_HOME) and nvdisasm (PyPI: nvidia-cuda-nvdisasm). Every .cu beside those listed must be listed,
-but for mutants. The main loop is the innermost loop with the most matrix instructions; loops inside of it without any
-(waits, copies) count as part of it, once.
+but for mutants; one without architectures is not gated (printf takes a stack). The main loop is the innermost loop with
+the most matrix instructions; loops inside of it without any (waits, copies) count as part of it, once.
 """
 import argparse
 import collections

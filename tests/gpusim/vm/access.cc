@@ -1,6 +1,7 @@
 #include "tests/gpusim/vm/access.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
@@ -25,8 +26,11 @@ std::byte* Beyond(Warp& warp, const Op& op, int lane, std::string what) {
 
 std::byte* TouchShared(Warp& warp, const Op& op, int lane, uint64_t address, uint32_t size,
                        AccessMode mode) {
-  const SharedPlace place = ResolveShared(warp, op, lane, address, size);
-  if (place.cta == nullptr) return nullptr;
+  SharedPlace place{&warp.cta(), static_cast<uint32_t>(address)};
+  if (address + size > place.cta->shared_bytes()) [[unlikely]] {  // another CTA's, or nobody's
+    place = ResolveShared(warp, op, lane, address, size);
+    if (place.cta == nullptr) return nullptr;
+  }
   Cta& cta = *place.cta;
   const uint32_t at = place.at;
   Fault fault;
@@ -155,8 +159,22 @@ std::byte* Touch(Warp& warp, const Op& op, int lane, uint64_t address, uint32_t 
 
 int SharedWaves(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes) {
   const int lanes_at_once = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;
+  const uint32_t bank_span = (1u << (bytes + 3) / 4) - 1;
   int waves = 0;
   for (int first = 0; first < kWarpSize; first += lanes_at_once) {
+    // Mostly every lane has banks of its own.
+    uint32_t used = 0, twice = 0;
+    for (int lane = first; lane < first + lanes_at_once; ++lane) {
+      if ((active >> lane & 1) == 0) continue;
+      const auto address = static_cast<uint32_t>(addresses[static_cast<size_t>(lane)]);
+      const uint32_t span = std::rotl(bank_span, static_cast<int>(address / 4 % 32));
+      twice |= used & span;
+      used |= span;
+    }
+    if (twice == 0) {
+      waves += used != 0 ? 1 : 0;
+      continue;
+    }
     std::array<std::array<uint32_t, kWarpSize>, 32> words;  // by bank, distinct
     std::array<uint8_t, 32> count{};
     uint8_t longest = 0;

@@ -1,4 +1,6 @@
 // bar, barrier: the named barriers of a CTA, and bar.warp.sync (PTX ISA, "bar, barrier").
+#include <utility>
+
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/families.h"
 #include "tests/gpusim/vm/lanewise.h"
@@ -26,7 +28,8 @@ struct Arrival {
 bool Find(Warp& warp, const Op& op, LaneMask active, Arrival* arrival) {
   const int lane = std::countr_zero(active);
   arrival->id = static_cast<int>(warp.In<uint32_t>(op.src[0])[lane]);
-  int expected = op.num_src > 1 ? static_cast<int>(warp.In<uint32_t>(op.src[1])[lane]) : 0;
+  const int num_numbers = op.num_src - (op.imm != 0 ? 1 : 0);  // the rest is a predicate
+  int expected = num_numbers > 1 ? static_cast<int>(warp.In<uint32_t>(op.src[1])[lane]) : 0;
   const int threads = (warp.cta().num_threads() + kWarpSize - 1) / kWarpSize * kWarpSize;
   if (expected == 0) expected = threads;
   if (arrival->id < 0 || arrival->id > 15 || expected % kWarpSize != 0 || expected > threads) {
@@ -56,6 +59,39 @@ void Advance(NamedBarrier* barrier) {
   barrier->released.Join(barrier->gathered);
   barrier->gathered = {};
   barrier->arrived = barrier->expected = 0;
+  barrier->last_voters = std::exchange(barrier->voters, 0);
+  barrier->last_votes = std::exchange(barrier->votes, 0);
+}
+
+// What bar.red makes of the threads' predicates: the last source, op.imm & kNegated.
+enum class Reduction : uint64_t { kNone, kPopc, kAnd, kOr };
+constexpr uint64_t kNegated = 8;
+Reduction ReductionOf(const Op& op) { return static_cast<Reduction>(op.imm & 7); }
+
+void Vote(Warp& warp, const Op& op, LaneMask active, NamedBarrier* barrier) {
+  if (ReductionOf(op) == Reduction::kNone) return;
+  const LaneMask votes = warp.Predicate(op.src[op.num_src - 1]);
+  barrier->voters += std::popcount(active);
+  barrier->votes += std::popcount(active & ((op.imm & kNegated) != 0 ? ~votes : votes));
+}
+
+void TakeResult(Warp& warp, const Op& op, LaneMask active, const NamedBarrier& barrier) {
+  switch (ReductionOf(op)) {
+    case Reduction::kPopc: {
+      uint32_t* dst = warp.Out<uint32_t>(op.dst[0], active);
+      ForEachLane(active, [&](int lane) { dst[lane] = static_cast<uint32_t>(barrier.last_votes); });
+      break;
+    }
+    case Reduction::kAnd:
+      warp.SetPredicate(op.dst[0], barrier.last_votes == barrier.last_voters ? kAllLanes : 0,
+                        active);
+      break;
+    case Reduction::kOr:
+      warp.SetPredicate(op.dst[0], barrier.last_votes != 0 ? kAllLanes : 0, active);
+      break;
+    default:
+      break;
+  }
 }
 
 // One warp's arrival: it counts as a whole.
@@ -69,6 +105,7 @@ void Arrive(Warp& warp, const Op& op, LaneMask active, const Arrival& arrival) {
   barrier.expected = arrival.expected;
   barrier.arrived += kWarpSize;
   barrier.gathered.Join(warp.Release(active));
+  Vote(warp, op, active, &barrier);
   if (Complete(warp, barrier)) Advance(&barrier);
 }
 
@@ -97,6 +134,7 @@ Flow CtaBarrier(Warp& warp, const Op& op, LaneMask active) {
     return Flow::kRetry;
   }
   warp.at_barrier = false;
+  TakeResult(warp, op, active, barrier);
   warp.Acquire(barrier.released, active);
   warp.Converge(active);
   return Flow::kNext;
@@ -110,10 +148,20 @@ absl::Status DecodeBarrier(Decoder& decoder, const Instruction& instruction, Op*
     return absl::OkStatus();
   }
   if (instruction.Has("cluster")) return DecodeClusterBarrier(decoder, instruction, op);
-  if (instruction.Has("red")) return decoder.Unknown(instruction);
+  const auto& operands = instruction.operands;
+  const bool reduces = instruction.Has("red");
   std::vector<Slot> sources;
-  for (const auto& operand : instruction.operands)
-    sources.push_back(decoder.Read(operand, Type::kB32));
+  for (size_t i = reduces ? 1 : 0; i < operands.size() - (reduces ? 1 : 0); ++i) {
+    sources.push_back(decoder.Read(operands[i], Type::kB32));
+  }
+  if (reduces) {
+    const Reduction reduction = instruction.Has("popc")  ? Reduction::kPopc
+                                : instruction.Has("and") ? Reduction::kAnd
+                                                         : Reduction::kOr;
+    op->imm = static_cast<uint64_t>(reduction) | (operands.back().negated ? kNegated : 0);
+    sources.push_back(decoder.Read(operands.back(), Type::kPred));
+    decoder.SetDst(op, {decoder.Write(operands[0])});
+  }
   decoder.SetSrc(op, sources);
   op->run = instruction.Has("arrive") ? &CtaBarrier<false> : &CtaBarrier<true>;
   return absl::OkStatus();

@@ -79,9 +79,10 @@ absl::Status DecodeCarry(Decoder& decoder, const Instruction& instruction, Op* o
     return decoder.Unknown(instruction);
   }
   op->op_class = OpClass::kInteger;
-  op->imm = (root.ends_with("c") ? kReadsFlag : 0) | (instruction.Has("cc") ? kWritesFlag : 0) |
-            (root.starts_with("sub") ? kSubtracts : 0) | (instruction.Has("hi") ? kHigh : 0) |
-            (type == Type::kS32 || type == Type::kS64 ? kSigned : 0);
+  const auto flag = [](bool is_set, uint64_t bit) { return is_set ? bit : 0; };
+  op->imm = flag(root.ends_with("c"), kReadsFlag) | flag(instruction.Has("cc"), kWritesFlag) |
+            flag(root.starts_with("sub"), kSubtracts) | flag(instruction.Has("hi"), kHigh) |
+            flag(type == Type::kS32 || type == Type::kS64, kSigned);
   std::vector<Slot> to = {decoder.Write(operands[0])}, from;
   for (size_t i = 1; i < operands.size(); ++i) from.push_back(decoder.Read(operands[i], type));
   if ((op->imm & kWritesFlag) != 0) to.push_back(decoder.CarryFlag());

@@ -5,6 +5,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "tests/gpusim/vm/families.h"
 #include "tests/gpusim/vm/lanewise.h"
 #include "tests/gpusim/vm/numbers.h"
 
@@ -225,6 +226,9 @@ absl::Status DecodeConvert(Decoder& decoder, const Instruction& instruction, Op*
   const Type to = Decoder::TypeOf(instruction), from = Decoder::TypeOf(instruction, 1);
   const auto& operands = instruction.operands;
   op->op_class = OpClass::kConvert;
+  if (instruction.Has("e4m3x2") || instruction.Has("e5m2x2")) {
+    return DecodeConvertFp8(decoder, instruction, op);
+  }
   if ((to == Type::kBf16x2 || to == Type::kF16x2) && from == Type::kF32 && operands.size() == 3) {
     using F = float;
     const bool relu = instruction.Has("relu"), bf16 = to == Type::kBf16x2,

@@ -136,7 +136,7 @@ absl::Status Decoder::Layout() {
     program.param_sizes.push_back(static_cast<uint32_t>(param.size));
     program.param_bytes += static_cast<uint32_t>(param.size);
   }
-  uint64_t shared = 0, local = 0, call_params = program.param_bytes;
+  uint64_t shared = 0, local = 0;
   const auto place = [](uint64_t* end, const ptx::Variable& variable) {
     *end = AlignUp(*end, variable.alignment);
     const uint64_t at = *end;
@@ -144,9 +144,8 @@ absl::Status Decoder::Layout() {
     return at;
   };
   for (const ptx::Variable& variable : kernel_.variables) {
-    uint64_t* end = variable.space == ptx::Space::kShared  ? &shared
-                    : variable.space == ptx::Space::kLocal ? &local
-                                                           : &call_params;
+    // Arguments of a call are the thread's own, too.
+    uint64_t* end = variable.space == ptx::Space::kShared ? &shared : &local;
     variables_.push_back(place(end, variable));
     if (variable.space == ptx::Space::kShared) {
       program.shared_alignment = std::max(program.shared_alignment, variable.alignment);
@@ -280,6 +279,12 @@ std::vector<Slot> Decoder::WriteAll(const Operand& operand) {
   if (operand.kind != Operand::Kind::kVector) return {Write(operand)};
   std::vector<Slot> slots;
   for (const Operand& item : operand.items) slots.push_back(Write(item));
+  return slots;
+}
+
+std::vector<Slot> Decoder::WriteBoth(const Operand& operand) {
+  std::vector<Slot> slots = {Write(operand)};
+  if (operand.second >= 0) slots.push_back({0, static_cast<uint32_t>(operand.second)});
   return slots;
 }
 

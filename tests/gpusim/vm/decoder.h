@@ -33,11 +33,17 @@ class Decoder {
   // The registers of a vector operand, or the operand alone.
   std::vector<Slot> ReadAll(const ptx::Operand& operand, ptx::Type type);
   std::vector<Slot> WriteAll(const ptx::Operand& operand);
+  // d|p: one slot without "|p".
+  std::vector<Slot> WriteBoth(const ptx::Operand& operand);
   // The nth part of the opcode that names a type; kNone.
   static ptx::Type TypeOf(const ptx::Instruction& instruction, int nth = 0);
   absl::Status Unknown(const ptx::Instruction& instruction) const;
   // A constant of all lanes.
   Slot Constant(uint64_t bits, int size);
+  // Where a variable of the kernel lies in its state space.
+  int64_t OffsetOf(const ptx::Operand& variable) const {
+    return static_cast<int64_t>(variables_[static_cast<size_t>(variable.reg)]);
+  }
   Slot CarryFlag();  // of add.cc: a predicate
   const ptx::Function& kernel() const { return kernel_; }
 

@@ -14,6 +14,11 @@ absl::Status DecodeIntegerMinMax(Decoder& decoder, const ptx::Instruction& instr
 absl::Status DecodeCarry(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 absl::Status DecodeIntegerNegAbs(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 
+// ldmatrix and its kin are in matrix.cc, the multiplication itself in mma.cc.
+absl::Status DecodeMma(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
+// cvt from and to pairs of 8-bit floats.
+absl::Status DecodeConvertFp8(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
+
 // The decoders of `barrier` and `cp` hand over what is Hopper's.
 absl::Status DecodeClusterBarrier(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 

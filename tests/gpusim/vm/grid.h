@@ -164,6 +164,9 @@ struct NamedBarrier {
   uint64_t phase = 0;
   Knowledge gathered;
   Knowledge released;  // by the phases that are complete
+  // Of bar.red: threads that came with a predicate, and those of which it was true; of the phase
+  // that is under way, and of the last one.
+  int voters = 0, votes = 0, last_voters = 0, last_votes = 0;
 };
 
 class Cta {

@@ -11,6 +11,8 @@ namespace {
 using ptx::Instruction;
 using ptx::Type;
 
+constexpr int kMaxVector = 8;  // elements of a load or store
+
 MemorySpace Space(const Op& op) { return Ordering::Unpack(op.imm).space; }
 
 bool IsGlobal(MemorySpace space, uint64_t address) {
@@ -41,6 +43,8 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
   Count(warp, op, addresses, active, bytes);
   const Ordering ordering = Ordering::Unpack(op.imm);
   const AccessMode mode = ordering.strong ? AccessMode::kStrongRead : AccessMode::kRead;
+  R* dst[kMaxVector];
+  for (int i = 0; i < op.count; ++i) dst[i] = warp.Out<R>(op.dst[i], active);
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
     if (ordering.strong && IsGlobal(ordering.space, address)) [[unlikely]]
@@ -50,7 +54,7 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
     for (int i = 0; i < op.count; ++i) {
       M value;
       std::memcpy(&value, from + static_cast<size_t>(i) * sizeof(M), sizeof(M));
-      warp.Out<R>(op.dst[i], LaneMask{1} << lane)[lane] = static_cast<R>(value);
+      dst[i][lane] = static_cast<R>(value);
     }
   });
   return Flow::kNext;
@@ -80,6 +84,8 @@ Flow Store(Warp& warp, const Op& op, LaneMask active) {
   Count(warp, op, addresses, active, bytes);
   const Ordering ordering = Ordering::Unpack(op.imm);
   const AccessMode mode = ordering.strong ? AccessMode::kStrongWrite : AccessMode::kWrite;
+  const R* src[kMaxVector];
+  for (int i = 0; i < op.count; ++i) src[i] = warp.In<R>(op.src[1 + i]);
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
     if (ordering.strong && IsGlobal(ordering.space, address)) [[unlikely]]
@@ -87,7 +93,7 @@ Flow Store(Warp& warp, const Op& op, LaneMask active) {
     std::byte* to = Touch(warp, op, lane, address, bytes, ordering.space, mode);
     if (to == nullptr) return;
     for (int i = 0; i < op.count; ++i) {
-      const M value = static_cast<M>(warp.In<R>(op.src[1 + i])[lane]);
+      const M value = static_cast<M>(src[i][lane]);
       std::memcpy(to + static_cast<size_t>(i) * sizeof(M), &value, sizeof(M));
     }
   });
@@ -153,18 +159,31 @@ const ptx::Operand& FirstOf(const ptx::Operand& operand) {
   return operand.kind == ptx::Operand::Kind::kVector ? operand.items[0] : operand;
 }
 
+// .param is the kernel's parameters, or arguments of a call, which lie with the thread's own
+// memory.
+MemorySpace SpaceOf(const Instruction& instruction, const ptx::Operand& address) {
+  const MemorySpace space = trireme::gpusim::SpaceOf(instruction);
+  if (space != MemorySpace::kParam || address.items.empty()) return space;
+  const ptx::Operand& base = address.items[0];
+  const bool argument = base.kind == ptx::Operand::Kind::kSymbol && base.reg >= 0;
+  return argument ? MemorySpace::kLocal : space;
+}
+
 void SetClass(const Instruction& instruction, MemorySpace space, Op* op) {
-  op->imm = Ordering::Of(instruction).Pack();
+  Ordering ordering = Ordering::Of(instruction);
+  ordering.space = space;
+  op->imm = ordering.Pack();
   op->op_class = space == MemorySpace::kShared ? OpClass::kShared : OpClass::kMemory;
 }
 
 absl::Status DecodeLoad(Decoder& decoder, const Instruction& instruction, Op* op) {
   const Type type = Decoder::TypeOf(instruction);
   const auto& operands = instruction.operands;
-  const MemorySpace space = SpaceOf(instruction);
+  const MemorySpace space = SpaceOf(instruction, operands[1]);
   SetClass(instruction, space, op);
   decoder.SetDst(op, decoder.WriteAll(operands[0]));
   op->count = static_cast<uint8_t>(op->num_dst);
+  if (op->count > kMaxVector) return decoder.Unknown(instruction);
   decoder.SetSrc(op, {decoder.Address(operands[1], op)});
   const bool fixed =
       space == MemorySpace::kParam && operands[1].items[0].kind == ptx::Operand::Kind::kSymbol;
@@ -175,13 +194,14 @@ absl::Status DecodeLoad(Decoder& decoder, const Instruction& instruction, Op* op
 absl::Status DecodeStore(Decoder& decoder, const Instruction& instruction, Op* op) {
   const Type type = Decoder::TypeOf(instruction);
   const auto& operands = instruction.operands;
-  const MemorySpace space = SpaceOf(instruction);
+  const MemorySpace space = SpaceOf(instruction, operands[0]);
   if (space == MemorySpace::kParam) return decoder.Unknown(instruction);
   SetClass(instruction, space, op);
   std::vector<Slot> sources = {decoder.Address(operands[0], op)};
   for (const Slot slot : decoder.ReadAll(operands[1], type)) sources.push_back(slot);
   decoder.SetSrc(op, sources);
   op->count = static_cast<uint8_t>(op->num_src - 1);
+  if (op->count > kMaxVector) return decoder.Unknown(instruction);
   op->run = ForMemory<StoreChoice>(type, decoder.SizeOf(FirstOf(operands[1]), type), false);
   return op->run != nullptr ? absl::OkStatus() : decoder.Unknown(instruction);
 }

@@ -11,7 +11,6 @@ namespace trireme::gpusim {
 namespace {
 
 using ptx::Instruction;
-using ptx::Operand;
 using ptx::Type;
 
 enum class Shuffle { kUp, kDown, kBfly, kIdx };
@@ -72,13 +71,7 @@ absl::Status DecodeShuffle(Decoder& decoder, const Instruction& instruction, Op*
             : instruction.Has("down") ? &ShuffleSync<Shuffle::kDown>
             : instruction.Has("bfly") ? &ShuffleSync<Shuffle::kBfly>
                                       : &ShuffleSync<Shuffle::kIdx>;
-  std::vector<Slot> to = {decoder.Write(operands[0])};
-  if (operands[0].second >= 0) {
-    Operand second = operands[0];
-    second.reg = operands[0].second;
-    to.push_back(decoder.Write(second));
-  }
-  decoder.SetDst(op, to);
+  decoder.SetDst(op, decoder.WriteBoth(operands[0]));
   decoder.SetSrc(op,
                  {decoder.Read(operands[1], Type::kB32), decoder.Read(operands[2], Type::kB32),
                   decoder.Read(operands[3], Type::kB32), decoder.Read(operands[4], Type::kB32)});
@@ -225,11 +218,8 @@ Flow ElectSync(Warp& warp, const Op& op, LaneMask active) {
 absl::Status DecodeElect(Decoder& decoder, const Instruction& instruction, Op* op) {
   const auto& operands = instruction.operands;
   op->op_class = OpClass::kShuffle;
-  Operand second = operands[0];
-  second.kind = Operand::Kind::kRegister;
-  second.reg = operands[0].second;
-  if (second.reg < 0) return decoder.Unknown(instruction);
-  decoder.SetDst(op, {decoder.Write(operands[0]), decoder.Write(second)});
+  if (operands[0].second < 0) return decoder.Unknown(instruction);
+  decoder.SetDst(op, decoder.WriteBoth(operands[0]));
   decoder.SetSrc(op, {decoder.Read(operands[1], Type::kB32)});
   op->run = &ElectSync;
   return absl::OkStatus();
@@ -274,13 +264,7 @@ void AddWarpFamily(Families* families) {
     op->op_class = OpClass::kShuffle;
     op->run = all ? (wide ? &MatchSync<uint64_t, true> : &MatchSync<uint32_t, true>)
                   : (wide ? &MatchSync<uint64_t, false> : &MatchSync<uint32_t, false>);
-    std::vector<Slot> to = {decoder.Write(operands[0])};
-    if (operands[0].second >= 0) {
-      Operand second = operands[0];
-      second.reg = operands[0].second;
-      to.push_back(decoder.Write(second));
-    }
-    decoder.SetDst(op, to);
+    decoder.SetDst(op, decoder.WriteBoth(operands[0]));
     decoder.SetSrc(op, {decoder.Read(operands[1], type), decoder.Read(operands[2], Type::kB32)});
     return absl::OkStatus();
   };

@@ -1,9 +1,10 @@
-// Prints CUTLASS's idea of Hopper's and Blackwell's layouts, for cutlass_layouts.txt: see cutlass_layouts.py. Host code only; not part of
-// any build of ours.
+// Prints CUTLASS's idea of mma.sync's, Hopper's and Blackwell's layouts, for cutlass_layouts.txt: see cutlass_layouts.py. Host
+// code only; not part of any build of ours.
 #include <cstdio>
 
 #include <cute/tensor.hpp>
 
+#include <cute/atom/mma_traits_sm80.hpp>
 #include <cute/atom/copy_traits_sm100.hpp>
 #include <cute/atom/mma_traits_sm100.hpp>
 #include <cute/atom/mma_traits_sm90_gmma.hpp>
@@ -50,6 +51,20 @@ void KMajor() {
   Operand<T, Major::K>(G::Layout_K_SW64_Atom<T>{}, Int<64>{});
   Operand<T, Major::K>(G::Layout_K_SW128_Atom<T>{}, Int<64>{});
   Operand<T, Major::K>(G::Layout_K_SW128_Atom<T>{}, Int<128>{});
+}
+
+// Of mma.sync: A, B (columns first) and the sums.
+template <class Operation>
+void Mma(const char* name) {
+  using Traits = MMA_Traits<Operation>;
+  char text[64];
+  const auto part = [&](const char* of, auto layout) {
+    std::snprintf(text, sizeof(text), "%s%s", name, of);
+    Fragment(text, layout);
+  };
+  part("a", typename Traits::ALayout{});
+  part("b", typename Traits::BLayout{});
+  part("c", typename Traits::CLayout{});
 }
 
 // tensor NAME REGISTERS: what tcgen05.ld puts into register v of thread t, as lane + 32 column, by t and v.
@@ -135,6 +150,12 @@ int main() {
   Fragment("a64x8", G::ALayout_64x8{});
   Fragment("a64x16", G::ALayout_64x16{});
   Fragment("a64x32", G::ALayout_64x32{});
+  Mma<SM80_16x8x16_F32BF16BF16F32_TN>("mma16x2");
+  Mma<SM80_16x8x8_F32BF16BF16F32_TN>("mma8x2");
+  Mma<SM80_16x8x8_F32TF32TF32F32_TN>("mma8x4");
+  Mma<SM80_16x8x4_F32TF32TF32F32_TN>("mma4x4");
+  Mma<SM80_16x8x32_S32S8S8S32_TN>("mma32x1");
+  Mma<SM80_16x8x16_S32S8S8S32_TN>("mma16x1");
   KMajor<cute::bfloat16_t>();
   KMajor<cute::tfloat32_t>();
   KMajor<int8_t>();

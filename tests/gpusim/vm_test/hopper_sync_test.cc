@@ -4,108 +4,10 @@
 
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/tensor_map.h"
-#include "tests/gpusim/vm_test/hopper_harness.h"
+#include "tests/gpusim/vm_test/hopper_fixture.h"
 
 namespace trireme::gpusim {
 namespace {
-
-// A kernel (out, in, map): %rd1 = out, %rd2 = in, %rd3 = map, %r1 = tid, %r2 = rank in the cluster;
-// `smem` of 4096 bytes, an mbarrier at smem + 4096.
-std::string Kernel(std::string_view body) {
-  return StrCat(R"(.version 9.0
-.target sm_90a
-.address_size 64
-.visible .entry k(.param .u64 out, .param .u64 in, .param .align 64 .b8 map[128])
-{
-.reg .pred %p<8>;
-.reg .b32 %r<40>;
-.reg .b16 %h<4>;
-.reg .f32 %f<8>;
-.reg .b64 %rd<40>;
-.shared .align 1024 .b8 smem[4224];
-ld.param.u64 %rd1, [out];
-ld.param.u64 %rd2, [in];
-mov.b64 %rd3, map;
-cvta.param.u64 %rd3, %rd3;
-mov.u32 %r1, %tid.x;
-mov.u32 %r2, %cluster_ctarank;
-mov.u32 %r3, smem;
-add.s32 %r4, %r3, 4096;
-setp.eq.u32 %p1, %r1, 0;
-)",
-                body, "\nret;\n}\n");
-}
-
-// Thread 0 initialises the mbarrier for `count`, all see it.
-std::string InitFor(int count) {
-  return StrCat("@%p1 mbarrier.init.shared::cta.b64 [%r4], ", count,
-                ";\n@%p1 fence.mbarrier_init.release.cluster;\nbar.sync 0;\n");
-}
-std::string WaitParity(int parity) {
-  static int label = 0;
-  ++label;
-  return StrCat("W", label, ":\nmbarrier.try_wait.parity.shared::cta.b64 %p2, [%r4], ", parity,
-                ";\n@!%p2 bra W", label, ";\n");
-}
-// out[tid] = register
-std::string Out(std::string_view reg) {
-  return StrCat("mul.wide.u32 %rd10, %r1, 4;\nadd.s64 %rd10, %rd10, %rd1;\nst.global.u32 [%rd10], ",
-                reg, ";\n");
-}
-
-class Hopper : public testing::Test {
- protected:
-  absl::Status Run(std::string_view body, int threads = 64, int ctas = 1,
-                   const TensorMap* map = nullptr) {
-    LaunchConfig config;
-    config.grid = config.cluster = {ctas, 1, 1};
-    config.block = {threads, 1, 1};
-    config.seed = ++seed_;
-    std::vector<char> params;
-    Put(&params, 0, out_);
-    Put(&params, 8, in_);
-    if (map != nullptr) Put(&params, 64, *map);
-    return bench_.Run(Kernel(body), config, params);
-  }
-  // Runs it under several schedules; every one must be right.
-  void ExpectClean(std::string_view body, int threads = 64, int ctas = 1,
-                   const TensorMap* map = nullptr) {
-    for (int i = 0; i < 8; ++i) {
-      const absl::Status status = Run(body, threads, ctas, map);
-      ASSERT_TRUE(status.ok()) << status.ToString() << "\n" << bench_.AllFindings();
-      ASSERT_TRUE(bench_.findings.empty()) << bench_.AllFindings();
-    }
-  }
-  // Whatever the schedule, the finding comes.
-  void ExpectFound(FindingKind kind, std::string_view what, std::string_view body, int threads = 64,
-                   int ctas = 1, const TensorMap* map = nullptr) {
-    for (int i = 0; i < 4; ++i) {
-      (void)Run(body, threads, ctas, map);
-      EXPECT_TRUE(bench_.Found(kind)) << NameOf(kind) << " is missing:\n" << bench_.AllFindings();
-      EXPECT_NE(bench_.AllFindings().find(what), std::string::npos) << bench_.AllFindings();
-    }
-  }
-  // Under every schedule something is found, and under some of them this.
-  void ExpectFoundAtTimes(FindingKind kind, std::string_view what, std::string_view body) {
-    bool found = false;
-    for (int i = 0; i < 16; ++i) {
-      (void)Run(body);
-      EXPECT_FALSE(bench_.findings.empty());
-      found |= bench_.Found(kind) && bench_.AllFindings().find(what) != std::string::npos;
-    }
-    EXPECT_TRUE(found) << NameOf(kind);
-  }
-  std::vector<uint32_t> Words(size_t n) { return bench_.Download<uint32_t>(out_, n); }
-
-  Bench bench_;
-  uint64_t seed_ = 0;
-  uint64_t out_ = bench_.Upload(std::vector<uint32_t>(4096, 0xdead));
-  uint64_t in_ = bench_.Upload([] {
-    std::vector<uint32_t> values(4096);
-    std::iota(values.begin(), values.end(), 0);
-    return values;
-  }());
-};
 
 // ---- mbarrier
 
@@ -188,6 +90,20 @@ TEST_F(HopperMbarrier, MisuseIsFound) {
       "mbarrier.arrive.shared::cta.b64 _, [%r4];\nst.relaxed.gpu.global.u32 [%rd1], 0;\nE:\n");
 }
 
+TEST_F(HopperMbarrier, InvalidatedItsMemoryIsOrdinaryAgain) {
+  const std::string gone =
+      StrCat(InitFor(1), "@%p1 mbarrier.inval.shared::cta.b64 [%r4];\nbar.sync 0;\n");
+  ExpectClean(
+      StrCat(gone, "@%p1 st.shared.u32 [%r4], 77;\nbar.sync 0;\nld.shared.u32 %r11, [%r4];\n",
+             "bar.sync 0;\n", InitFor(1), "@%p1 mbarrier.arrive.shared::cta.b64 _, [%r4];\n",
+             WaitParity(0), Out("%r11")));
+  EXPECT_EQ(Words(64)[40], 77u);
+  ExpectFound(FindingKind::kBarrierMisuse, "there is no mbarrier",
+              StrCat(gone, "@%p1 mbarrier.arrive.shared::cta.b64 _, [%r4];\n"));
+  ExpectFound(FindingKind::kUninitializedShared, "was never written",
+              StrCat(gone, "ld.shared.u32 %r11, [%r4];\n", Out("%r11")));
+}
+
 TEST_F(HopperMbarrier, AWaitThatNothingCanEndIsADeadlockThatNamesPhaseAndMissingArrivals) {
   ExpectFound(
       FindingKind::kDeadlock,
@@ -221,11 +137,6 @@ constexpr std::string_view kLoad =
     "@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r4], 256;\n"
     "@%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r3], [%rd2+64], 256, "
     "[%r4];\n";
-constexpr std::string_view kReadBack =
-    "mul.lo.u32 %r10, %r1, 4;\nadd.s32 %r10, %r10, %r3;\nld.shared.u32 %r11, [%r10];\n";
-constexpr std::string_view kFillShared =
-    "mul.lo.u32 %r10, %r1, 4;\nadd.s32 %r10, %r10, %r3;\nadd.u32 %r12, %r1, 7;\n"
-    "st.shared.u32 [%r10], %r12;\n";
 constexpr std::string_view kStore =
     "@%p1 cp.async.bulk.global.shared::cta.bulk_group [%rd1], [%r3], 256;\n"
     "@%p1 cp.async.bulk.commit_group;\n";
@@ -288,127 +199,6 @@ TEST_F(HopperBulkCopy, SizesAndAddressesAreMultiplesOf16) {
       StrCat(InitFor(1),
              "@%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r3], "
              "[%rd2+8], 256, [%r4];\n"));
-}
-
-// ---- Tensor copies
-
-using HopperTensorCopy = Hopper;
-
-// in: a tensor [2][6][8] of u32.
-TensorMap Tensor(uint64_t address, TensorType type, bool fill_nan, std::vector<uint32_t> box,
-                 uint32_t step = 1) {
-  static const uint64_t kSize[] = {8, 6, 2}, kStride[] = {32, 192};
-  const uint32_t steps[] = {1, step, 1};
-  TiledTensor tensor;
-  tensor.data_type = static_cast<int>(type);
-  tensor.rank = 3;
-  tensor.oob_fill = fill_nan ? 1 : 0;
-  tensor.global_address = address;
-  tensor.global_dim = kSize;
-  tensor.global_strides = kStride;
-  tensor.box_dim = box.data();
-  tensor.element_strides = steps;
-  return EncodeTiled(tensor).value();
-}
-
-std::string LoadBox(int x, int y, int z, int bytes) {
-  return StrCat(
-      InitFor(1), "@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r4], ", bytes,
-      ";\n@%p1 cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
-      "[%r3], [%rd3, {",
-      x, ", ", y, ", ", z, "}], [%r4];\n", WaitParity(0), kReadBack, Out("%r11"));
-}
-
-TEST_F(HopperTensorCopy, LoadsABoxAndFillsWhatLiesOutside) {
-  const TensorMap map = Tensor(in_, TensorType::kU32, false, {4, 4, 2});
-  ExpectClean(LoadBox(-1, 4, 0, 128), 32, 1, &map);
-  const std::vector<uint32_t> words = Words(32);
-  // Lines y = 4, 5 are inside, 6, 7 are not; x = -1 is not.
-  EXPECT_EQ(std::vector<uint32_t>(words.begin(), words.begin() + 8),
-            (std::vector<uint32_t>{0, 32, 33, 34, 0, 40, 41, 42}));
-  EXPECT_EQ(words[9], 0u);
-  EXPECT_EQ(words[16 + 5], 48u + 40u);
-  const TensorMap nan = Tensor(in_, TensorType::kF32, true, {4, 4, 2});
-  ExpectClean(LoadBox(6, 0, 1, 128), 32, 1, &nan);
-  EXPECT_EQ(Words(4)[1], 48u + 7u);
-  EXPECT_EQ(Words(4)[2], 0x7fffffffu);
-}
-
-TEST_F(HopperTensorCopy, StepsOverElements) {
-  const TensorMap map = Tensor(in_, TensorType::kU32, false, {4, 6, 1}, 2);
-  ExpectClean(LoadBox(0, 1, 0, 48), 12, 1, &map);
-  EXPECT_EQ(Words(12)[4], 24u);
-  EXPECT_EQ(Words(12)[8], 40u);
-}
-
-TEST_F(HopperTensorCopy, StoresAndReducesOnlyWhatLiesInside) {
-  const TensorMap map = Tensor(out_, TensorType::kU32, false, {4, 2, 1});
-  ASSERT_TRUE(Run(Out("1000")).ok());
-  const std::string fill = StrCat(kFillShared, "fence.proxy.async.shared::cta;\nbar.sync 0;\n");
-  const std::string end = "@%p1 cp.async.bulk.commit_group;\n@%p1 cp.async.bulk.wait_group 0;\n";
-  ExpectClean(
-      StrCat(fill,
-             "@%p1 cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%rd3, {6, -1, 0}], "
-             "[%r3];\n",
-             end),
-      32, 1, &map);
-  EXPECT_EQ(Words(9)[5], 1000u);
-  EXPECT_EQ(Words(9)[6], 11u);
-  EXPECT_EQ(Words(9)[7], 12u);
-  EXPECT_EQ(Words(9)[8], 1000u);
-  ASSERT_TRUE(
-      Run(StrCat(fill,
-                 "@%p1 cp.reduce.async.bulk.tensor.3d.global.shared::cta.max.tile.bulk_group "
-                 "[%rd3, {4, 0, 0}], [%r3];\n",
-                 end),
-          32, 1, &map)
-          .ok());
-  EXPECT_EQ(Words(8)[5], 1000u);
-  EXPECT_EQ(Words(8)[6], 11u);  // 9 is less
-}
-
-TEST_F(HopperTensorCopy, WhatIsNoTensorMapIsFound) {
-  const TensorMap none;
-  ExpectFound(FindingKind::kBadOperand, "no tensor map", LoadBox(0, 0, 0, 16), 32, 1, &none);
-}
-
-TEST(TensorMapEncode, RefusesWhatTheDriverRefuses) {
-  const uint64_t size[] = {64, 64}, stride[] = {128};
-  const uint32_t box[] = {64, 8}, step[] = {1, 1};
-  TiledTensor good;
-  good.data_type = 9;
-  good.rank = 2;
-  good.swizzle = 3;
-  good.global_address = 4096;
-  good.global_dim = size;
-  good.global_strides = stride;
-  good.box_dim = box;
-  good.element_strides = step;
-  EXPECT_TRUE(EncodeTiled(good).ok());
-  const uint64_t no_size[] = {0, 64}, odd_stride[] = {136}, huge_stride[] = {uint64_t{1} << 40};
-  const uint32_t big_box[] = {64, 257}, odd_box[] = {7, 8}, no_step[] = {1, 0}, big_step[] = {1, 9};
-  const std::pair<std::string_view, std::function<void(TiledTensor*)>> kWrong[] = {
-      {"data type", [](auto* t) { t->data_type = 99; }},
-      {"rank", [](auto* t) { t->rank = 6; }},
-      {"rank", [](auto* t) { t->rank = 0; }},
-      {"globalAddress", [](auto* t) { t->global_address = 4104; }},
-      {"globalDim[0]", [&](auto* t) { t->global_dim = no_size; }},
-      {"globalStrides[0]", [&](auto* t) { t->global_strides = odd_stride; }},
-      {"globalStrides[0]", [&](auto* t) { t->global_strides = huge_stride; }},
-      {"boxDim[1]", [&](auto* t) { t->box_dim = big_box; }},
-      {"no multiple of 16", [&](auto* t) { t->box_dim = odd_box; }},
-      {"elementStrides[1]", [&](auto* t) { t->element_strides = no_step; }},
-      {"elementStrides[1]", [&](auto* t) { t->element_strides = big_step; }},
-      {"the swizzle spans 64", [](auto* t) { t->swizzle = 2; }},
-      {"NaN fill", [](auto* t) { t->data_type = 1, t->oob_fill = 1; }},
-  };
-  for (const auto& [what, spoil] : kWrong) {
-    TiledTensor bad = good;
-    spoil(&bad);
-    const absl::Status status = EncodeTiled(bad).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << what;
-    EXPECT_NE(status.message().find(std::string(what)), std::string::npos) << status.ToString();
-  }
 }
 
 // ---- Clusters
@@ -481,6 +271,20 @@ TEST_F(HopperCluster, CopiesIntoAnotherCtaCompleteOnItsMbarrier) {
   // The source is busy until the other CTA's phase is complete.
   ExpectFound(FindingKind::kInFlight, "is written while a copy out of it",
               StrCat(fill, copy, kFillShared, WaitParity(0), kClusterSync), 64, 2);
+}
+
+TEST_F(HopperCluster, ReducesIntoAnotherCtasMemory) {
+  const std::string reduce = StrCat(
+      InitFor(1), kMapOther, kFillShared, "st.shared.u32 [%r10+1024], 1000;\n",
+      "add.s32 %r23, %r21, 1024;\nfence.proxy.async.shared::cta;\n"
+      "@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r4], 256;\n",
+      kClusterSync,
+      "@%p1 cp.reduce.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes.add.u32 "
+      "[%r23], [%r3], 256, [%r22];\n",
+      WaitParity(0), "ld.shared.u32 %r11, [%r10+1024];\n", kClusterSync);
+  ExpectClean(StrCat(reduce, "setp.eq.u32 %p3, %r2, 0;\n@%p3 bra E;\n", Out("%r11"), "E:\n"), 64,
+              2);
+  EXPECT_EQ(Words(64)[30], 1037u);
 }
 
 TEST_F(HopperCluster, AtomicsReachOtherCtasMemory) {
