@@ -1,5 +1,6 @@
 #include "server/http/exchange.h"
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/post.hpp>
 #include <memory>
@@ -79,6 +80,20 @@ std::string_view MethodLabel(std::string_view method) {
   return "other";
 }
 
+// The room in the waiting queue, as OpenAI's clients read it. It is back to its limit when nothing
+// waits; before, nobody knows when: what Retry-After says stands for it.
+std::string RateLimits(const Engine& engine) {
+  const SchedulerOptions& limits = engine.options().scheduler;
+  const SchedulerStats used = engine.stats().scheduler;
+  const auto headers = [](std::string_view what, int64_t limit, int64_t waiting) {
+    return StrCat("x-ratelimit-limit-", what, ": ", limit, "\r\nx-ratelimit-remaining-", what, ": ",
+                  std::max<int64_t>(limit - waiting, 0), "\r\nx-ratelimit-reset-", what, ": ",
+                  waiting == 0 ? 0 : kRetryAfterSeconds * 1000, "ms\r\n");
+  };
+  return StrCat(headers("requests", limits.max_waiting_requests, used.waiting),
+                headers("tokens", limits.max_waiting_prompt_tokens, used.waiting_prompt_tokens));
+}
+
 std::string ChunkOf(std::string_view payload) {
   return StrCat(absl::Hex(payload.size()), "\r\n", payload, "\r\n");
 }
@@ -109,7 +124,7 @@ std::string Exchange::Head(int status, std::string_view content_type, std::strin
       "\r\nServer: trireme\r\nContent-Type: ", content_type, "\r\n", framing,
       "Connection: ", must_close() ? "close" : "keep-alive", "\r\nx-request-id: ", request_id_,
       "\r\nopenai-processing-ms: ", absl::ToInt64Milliseconds(node().clock->Now() - record_.begin),
-      "\r\n", extra_headers, "\r\n");
+      "\r\n", generates() ? RateLimits(*node().engine) : "", extra_headers, "\r\n");
 }
 
 std::string Exchange::AfterProbe(std::string bytes) const {

@@ -83,6 +83,7 @@ class Exchange {
     std::weak_ptr<Generation> generation;
   };
 
+  bool generates() const { return cancellation_ != nullptr; }  // EnterRegistry was called
   std::string Head(int status, std::string_view content_type, std::string_view framing,
                    std::string_view extra_headers) const;
   // The answer's bytes as they go out: without those that the probe has sent ahead.

@@ -188,3 +188,31 @@ def test_a_lower_number_is_served_first_through_both_doors(guard_server, key_fil
         for thread in threads:
             thread.join()
     assert order == [-6, -2, 0, 3, 7]
+
+
+def test_an_answer_tells_the_room_in_the_queue(shared):
+    """In the headers that OpenAI's clients read; a refusal of what was asked has them, too."""
+    def room():
+        verdict = post(shared.server, "/v1/completions", {"model": "demo", "prompt": "x", "n": 0}, headers=headers("bob"))
+        assert verdict.status == 400
+        names = [f"x-ratelimit-{part}-{what}" for what in ("requests", "tokens") for part in ("limit", "remaining", "reset")]
+        return [verdict.headers[name] for name in names]
+
+    with shared.holds(http=None, grpc=None, witnessed=False):
+        limit, remaining, reset, token_limit, tokens_remaining, token_reset = room()
+        assert (remaining, tokens_remaining, reset, token_reset) == (limit, token_limit, "0ms", "0ms")
+        body = json.dumps({"model": "demo", "prompt": [5] * 7, "ignore_eos": True, "stream": True, "max_tokens": 1900})
+        waiting = []
+        for _ in range(3):  # two run
+            connection = http.client.HTTPConnection("127.0.0.1", shared.server.http_port, timeout=DEADLINE_S)
+            connection.request("POST", "/v1/completions", body, {"content-type": "application/json", **headers("alice")})
+            waiting.append(connection)
+        deadline = time.monotonic() + DEADLINE_S
+        while shared.scrape().sum("trireme_requests_waiting") != 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        seen = room()
+        assert [int(limit) - int(seen[1]), int(token_limit) - int(seen[4])] == [1, 7]
+        assert seen[2] == seen[5] == "1000ms"
+        for connection in waiting:
+            connection.close()

@@ -239,6 +239,22 @@ TEST(OverloadTest, IsRefusedAtOnceWithRetryAfter) {
   server.WaitUntilQuiet();
 }
 
+TEST(OverloadTest, AnAnswerTellsTheRoomInTheQueue) {
+  TestServerOptions options;
+  options.engine.scheduler.max_waiting_requests = 7;
+  options.engine.scheduler.max_waiting_prompt_tokens = 900;
+  TestServer server(std::move(options));
+  HttpClient client(server.port());
+  const HttpAnswer answer = client.Post("/v1/completions", CompletionBody("\"x\""));
+  EXPECT_EQ(answer.status, 200);
+  for (const auto& [what, limit] : {std::pair("requests", "7"), {"tokens", "900"}}) {
+    EXPECT_EQ(answer.header(StrCat("x-ratelimit-limit-", what)), limit);
+    EXPECT_EQ(answer.header(StrCat("x-ratelimit-remaining-", what)), limit);
+    EXPECT_EQ(answer.header(StrCat("x-ratelimit-reset-", what)), "0ms");
+  }
+  EXPECT_EQ(client.Get("/health").header("x-ratelimit-limit-requests"), "");
+}
+
 TEST(OverloadTest, ABusyWorkerPoolIsRefusedAsAFullQueueIs) {
   TestServer server({.worker_threads = 1});
   std::promise<void> busy, release;
