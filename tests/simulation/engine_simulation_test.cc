@@ -168,7 +168,7 @@ class World {
     for (const SimulatedClient& client : clients_) {
       if (!client.waiting()) continue;
       others.push_back(client.max_steps);
-      if (oldest == nullptr || client.priority > oldest->priority) oldest = &client;
+      if (oldest == nullptr || client.priority < oldest->priority) oldest = &client;
     }
     const bool reads =
         oldest != nullptr &&
