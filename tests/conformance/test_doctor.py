@@ -81,7 +81,7 @@ def test_every_error_says_how_it_is_mended(binary, tmp_path):
 
 def test_a_mend_can_be_pasted_whatever_the_path(binary, tmp_path):
     keys = tmp_path / "k'$(touch stolen) x.txt"
-    keys.write_text("sk-very-secret team-a\n")
+    keys.write_text("sk-very-secret-and-long-enough team-a\n")
     keys.chmod(0o644)
     [warning] = [f for f in findings(run(binary, "--json", "--api-keys", keys, *ANY_PORTS), "warning")
                  if f["check"] == "keys.api"]

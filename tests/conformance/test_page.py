@@ -129,7 +129,7 @@ def page(driver, server):
 def test_an_answer_streams_and_is_counted(page):
     page.shot("chat-empty-light")
     page.set("temperature", "0")
-    page.set("max_tokens", "60")
+    page.set("max_tokens", "200")
     page.ask("Why is the sky blue?")
     lengths = set()
     page.wait(lambda: lengths.add(len((page.answers() or [""])[-1])) or page("send").is_displayed(), "the answer", 120)
