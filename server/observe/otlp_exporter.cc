@@ -161,7 +161,7 @@ void OtlpExporter::State::NoteHealth(bool ok, const std::string& reason) {
   }
 }
 
-OtlpExporter::OtlpExporter(OtlpOptions options, DropCounter dropped)
+OtlpExporter::OtlpExporter(const OtlpOptions& options, DropCounter dropped)
     : OtlpExporter(options, std::move(dropped), MakeCurlSender(options)) {}
 
 OtlpExporter::OtlpExporter(OtlpOptions options, DropCounter dropped,

@@ -25,7 +25,7 @@ class OtlpExporter {
   static constexpr absl::Duration kAbortTime = absl::Seconds(2);
 
   // `options.url` is not empty. `dropped` counts requests.
-  OtlpExporter(OtlpOptions options, DropCounter dropped);
+  OtlpExporter(const OtlpOptions& options, DropCounter dropped);
   // Through a sender of the caller's.
   OtlpExporter(OtlpOptions options, DropCounter dropped, std::unique_ptr<OtlpSender> sender);
   ~OtlpExporter();  // Close(zero)
