@@ -10,7 +10,6 @@
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/fp8.h"
 #include "tests/gpusim/vm/numbers.h"
-#include "tests/gpusim/vm/tensor_map.h"
 #include "tests/gpusim/vm_test/hopper_harness.h"
 
 namespace trireme::gpusim {
@@ -84,20 +83,8 @@ Matrix RandomMatrix(const Kind& kind, int rows, int k, std::mt19937* random) {
 }
 
 TensorMap MapOf(const Kind& kind, uint64_t address, int rows, int k) {
-  const int per_byte = kind.bits == 4 ? 2 : 1, width = k / per_byte;
-  const uint64_t size[] = {static_cast<uint64_t>(width), static_cast<uint64_t>(rows)};
-  const uint64_t stride[] = {static_cast<uint64_t>(k * kind.bits / 8)};
-  const uint32_t box[] = {kind.bits == 16 ? 64u : 128u, 128}, step[] = {1, 1};
-  TiledTensor tensor;
-  tensor.data_type = static_cast<int>(kind.type);
-  tensor.rank = 2;
-  tensor.swizzle = 3;  // 128 bytes
-  tensor.global_address = address;
-  tensor.global_dim = size;
-  tensor.global_strides = stride;
-  tensor.box_dim = box;
-  tensor.element_strides = step;
-  return EncodeTiled(tensor).value();
+  return MapOfMatrix(kind.type, address, rows, kind.bits == 4 ? k / 2 : k,
+                     static_cast<uint64_t>(k * kind.bits / 8), kind.bits == 16 ? 64 : 128, 128);
 }
 
 struct Outcome {

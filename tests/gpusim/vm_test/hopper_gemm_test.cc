@@ -7,7 +7,6 @@
 #include <sstream>
 
 #include "tests/gpusim/vm/numbers.h"
-#include "tests/gpusim/vm/tensor_map.h"
 #include "tests/gpusim/vm_test/hopper_harness.h"
 
 namespace trireme::gpusim {
@@ -23,19 +22,8 @@ std::string Ptx() {
 constexpr int kNoSwizzle = 0, kSwizzle128 = 3;
 
 TensorMap Matrix(uint64_t address, int rows, int columns, uint32_t box_rows, int swizzle) {
-  const uint64_t size[] = {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows)};
-  const uint64_t stride[] = {static_cast<uint64_t>(columns) * 2};
-  const uint32_t box[] = {64, box_rows}, step[] = {1, 1};
-  TiledTensor tensor;
-  tensor.data_type = static_cast<int>(TensorType::kBf16);
-  tensor.rank = 2;
-  tensor.swizzle = swizzle;
-  tensor.global_address = address;
-  tensor.global_dim = size;
-  tensor.global_strides = stride;
-  tensor.box_dim = box;
-  tensor.element_strides = step;
-  return EncodeTiled(tensor).value();
+  return MapOfMatrix(TensorType::kBf16, address, rows, columns, static_cast<uint64_t>(columns) * 2,
+                     64, box_rows, swizzle);
 }
 
 struct Outcome {

@@ -12,6 +12,7 @@
 
 #include "tests/gpusim/ptx/parser.h"
 #include "tests/gpusim/vm/grid.h"
+#include "tests/gpusim/vm/tensor_map.h"
 
 namespace trireme::gpusim {
 
@@ -70,6 +71,25 @@ class Bench {
   DeviceMemory memory_{uint64_t{1} << 28};
   Report report_;
 };
+
+// rows x columns elements, rows of `stride` bytes one behind the other, under the 128-byte swizzle
+// or (`swizzle` 0) none.
+inline TensorMap MapOfMatrix(TensorType type, uint64_t address, int rows, int columns,
+                             uint64_t stride, uint32_t box_columns, uint32_t box_rows,
+                             int swizzle = 3) {
+  const uint64_t size[] = {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows)};
+  const uint32_t box[] = {box_columns, box_rows}, step[] = {1, 1};
+  TiledTensor tensor;
+  tensor.data_type = static_cast<int>(type);
+  tensor.rank = 2;
+  tensor.swizzle = swizzle;
+  tensor.global_address = address;
+  tensor.global_dim = size;
+  tensor.global_strides = &stride;
+  tensor.box_dim = box;
+  tensor.element_strides = step;
+  return EncodeTiled(tensor).value();
+}
 
 template <typename T>
 void Put(std::vector<char>* params, size_t at, const T& value) {
