@@ -40,14 +40,14 @@ ALLOWED = {
     "tests/gpusim/nccl_test": ["tests/gpusim"],
     "tests/gpusim/cublaslt": ["tests/gpusim/cudart", "tests/gpusim", "runtime/base"],
     "tests/gpusim/cublaslt_test": ["tests/gpusim"],
-    "tests/gpusim/kernels": ["tests/gpusim"],
+    "tests/gpusim/kernels": ["tests/gpusim", "kernels/cuda/primitives"],
     "tests/gpusim": ["tests/gpusim/vm"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"((?:kernels|runtime|server|tests)/[^"]+)"')
 DEVICE = re.compile(r'^\s*#\s*include\s+[<"](cuda|nccl|cublas)')
 DEVICE_FOLDERS = ("kernels/cuda/", "runtime/backend/cuda_", "runtime/comm/nccl_", "tests/gpusim/cudart/",
                   "tests/gpusim/kernels/", "tests/gpusim/nccl/", "tests/gpusim/nccl_test/",
-                  "tests/gpusim/cublaslt/", "tests/gpusim/cublaslt_test/")
+                  "tests/gpusim/cublaslt/", "tests/gpusim/cublaslt_test/", "tests/kernels/cuda/")
 
 
 def under(path, folder):

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "tests/gpusim/kernels/attention.h"
-#include "tests/gpusim/kernels/ptx.cuh"
+#include "kernels/cuda/primitives/ptx.cuh"
 
 inline constexpr int kRowBytes = kHeadDim * 2;
 inline constexpr int kRowChunks = kRowBytes / 16;

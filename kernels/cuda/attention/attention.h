@@ -1,0 +1,68 @@
+// Paged attention (FlashAttention-2, Dao, 2023, over PagedAttention, Kwon et al., 2023) on the
+// matrix units of sm_80 and later: prefill, chunked prefill and decode in one arithmetic.
+//
+// Batch invariance: KV is cut into chunks of kChunk positions from position 0, each walked in tiles
+// of fixed size, each giving (O, m, l) from scratch; a row's chunks are merged in ascending order
+// by one formula. Whether one CTA walks all chunks of a row (prefill) or each chunk has a warp of
+// its own and a second kernel merges (decode) depends on the sequence's own share of the step at
+// most, and gives the same bits. Rows are (query token, head of the group) pairs, 16 to a warp.
+#pragma once
+
+#include <vector>
+
+#include "absl/types/span.h"
+#include "kernels/cuda/batch.h"
+
+namespace trireme::cuda {
+
+inline constexpr int kChunk = 256;
+
+// The share of a sequence in the step, as SequenceSlice of runtime/backend/backend.h.
+struct QuerySlice {
+  int sequence = 0;  // row of the block tables
+  int first_token = 0, num_tokens = 0;
+  int64_t first_position = 0;
+};
+
+// A piece of work: query tokens of one sequence, and what of its KV. Device and host.
+struct AttentionItem {
+  int32_t sequence, first_token, num_tokens;  // in the batch
+  int32_t first_position;                     // of first_token
+  int32_t first_chunk, end_chunk;
+  int32_t partial;  // first row of its place in the partial results, or -1: writes to `out`
+};
+
+// The work of a step, the same for all layers of a shape. Computed on the host, a pure function of
+// its arguments.
+struct AttentionWork {
+  std::vector<AttentionItem> prefill, decode;
+  std::vector<AttentionItem> merge;  // decode rows of more than one chunk
+  int64_t partial_rows = 0;
+};
+struct AttentionShape {
+  int num_heads = 0, num_kv_heads = 0, head_dim = 0, window = 0;
+};
+AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape);
+
+// Whether there is a kernel: head_dim 64, 96, 128 or 256; block_size 16, 32, 64 ...
+bool HasAttention(int head_dim, int block_size);
+// What a row of partial results takes, in bytes: O, m and l in F32.
+size_t PartialRowBytes(int head_dim);
+
+// The same in device memory. The counts are read by the kernels, so that a graph captured for
+// `max_*` items serves any step that has no more.
+struct DeviceAttentionWork {
+  const AttentionItem *prefill = nullptr, *decode = nullptr, *merge = nullptr;
+  const int32_t* counts = nullptr;                     // [3]: prefill, decode, merge
+  int max_prefill = 0, max_decode = 0, max_merge = 0;  // 0: not launched
+  float* partials = nullptr;
+};
+
+// q: heads inside qkv rows, row stride q_stride elements. out: [num_tokens, num_heads * head_dim],
+// row stride out_stride. Slots beyond a sequence's context may hold anything, NaN included.
+// params.sinks: device memory.
+cudaError_t Attention(DType type, const AttentionParams& params, const KvLayerView& kv,
+                      const Batch& batch, const DeviceAttentionWork& work, const void* q,
+                      int64_t q_stride, void* out, int64_t out_stride, cudaStream_t stream);
+
+}  // namespace trireme::cuda
