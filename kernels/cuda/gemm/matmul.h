@@ -9,7 +9,6 @@
 // exact in `type`, a block's sum of products is scaled in F32.
 #pragma once
 
-#include "absl/types/span.h"
 #include "kernels/cuda/batch.h"
 
 namespace trireme::cuda {
@@ -43,7 +42,8 @@ void PackTiles(DType source, const void* rows_data, DType type, int64_t rows, in
 cudaError_t MatMul(const PackedMatrix& w, const void* x, int64_t num_tokens, bool f32_out, void* y,
                    int64_t y_stride, cudaStream_t stream);
 
-// x[t] = scale * row tokens[t] of the table; x: [num_tokens, cols] F32.
+// x[t] = scale * row tokens[t] of the table; zeros for ids that the table does not have. x:
+// [num_tokens, cols] F32.
 cudaError_t Embed(const PackedMatrix& table, const int32_t* tokens, int64_t num_tokens, float scale,
                   float* x, cudaStream_t stream);
 
