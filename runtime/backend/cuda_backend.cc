@@ -2,8 +2,6 @@
 
 #include <cuda_runtime_api.h>
 
-#include <cmath>
-#include <numbers>
 #include <utility>
 #include <vector>
 
@@ -28,11 +26,11 @@ constexpr int kMinCapability = 80;  // mma.sync with bf16, cp.async
 constexpr int kKvPercent = 90;
 
 struct CudaRope : public Weight {
-  int64_t rows() const override { return 2; }
+  int64_t rows() const override { return 1; }
   int64_t cols() const override { return rope.rotary_dim / 2; }
-  size_t size_bytes() const override { return turns->size_bytes() + turns_low->size_bytes(); }
+  size_t size_bytes() const override { return memory->size_bytes(); }
   cuda::DeviceRope rope;
-  std::unique_ptr<CudaVector> turns, turns_low;
+  std::unique_ptr<Buffer> memory;
 };
 
 const CudaMatrix& AsMatrix(const Weight& w) { return static_cast<const CudaMatrix&>(w); }
@@ -90,17 +88,17 @@ class CudaBackend final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Weight>> PrepareRope(const RopeTable& table) override {
-    std::vector<float> turns, turns_low;
+    std::vector<uint64_t> turns;
     for (int i = 0; i < table.rotary_dim / 2; ++i) {
-      const double exact = table.inverse_frequency[i] / (2 * std::numbers::pi);
-      turns.push_back(static_cast<float>(exact));
-      turns_low.push_back(static_cast<float>(exact - turns.back()));
+      turns.push_back(cuda::TurnsOf(table.inverse_frequency[i]));
     }
     auto rope = std::make_unique<CudaRope>();
-    TRIREME_ASSIGN_OR_RETURN(rope->turns, uploader_->Vector(turns));
-    TRIREME_ASSIGN_OR_RETURN(rope->turns_low, uploader_->Vector(turns_low));
-    rope->rope = {table.rotary_dim, table.interleaved, rope->turns->data(), rope->turns_low->data(),
-                  table.magnitude};
+    TRIREME_ASSIGN_OR_RETURN(rope->memory,
+                             uploader_->Bytes(turns.data(), turns.size() * sizeof(uint64_t)));
+    rope->rope = {.rotary_dim = table.rotary_dim,
+                  .interleaved = table.interleaved,
+                  .turns = static_cast<const uint64_t*>(rope->memory->data()),
+                  .magnitude = table.magnitude};
     return rope;
   }
 

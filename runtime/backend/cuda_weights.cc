@@ -146,16 +146,19 @@ absl::StatusOr<std::unique_ptr<CudaMatrix>> WeightUploader::Matrix(
 absl::StatusOr<std::unique_ptr<CudaVector>> WeightUploader::Vector(absl::Span<const float> values) {
   auto vector = std::make_unique<CudaVector>();
   vector->size = static_cast<int64_t>(values.size());
-  TRIREME_ASSIGN_OR_RETURN(vector->memory, AllocateDevice(values.size() * sizeof(float)));
-  auto* to = static_cast<float*>(vector->memory->data());
-  const size_t at_once = half_bytes_ / sizeof(float);
-  for (size_t done = 0; done < values.size(); done += at_once) {
-    const size_t count = std::min(at_once, values.size() - done);
-    TRIREME_ASSIGN_OR_RETURN(uint8_t* const half, NextHalf());
-    std::memcpy(half, values.data() + done, count * sizeof(float));
-    TRIREME_RETURN_IF_ERROR(Upload(to + done, half, count * sizeof(float)));
-  }
+  TRIREME_ASSIGN_OR_RETURN(vector->memory, Bytes(values.data(), values.size() * sizeof(float)));
   return vector;
+}
+
+absl::StatusOr<std::unique_ptr<Buffer>> WeightUploader::Bytes(const void* from, size_t size) {
+  TRIREME_ASSIGN_OR_RETURN(auto memory, AllocateDevice(size));
+  for (size_t done = 0; done < size; done += half_bytes_) {
+    const size_t count = std::min(half_bytes_, size - done);
+    TRIREME_ASSIGN_OR_RETURN(uint8_t* const half, NextHalf());
+    std::memcpy(half, static_cast<const uint8_t*>(from) + done, count);
+    TRIREME_RETURN_IF_ERROR(Upload(static_cast<uint8_t*>(memory->data()) + done, half, count));
+  }
+  return memory;
 }
 
 }  // namespace trireme

@@ -56,6 +56,8 @@ class WeightUploader {
   absl::StatusOr<std::unique_ptr<CudaMatrix>> Matrix(absl::Span<const TensorView> parts,
                                                      absl::Span<const TensorView> bias);
   absl::StatusOr<std::unique_ptr<CudaVector>> Vector(absl::Span<const float> values);
+  // A copy of them.
+  absl::StatusOr<std::unique_ptr<Buffer>> Bytes(const void* from, size_t size);
 
  private:
   WeightUploader(DType type, ComputePool* pool, cudaStream_t stream)
