@@ -25,10 +25,12 @@ struct AttentionKernel {
   static constexpr bool kSoftCap = kCap, kSplit = kNumWarps == 1;
   static constexpr bool kInMemory = FoldsInMemory(kDim) && !kSplit;
   static constexpr int kThreads = kWarps * 32, kRows = kWarps * kWarpRows;
-  static constexpr int kKeys = kDim <= 96 ? 64 : 32;
+  static constexpr int kKeys = kDim <= 64 ? 64 : 32;
   static constexpr int kRowBytes = kDim * 2, kRowPieces = kRowBytes / 16;
   static constexpr int kTileBytes = kKeys * kRowBytes;
   static constexpr int kSharedBytes = kRows * kRowBytes + 4 * kTileBytes;
+  // CTAs of an SM that registers are to suffice for.
+  static constexpr int kLeastCtas = kSplit || kDim > 128 ? 1 : kDim > 96 ? 2 : 3;
   static constexpr int kPartialFloats = kDim + kPartialRowExtra;
   static_assert(kChunk % kKeys == 0);
 };
@@ -37,6 +39,7 @@ template <typename Kernel>
 struct AttentionCta {
   static constexpr int kHeadDim = Kernel::kHeadDim, kKeys = Kernel::kKeys;
   static constexpr int kColumns = kHeadDim / 8, kScoreColumns = kKeys / 8;
+  static constexpr int kWarpKeys = kKeys / Kernel::kWarps, kLaneKeys = (kWarpKeys + 31) / 32;
   using Output =
       float[kColumns][4];  // [n][2 i + j]: row lane / 4 + 8 i, column 8 n + 2 (lane % 4) + j
   using Scores = float[kScoreColumns][4];
@@ -51,7 +54,8 @@ struct AttentionCta {
   // KV that any row of the item sees: [live_begin, live_end).
   const int live_begin = FirstSeen(item.first_position);
   const int live_end = item.first_position + item.num_tokens;
-  int positions[2];           // of the thread's rows
+  int positions[2];  // of the thread's rows
+  int cache_rows[kLaneKeys];
   int warp_first, warp_last;  // least and greatest position of the warp's rows
 
   __device__ int FirstSeen(int position) const {
@@ -89,22 +93,28 @@ struct AttentionCta {
     }
   }
 
-  __device__ void LoadTile(uint32_t stage, const uint16_t* cache, int tile) const {
-    constexpr int kPieces = Kernel::kRowPieces;
-    const int32_t* table = a.block_tables + item.sequence * a.table_stride;
+  // The rows of the cache that hold the warp's share of a tile's keys, one to a lane; -1 for zeros.
+  // Looked up a tile ahead, and once for K and V.
+  __device__ void LookUp(int tile) {
 #pragma unroll
-    for (int i = 0; i < kKeys * kPieces / Kernel::kThreads; ++i) {
-      const int at = i * Kernel::kThreads + static_cast<int>(threadIdx.x);
-      const int row = at / kPieces, piece = at % kPieces, position = tile * kKeys + row;
-      const bool valid = position >= live_begin && position < live_end;
-      int64_t offset = 0;
-      if (valid) {
-        const int64_t block = table[position >> a.block_shift];
-        const int slot = position & ((1 << a.block_shift) - 1);
-        offset =
-            (((block * a.num_kv_heads + kv_head) << a.block_shift) + slot) * kHeadDim + piece * 8;
-      }
-      ptx::CopyAsync(PieceAt(stage, row, piece), cache + offset, valid);
+    for (int i = 0; i < kLaneKeys; ++i) {
+      const int key = tile * kKeys + warp * kWarpKeys + (lane + 32 * i) % kWarpKeys;
+      cache_rows[i] = -1;
+      if (key < live_begin || key >= live_end) continue;
+      const int block = a.block_tables[item.sequence * a.table_stride + (key >> a.block_shift)];
+      const int slot = key & ((1 << a.block_shift) - 1);
+      cache_rows[i] = ((block * a.num_kv_heads + kv_head) << a.block_shift) + slot;
+    }
+  }
+  __device__ void LoadTile(uint32_t stage, const uint16_t* cache) const {
+    constexpr int kPieces = Kernel::kRowPieces;
+    static_assert(kWarpKeys * kPieces % 32 == 0 && (kLaneKeys == 1 || 32 % kPieces == 0));
+#pragma unroll
+    for (int i = 0; i < kWarpKeys * kPieces / 32; ++i) {
+      const int row = (i * 32 + lane) / kPieces, piece = (i * 32 + lane) % kPieces;
+      const int from = __shfl_sync(~0u, cache_rows[i * 32 / kPieces / 32], row % 32);
+      const uint16_t* address = cache + int64_t{max(from, 0)} * kHeadDim + piece * 8;
+      ptx::CopyAsync(PieceAt(stage, warp * kWarpKeys + row, piece), address, from >= 0);
     }
   }
 
@@ -148,7 +158,16 @@ struct AttentionCta {
   }
 
   // Turns scores into weights relative to the rows' new maximum, and O and the sums with them.
-  __device__ void Softmax(Scores& scores, float (&max)[2], float (&sum)[2], Output& o) const {
+  __device__ void Softmax(int tile, Scores& scores, float (&max)[2], float (&sum)[2],
+                          Output& o) const {
+    if constexpr (Kernel::kSoftCap) {
+#pragma unroll
+      for (int n = 0; n < kScoreColumns; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) scores[n][j] = Tanh(__fmul_rn(scores[n][j], a.cap_scale));
+      }
+    }
+    if (IsEdge(tile)) Mask(tile, scores);
     float rescale[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -227,6 +246,63 @@ struct AttentionCta {
     }
   }
 
+  // What a row's chunks have come to. O stays in registers where they hold it, else in memory: each
+  // thread keeps its own elements there, so that no barrier is needed.
+  struct Running {
+    float o[Kernel::kSplit || Kernel::kInMemory ? 1 : kColumns][4] = {};
+    float max[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+    bool any = false;
+  };
+
+  // The sums of a row's four threads.
+  __device__ static void AddUp(float (&sum)[2]) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      sum[i] = __fadd_rn(sum[i], __shfl_xor_sync(~0u, sum[i], 1));
+      sum[i] = __fadd_rn(sum[i], __shfl_xor_sync(~0u, sum[i], 2));
+    }
+  }
+
+  // Folds a chunk into the running state and starts the next one, or leaves O of all in `o`.
+  __device__ void FoldChunk(Output& o, float (&max)[2], float (&sum)[2], Running& running,
+                            bool last) const {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const FoldFactors factors = Fold(max[i], sum[i], &running.max[i], &running.sum[i]);
+      const bool valid = Row(i) < num_rows;
+      [[maybe_unused]] const float* from = nullptr;
+      if constexpr (Kernel::kInMemory) {
+        if (valid && running.any) from = PartialRow(Row(i)) + lane % 4 * 2;
+      }
+#pragma unroll
+      for (int n = 0; n < kColumns; ++n) {
+        float2 r = make_float2(0.0f, 0.0f);
+        if constexpr (Kernel::kInMemory) {
+          if (from != nullptr) r = *reinterpret_cast<const float2*>(from + n * 8);
+        } else if constexpr (!Kernel::kSplit) {
+          r = make_float2(running.o[n][2 * i], running.o[n][2 * i + 1]);
+        }
+        o[n][2 * i] = Folded(r.x, o[n][2 * i], factors);
+        o[n][2 * i + 1] = Folded(r.y, o[n][2 * i + 1], factors);
+      }
+      max[i] = -INFINITY;
+      sum[i] = 0.0f;
+      if constexpr (Kernel::kInMemory) {
+        if (!last && valid) StorePartialRow(i, o);
+      }
+    }
+    running.any = true;
+    if (last) return;
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if constexpr (!Kernel::kSplit && !Kernel::kInMemory) running.o[n][j] = o[n][j];
+        o[n][j] = 0.0f;
+      }
+    }
+  }
+
   // Through the warp's own rows of the query tile, so that rows are stored 16 bytes a lane.
   __device__ void StoreRows(const Output& o, const float (&max)[2], const float (&sum)[2]) const {
     constexpr int kPieces = Kernel::kRowPieces;
@@ -262,95 +338,50 @@ struct AttentionCta {
 
     Output o = {};
     float max[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-    [[maybe_unused]] Output running = {};
-    float running_max[2] = {-INFINITY, -INFINITY}, running_sum[2] = {};
-    [[maybe_unused]] bool folded = false;
+    [[maybe_unused]] Running running{};
 
+    LookUp(begin);
     LoadQueries();
-    LoadTile(KeyStage(begin), a.k, begin);
+    LoadTile(KeyStage(begin), a.k);
     ptx::CommitCopies();
-    LoadTile(ValueStage(begin), a.v, begin);
+    LoadTile(ValueStage(begin), a.v);
     ptx::CommitCopies();
+    if (begin + 1 < end) LookUp(begin + 1);
     for (int tile = begin; tile < end; ++tile) {
-      if (tile + 1 < end) LoadTile(KeyStage(tile + 1), a.k, tile + 1);
+      if (tile + 1 < end) LoadTile(KeyStage(tile + 1), a.k);
       ptx::CommitCopies();
       ptx::WaitCopies<2>();
       Barrier();
       const bool sees = Sees(tile);
       Scores scores = {};
       if (sees) ComputeScores(KeyStage(tile), scores);
-      if (tile + 1 < end) LoadTile(ValueStage(tile + 1), a.v, tile + 1);
+      if (tile + 1 < end) LoadTile(ValueStage(tile + 1), a.v);
       ptx::CommitCopies();
-      if (sees) {
-        if constexpr (Kernel::kSoftCap) {
-#pragma unroll
-          for (int n = 0; n < kScoreColumns; ++n) {
-#pragma unroll
-            for (int j = 0; j < 4; ++j) scores[n][j] = Tanh(__fmul_rn(scores[n][j], a.cap_scale));
-          }
-        }
-        if (IsEdge(tile)) Mask(tile, scores);
-        Softmax(scores, max, sum, o);
-      }
+      if (tile + 2 < end) LookUp(tile + 2);
+      if (sees) Softmax(tile, scores, max, sum, o);
       ptx::WaitCopies<2>();
       Barrier();
       if (sees) AddValues(ValueStage(tile), scores, o);
 
-      const bool last = tile + 1 == end;
-      if (!last && (tile + 1) % (kChunk / kKeys) != 0) continue;
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        sum[i] = __fadd_rn(sum[i], __shfl_xor_sync(~0u, sum[i], 1));
-        sum[i] = __fadd_rn(sum[i], __shfl_xor_sync(~0u, sum[i], 2));
-      }
-      if (Kernel::kSplit && item.partial >= 0) {
-        StorePartial(o, max, sum);
-        return;
-      }
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const FoldFactors factors = Fold(max[i], sum[i], &running_max[i], &running_sum[i]);
-        if constexpr (Kernel::kInMemory) {
-          const bool valid = Row(i) < num_rows;
-          const float* from = PartialRow(Row(i)) + lane % 4 * 2;
-#pragma unroll
-          for (int n = 0; n < kColumns; ++n) {
-            float2 r = make_float2(0.0f, 0.0f);
-            if (folded && valid) r = *reinterpret_cast<const float2*>(from + n * 8);
-            o[n][2 * i] = Folded(r.x, o[n][2 * i], factors);
-            o[n][2 * i + 1] = Folded(r.y, o[n][2 * i + 1], factors);
-          }
-          if (!last && valid) StorePartialRow(i, o);
-        } else {
-#pragma unroll
-          for (int n = 0; n < kColumns; ++n) {
-#pragma unroll
-            for (int j = 2 * i; j < 2 * i + 2; ++j) {
-              running[n][j] = Folded(running[n][j], o[n][j], factors);
-            }
-          }
+      if constexpr (!Kernel::kSplit) {
+        if (tile + 1 < end && (tile + 1) % (kChunk / kKeys) == 0) {
+          AddUp(sum);
+          FoldChunk(o, max, sum, running, false);
         }
-        max[i] = -INFINITY;
-        sum[i] = 0.0f;
-      }
-      folded = true;
-      if (last) break;
-#pragma unroll
-      for (int n = 0; n < kColumns; ++n) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) o[n][j] = 0.0f;
       }
     }
-    if constexpr (Kernel::kInMemory) {
-      StoreRows(o, running_max, running_sum);
-    } else {
-      StoreRows(running, running_max, running_sum);
+    AddUp(sum);
+    if (Kernel::kSplit && item.partial >= 0) {
+      StorePartial(o, max, sum);
+      return;
     }
+    FoldChunk(o, max, sum, running, true);
+    StoreRows(o, running.max, running.sum);
   }
 };
 
 template <typename Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads)
+__global__ void __launch_bounds__(Kernel::kThreads, Kernel::kLeastCtas)
     PagedAttention(const __grid_constant__ AttentionArguments a) {
   extern __shared__ __align__(128) char shared[];
   const int work = *a.count * a.num_kv_heads * a.row_tiles;

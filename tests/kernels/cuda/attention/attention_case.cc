@@ -229,7 +229,7 @@ void AttentionCase::ExpectRight(const std::vector<Share>& shares,
 }
 
 uint64_t AttentionCase::NumMma(const std::vector<AttentionItem>& items, int warps) const {
-  const int keys = options_.head_dim <= 96 ? 64 : 32;
+  const int keys = options_.head_dim <= 64 ? 64 : 32;
   const int group = options_.num_heads / options_.num_kv_heads;
   const auto first_seen = [&](int position) {
     return options_.window > 0 ? std::max(0, position - options_.window + 1) : 0;
