@@ -41,6 +41,7 @@ def serve(binary):
         if server.process.poll() is None:
             server.process.kill()
             server.process.wait()
+        print(server.logs())
 
 
 def complete(server, prompt, count, **fields):
@@ -93,13 +94,13 @@ def test_the_demo_model_says_what_it_says_on_the_cpu(serve, stubs, model):
 @pytest.mark.parametrize("flags", [
     (),
     # Chunked prefill, and so little memory that sequences are preempted and computed again.
-    ("--max-prefill-chunk", "24", "--max-step-tokens", "64", "--kv-cache-memory", "512KiB"),
+    ("--max-prefill-chunk", "24", "--max-step-tokens", "64", "--kv-cache-memory", "1MiB"),
 ], ids=["roomy", "tight"])
 def test_concurrent_streams_equal_their_solo_runs(serve, stubs, tiny_cuda, flags):
     """Bitwise: the logprobs are compared as printed, which is exactly."""
     if not flags:
         flags = ("--kv-cache-memory", "16MiB")
-    server = serve(tiny_cuda, "cuda", "--max-context", "768", *flags)
+    server = serve(tiny_cuda, "cuda", "--max-context", "1024", *flags)
     bodies = [{**make_request(seed), "max_tokens": 8 + seed} for seed in range(16)]
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
         kept = [pool.submit(stream, server, stubs, body) for body in bodies]

@@ -274,6 +274,7 @@ bool Warp::Run(int quantum) {
       }
       if (flow == Flow::kRetry) {
         current_->waiting = true;
+        ++quantum;  // or a warp that has just this one left might seem to have nothing to run
         break;
       }
       ran = true;
