@@ -8,6 +8,7 @@
 // most, and gives the same bits. Rows are (query token, head of the group) pairs, 16 to a warp.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -15,7 +16,9 @@
 
 namespace trireme::cuda {
 
-inline constexpr int kChunk = 256;
+inline constexpr int kChunk = 256;       // KV positions
+inline constexpr int kWarpRows = 16;     // rows of a warp, and of a decode item
+inline constexpr int kPrefillRows = 64;  // rows of a prefill item: four warps
 
 // The share of a sequence in the step, as SequenceSlice of runtime/backend/backend.h.
 struct QuerySlice {
@@ -29,11 +32,16 @@ struct AttentionItem {
   int32_t sequence, first_token, num_tokens;  // in the batch
   int32_t first_position;                     // of first_token
   int32_t first_chunk, end_chunk;
-  int32_t partial;  // first row of its place in the partial results, or -1: writes to `out`
+  int32_t partial;  // first row of its place in the partial results, or -1: needs none
 };
 
 // The work of a step, the same for all layers of a shape. Computed on the host, a pure function of
 // its arguments.
+//   prefill: walks its chunks in order and writes to `out`. `partial`: where the running state is
+//     kept between chunks, for head_dim where registers do not hold it
+//   decode: one chunk. `partial`: where it goes; -1: the sequence has no other chunk, writes to
+//   `out` merge: a decode item's rows, all of its chunks, one after the other from `partial`
+// The place of an item, or of its chunk, is num_tokens * num_heads rows: (token, head).
 struct AttentionWork {
   std::vector<AttentionItem> prefill, decode;
   std::vector<AttentionItem> merge;  // decode rows of more than one chunk
@@ -42,12 +50,25 @@ struct AttentionWork {
 struct AttentionShape {
   int num_heads = 0, num_kv_heads = 0, head_dim = 0, window = 0;
 };
-AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape);
+// What the arrays of a plan have room for. A slice whose pieces do not fit is walked by one CTA, as
+// a long prompt is: slower on an idle device, and the same bits.
+struct AttentionCapacity {
+  int items = std::numeric_limits<int>::max();  // of each kind; at least one a query token
+  // Beyond those of prefill items of a head_dim that FoldsInMemory.
+  int64_t partial_rows = std::numeric_limits<int64_t>::max();
+};
+AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape,
+                            const AttentionCapacity& capacity = {});
 
-// Whether there is a kernel: head_dim 64, 96, 128 or 256; block_size 16, 32, 64 ...
+// Whether there is a kernel: head_dim 64, 96, 128 or 256; block_size a power of two from 16 to
+// 1024.
 bool HasAttention(int head_dim, int block_size);
-// What a row of partial results takes, in bytes: O, m and l in F32.
+// What a row of partial results takes, in bytes: O, m and l in F32, and what aligns them to
+// sectors.
+inline constexpr int kPartialRowExtra = 8;
 size_t PartialRowBytes(int head_dim);
+// Whether a prefill item of several chunks keeps its running state in memory.
+constexpr bool FoldsInMemory(int head_dim) { return head_dim > 128; }
 
 // The same in device memory. The counts are read by the kernels, so that a graph captured for
 // `max_*` items serves any step that has no more.
@@ -59,8 +80,10 @@ struct DeviceAttentionWork {
 };
 
 // q: heads inside qkv rows, row stride q_stride elements. out: [num_tokens, num_heads * head_dim],
-// row stride out_stride. Slots beyond a sequence's context may hold anything, NaN included.
-// params.sinks: device memory.
+// row stride out_stride. Both 16-byte aligned, strides multiples of 8. Slots beyond a sequence's
+// context may hold anything, NaN included; blocks that lie before every window are not read, nor
+// are their entries of the table. params: scale > 0; window is the plan's; sinks: device memory.
+// Of `batch` only block_tables and table_stride are read.
 cudaError_t Attention(DType type, const AttentionParams& params, const KvLayerView& kv,
                       const Batch& batch, const DeviceAttentionWork& work, const void* q,
                       int64_t q_stride, void* out, int64_t out_stride, cudaStream_t stream);

@@ -128,7 +128,7 @@ void PackTiles(DType source, const void* rows_data, DType type, int64_t rows, in
   const int64_t tile_bytes = NumSteps(cols) * StepBytes(format);
   std::vector<float> values(format == MatrixFormat::kPlain ? static_cast<size_t>(cols) : 0);
   for (int64_t t = first_tile; t < end_tile; ++t) {
-    uint8_t* const tile = static_cast<uint8_t*>(packed) + t * tile_bytes;
+    uint8_t* const tile = static_cast<uint8_t*>(packed) + (t - first_tile) * tile_bytes;
     std::memset(tile, 0, static_cast<size_t>(tile_bytes));
     for (int row = 0; row < kTileRows && t * kTileRows + row < rows; ++row) {
       const uint8_t* const from =

@@ -29,7 +29,8 @@ class DeviceMatrix {
     std::vector<uint8_t> source(w.bytes.size() + 1);
     std::memcpy(source.data() + 1, w.bytes.data(), w.bytes.size());
     const int64_t tiles = (w.rows + kTileRows - 1) / kTileRows;
-    PackTiles(w.type, source.data() + 1, type, w.rows, w.cols, tiles / 2, tiles, packed.data());
+    PackTiles(w.type, source.data() + 1, type, w.rows, w.cols, tiles / 2, tiles,
+              packed.data() + PackedBytes(format, tiles / 2 * kTileRows, w.cols));
     PackTiles(w.type, source.data() + 1, type, w.rows, w.cols, 0, tiles / 2, packed.data());
     data_ = std::make_unique<DeviceArray<uint8_t>>(packed);
     matrix_ = {.format = format,
