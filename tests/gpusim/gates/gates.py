@@ -190,6 +190,17 @@ def disassemble(cubin):
     return functions
 
 
+def dynamic_bytes(entry, kernel):
+    """One number for all kernels of a source, or pairs of a pattern in the kernel's name and a number."""
+    bytes_of = entry["dynamic_shared_bytes"]
+    if isinstance(bytes_of, int):
+        return bytes_of
+    for pattern, number in bytes_of.items():
+        if re.search(pattern, kernel):
+            return number
+    raise GateError(f"{kernel}: {entry['source']} does not say its dynamic shared memory")
+
+
 def measure(entry, architecture):
     """The table's rows of one source for one architecture."""
     with tempfile.TemporaryDirectory() as folder:
@@ -203,7 +214,7 @@ def measure(entry, architecture):
     for name, (registers, static) in read_ptxas(output, architecture).items():
         if (count := threads.get(name)) is None:
             raise GateError(f"{demangle(name)} has no __launch_bounds__: how many of its CTAs fit is not known")
-        dynamic = entry["dynamic_shared_bytes"]
+        dynamic = dynamic_bytes(entry, demangle(name))
         ctas = ctas_per_sm(architecture, registers, count, static + dynamic)
         if ctas == 0:
             raise GateError(f"{demangle(name)}, sm_{architecture}: no CTA fits on an SM ({registers} registers, {count} "
