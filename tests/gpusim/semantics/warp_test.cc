@@ -94,6 +94,24 @@ TEST(DivergenceTest, LanesComeTogetherAgain) {
   EXPECT_EQ(out[31], 90u);
 }
 
+// A turn that ends while the lanes that are ahead try in vain is no deadlock.
+TEST(DivergenceTest, LanesThatWaitForOthersOfTheirWarpAreNoDeadlockWithAnySeed) {
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    const Result run = RunPtx(R"(
+      mov.u32 %r1, 0;
+    loop:
+      setp.ge.u32 %p1, %r1, %r30;
+      @%p1 bra done;
+      add.u32 %r1, %r1, 1;
+      bra loop;
+    done:
+      bar.warp.sync -1;
+    )",
+                              "r", {}, {.threads = 32, .seed = seed});
+    ASSERT_TRUE(run.status.ok()) << seed;
+  }
+}
+
 TEST(DivergenceTest, ASpinningLaneDoesNotStarveTheOneItWaitsFor) {
   const Result run = RunPtx(R"(
     setp.ne.u32 %p1, %r30, 0;

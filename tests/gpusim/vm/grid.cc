@@ -273,7 +273,9 @@ bool Warp::Run(int quantum) {
         flow = op.run(*this, op, active);
       }
       if (flow == Flow::kRetry) {
+        // Takes nothing of the quantum: the warp's other lanes must run before it is said to wait.
         current_->waiting = true;
+        ++quantum;
         break;
       }
       ran = true;
