@@ -4,9 +4,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "kernels/ops.h"
@@ -29,7 +31,7 @@ class Buffer {  // owns device memory
   virtual size_t size_bytes() const = 0;
 };
 
-// A weight in the form that the backend computes on.
+// A weight (or a table of constants) in the form that the backend computes on.
 class Weight {
  public:
   virtual ~Weight() = default;
@@ -52,9 +54,29 @@ struct BatchView {
   absl::Span<const int32_t> logit_tokens;  // indices of tokens whose logits are wanted, ascending
 };
 
+// What the steps to come are like at most, and what the kernels must know of the model.
+struct StepLimits {
+  int max_tokens = 0;       // in one step
+  int max_sequences = 0;    // in one step
+  int max_logit_rows = 0;   // in one step
+  int64_t max_context = 0;  // tokens of one sequence
+  int block_size = 16;      // of the KV cache
+  int num_heads = 0, num_kv_heads = 0, head_dim = 0;
+  int window = 0;  // AttentionParams::window
+};
+
+// What is free for a KV cache of unstated size, and the share of it that it may take.
+struct FreeMemory {
+  std::optional<int64_t> bytes;  // nullopt: unknown
+  int kv_percent = 50;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
+
+  // For people: "cpu (avx2, 2 threads)".
+  virtual std::string Describe() const = 0;
 
   // ---- Load time.
   // A matrix made of `parts` stacked along rows (QKV, gate and up); all have the same cols. `bias`:
@@ -66,12 +88,28 @@ class Backend {
   virtual absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table) = 0;
   // A vector, widened to what the kernels want (norm gains).
   virtual absl::StatusOr<std::unique_ptr<Weight>> PrepareVector(const TensorView& vector) = 0;
+  // A rotary table; what it points to may go away.
+  virtual absl::StatusOr<std::unique_ptr<Weight>> PrepareRope(const RopeTable& table) = 0;
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
+  // Memory that operators write and the host reads after Synchronize (logits).
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> AllocateReadable(size_t bytes) = 0;
+  // What a step needs beside activations. Called once, before anything else. INVALID_ARGUMENT names
+  // what of the model's shape the backend has no kernel for.
+  virtual absl::Status Reserve(const StepLimits& limits) = 0;
+  // Of all activations but the residual stream and the logits, which are F32.
   virtual DType activation_dtype() const = 0;
+  // Types that the KV cache can have, the preferred one first.
+  virtual absl::Span<const DType> kv_dtypes() const = 0;
+  virtual FreeMemory Memory() const = 0;
 
-  // ---- Step time. Enqueued in order; Synchronize waits.
-  virtual void BeginStep(const BatchView& batch) = 0;  // uploads token ids, positions and block
-                                                       // tables; kept until next
+  // ---- Step time. What is enqueued runs in order; Synchronize waits.
+  // Makes the batch the current one (token ids, positions, block tables; copied) and enqueues what
+  // `forward(num_tokens, num_logits)` calls below, or what it called for an earlier batch of the
+  // same shape. The numbers are the batch's, or more where the backend pads it, within the limits:
+  // rows beyond the batch's hold nothing of use. `forward` must enqueue the same for the same
+  // numbers every time, on the same memory.
+  virtual void Step(const BatchView& batch,
+                    absl::FunctionRef<void(int num_tokens, int num_logits)> forward) = 0;
   virtual void Embed(const Weight& table, float scale, Tensor x) = 0;  // x: [tokens, hidden]
   virtual void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) = 0;
   virtual void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps,
@@ -79,7 +117,7 @@ class Backend {
   virtual void MatMul(const Weight& w, Tensor x, Tensor y) = 0;  // y = x w^T + bias
   // qkv: [tokens, (num_heads + 2 num_kv_heads) * head_dim]. Rotates q and k in place, stores k and
   // v of all tokens.
-  virtual void RopeAndStoreKv(const RopeTable& rope, int num_heads, const KvLayerView& kv,
+  virtual void RopeAndStoreKv(const Weight& rope, int num_heads, const KvLayerView& kv,
                               Tensor qkv) = 0;
   // Heads of q inside qkv (row stride qkv.cols); out: [tokens, num_heads * head_dim].
   virtual void Attention(const AttentionParams& params, const KvLayerView& kv, Tensor qkv,
@@ -88,7 +126,9 @@ class Backend {
                                Tensor out) = 0;  // gate_up: [tokens, 2n], out: [tokens, n]
   // y[i] = x[logit_tokens[i]] of the current batch.
   virtual void GatherLogitRows(Tensor x, Tensor y) = 0;
-  virtual void Synchronize() = 0;
+  // Waits for all that was enqueued. An error means that the device is lost: nothing but
+  // destructors is called after it.
+  virtual absl::Status Synchronize() = 0;
 
   // Runs fn(i) for i in [0, n) on the backend's host threads (sampling); returns when all are done.
   virtual void ParallelFor(int n, const std::function<void(int)>& fn) = 0;

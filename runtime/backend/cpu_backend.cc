@@ -11,6 +11,7 @@
 #include "runtime/backend/weight_arena.h"
 #include "runtime/base/check.h"
 #include "runtime/base/cpus.h"
+#include "runtime/base/memory.h"
 #include "runtime/base/quant_formats.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -61,6 +62,14 @@ class CpuVector : public Weight {
   std::vector<float> values_;
 };
 
+struct CpuRope : public Weight {
+  int64_t rows() const override { return 1; }
+  int64_t cols() const override { return static_cast<int64_t>(inverse_frequency.size()); }
+  size_t size_bytes() const override { return inverse_frequency.size() * sizeof(float); }
+  std::vector<float> inverse_frequency;
+  RopeTable table;  // points into it
+};
+
 // Heap memory of the model: KV storage, activations.
 class CpuBuffer : public Buffer {
  public:
@@ -106,6 +115,10 @@ class CpuBackend : public Backend {
         pool_({.num_threads = num_threads, .pin = options.pin_threads}),
         arena_(options.huge_pages) {}
 
+  std::string Describe() const override {
+    return StrCat("cpu (", kernels_.name, ", ", pool_.num_threads(), " threads)");
+  }
+
   // ---- Load time.
 
   absl::StatusOr<std::unique_ptr<Weight>> PrepareMatrix(
@@ -149,6 +162,15 @@ class CpuBackend : public Backend {
     return std::make_unique<CpuVector>(std::move(values));
   }
 
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareRope(const RopeTable& table) override {
+    auto rope = std::make_unique<CpuRope>();
+    rope->inverse_frequency.assign(table.inverse_frequency,
+                                   table.inverse_frequency + table.rotary_dim / 2);
+    rope->table = table;
+    rope->table.inverse_frequency = rope->inverse_frequency.data();
+    return rope;
+  }
+
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
     // A chunk of its own, so that it goes back to the system with the buffer.
     WeightArena arena(true);
@@ -156,30 +178,25 @@ class CpuBackend : public Backend {
     return std::make_unique<CpuBuffer>(std::move(memory), bytes);
   }
 
+  absl::StatusOr<std::unique_ptr<Buffer>> AllocateReadable(size_t bytes) override {
+    return Allocate(bytes);
+  }
+
+  absl::Status Reserve(const StepLimits&) override { return absl::OkStatus(); }
   DType activation_dtype() const override { return DType::kF32; }
+
+  absl::Span<const DType> kv_dtypes() const override {
+    static constexpr DType kTypes[] = {DType::kF16, DType::kBF16, DType::kF32};
+    return kTypes;
+  }
+
+  FreeMemory Memory() const override { return {AvailableMemoryBytes()}; }
 
   // ---- Step time.
 
-  void BeginStep(const BatchView& batch) override {
-    tokens_.assign(batch.tokens.begin(), batch.tokens.end());
-    logit_tokens_.assign(batch.logit_tokens.begin(), batch.logit_tokens.end());
-    sequences_.clear();
-    sequence_of_.assign(tokens_.size(), 0);
-    attention_items_.clear();
-    size_t num_blocks = 0;
-    for (const SequenceSlice& s : batch.sequences) num_blocks += s.blocks.size();
-    blocks_.resize(num_blocks);
-    BlockId* next = blocks_.data();
-    for (const SequenceSlice& s : batch.sequences) {
-      const int index = static_cast<int>(sequences_.size());
-      sequences_.push_back(s);
-      sequences_.back().blocks = absl::MakeConstSpan(next, s.blocks.size());
-      next = std::copy(s.blocks.begin(), s.blocks.end(), next);
-      std::fill_n(sequence_of_.begin() + s.first_token, s.num_tokens, index);
-      for (int t = 0; t < s.num_tokens; t += kAttentionTokens) {
-        attention_items_.push_back({index, t, std::min(kAttentionTokens, s.num_tokens - t)});
-      }
-    }
+  void Step(const BatchView& batch, absl::FunctionRef<void(int, int)> forward) override {
+    SetBatch(batch);
+    forward(static_cast<int>(tokens_.size()), static_cast<int>(logit_tokens_.size()));
   }
 
   void Embed(const Weight& table, float scale, Tensor x) override {
@@ -219,8 +236,9 @@ class CpuBackend : public Backend {
     });
   }
 
-  void RopeAndStoreKv(const RopeTable& rope, int num_heads, const KvLayerView& kv,
+  void RopeAndStoreKv(const Weight& table, int num_heads, const KvLayerView& kv,
                       Tensor qkv) override {
+    const RopeTable& rope = static_cast<const CpuRope&>(table).table;
     const int64_t q_size = static_cast<int64_t>(num_heads) * kv.head_dim;
     const int64_t kv_size = static_cast<int64_t>(kv.num_kv_heads) * kv.head_dim;
     ForRows(qkv, [&](int64_t i) {
@@ -270,7 +288,7 @@ class CpuBackend : public Backend {
     }
   }
 
-  void Synchronize() override {}
+  absl::Status Synchronize() override { return absl::OkStatus(); }
 
   void ParallelFor(int n, const std::function<void(int)>& fn) override {
     pool_.For(n, 1, [&](int64_t begin, int64_t, int) { fn(static_cast<int>(begin)); });
@@ -284,6 +302,28 @@ class CpuBackend : public Backend {
   struct alignas(64) CacheLine {
     uint8_t bytes[64];
   };
+
+  void SetBatch(const BatchView& batch) {
+    tokens_.assign(batch.tokens.begin(), batch.tokens.end());
+    logit_tokens_.assign(batch.logit_tokens.begin(), batch.logit_tokens.end());
+    sequences_.clear();
+    sequence_of_.assign(tokens_.size(), 0);
+    attention_items_.clear();
+    size_t num_blocks = 0;
+    for (const SequenceSlice& s : batch.sequences) num_blocks += s.blocks.size();
+    blocks_.resize(num_blocks);
+    BlockId* next = blocks_.data();
+    for (const SequenceSlice& s : batch.sequences) {
+      const int index = static_cast<int>(sequences_.size());
+      sequences_.push_back(s);
+      sequences_.back().blocks = absl::MakeConstSpan(next, s.blocks.size());
+      next = std::copy(s.blocks.begin(), s.blocks.end(), next);
+      std::fill_n(sequence_of_.begin() + s.first_token, s.num_tokens, index);
+      for (int t = 0; t < s.num_tokens; t += kAttentionTokens) {
+        attention_items_.push_back({index, t, std::min(kAttentionTokens, s.num_tokens - t)});
+      }
+    }
+  }
 
   // fn(i) for every row of x, several rows at a time per thread.
   template <typename F>

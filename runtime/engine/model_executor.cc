@@ -31,8 +31,8 @@ absl::StatusOr<std::unique_ptr<ModelExecutor>> ModelExecutor::Create(
   const DecoderLimits& limits = decoder->limits();
   TRIREME_CHECK(limits.max_step_tokens > 0 && limits.max_logit_tokens > 0);
   absl::StatusOr<std::unique_ptr<Buffer>> logits =
-      backend->Allocate(sizeof(float) * static_cast<size_t>(limits.max_logit_tokens) *
-                        static_cast<size_t>(decoder->spec().vocab_size));
+      backend->AllocateReadable(sizeof(float) * static_cast<size_t>(limits.max_logit_tokens) *
+                                static_cast<size_t>(decoder->spec().vocab_size));
   if (!logits.ok()) return Annotate(logits.status(), "logits");
   return std::unique_ptr<ModelExecutor>(
       new ModelExecutor(std::move(decoder), std::move(kv), backend, *std::move(logits)));
@@ -69,7 +69,7 @@ absl::StatusOr<StepResult> ModelExecutor::Collect() {
   while (next_row_ < plan.rows.size()) {
     FillBatch(plan, &result);
     if (tokens_.empty()) break;  // only rows that had failed before
-    RunBatch();
+    TRIREME_RETURN_IF_ERROR(RunBatch());
     auto* logits = static_cast<float*>(logits_->data());
     backend_->ParallelFor(static_cast<int>(logit_rows_.size()), [&](int i) {
       LogitRow& logit_row = logit_rows_[static_cast<size_t>(i)];
@@ -126,11 +126,11 @@ bool ModelExecutor::AddPiece(const StepRow& row, RowResult* result) {
   return next_offset_ == row.num_tokens;
 }
 
-void ModelExecutor::RunBatch() {
-  const Tensor logits = {logits_->data(), DType::kF32, static_cast<int64_t>(logit_tokens_.size()),
+absl::Status ModelExecutor::RunBatch() {
+  const Tensor logits = {logits_->data(), DType::kF32, decoder_->limits().max_logit_tokens,
                          decoder_->spec().vocab_size};
   decoder_->Forward({tokens_, slices_, logit_tokens_}, *kv_, *backend_, logits);
-  backend_->Synchronize();
+  return backend_->Synchronize();
 }
 
 // Any thread of the backend.

@@ -45,7 +45,7 @@ class ModelExecutor final : public Executor {
                 Backend* backend, std::unique_ptr<Buffer> logits);
   void FillBatch(const StepPlan& plan, StepResult* result);
   bool AddPiece(const StepRow& row, RowResult* result);
-  void RunBatch();
+  absl::Status RunBatch();
   void UseLogits(const StepRow& row, float* logits, LogitRow* logit_row) const;
 
   // Constant after construction.

@@ -12,26 +12,24 @@
 namespace trireme {
 namespace {
 
-constexpr size_t kAlignment =
-    64;  // of every activation matrix: a cache line, and AVX-512's widest load
+// Of every activation matrix: two cache lines, a GPU's unit of transfer.
+constexpr size_t kAlignment = 128;
 
 std::string LayerName(const std::string& pattern, int layer) {
   return absl::StrReplaceAll(pattern, {{"{}", StrCat(layer)}});
 }
 
 // The first rows of a matrix.
-Tensor Rows(Tensor t, size_t rows) {
-  TRIREME_DCHECK(static_cast<int64_t>(rows) <= t.rows);
-  t.rows = static_cast<int64_t>(rows);
+Tensor Rows(Tensor t, int rows) {
+  TRIREME_DCHECK(rows <= t.rows);
+  t.rows = rows;
   return t;
 }
 
 }  // namespace
 
 Decoder::Decoder(const DecoderSpec& spec, const DecoderLimits& limits)
-    : spec_(spec),
-      limits_(limits),
-      inverse_frequency_(InverseFrequencies(spec.rope, spec.head_dim)) {}
+    : spec_(spec), limits_(limits) {}
 
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec,
                                                        const Checkpoint& checkpoint,
@@ -41,6 +39,7 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec,
   TRIREME_CHECK(limits.max_step_tokens > 0 && limits.max_logit_tokens > 0);
   std::unique_ptr<Decoder> decoder(new Decoder(spec, limits));
   TRIREME_RETURN_IF_ERROR(decoder->LoadWeights(WeightLoader(checkpoint, &backend, progress)));
+  TRIREME_RETURN_IF_ERROR(decoder->PrepareRope(backend));
   TRIREME_RETURN_IF_ERROR(decoder->AllocateWorkspace(backend));
   return decoder;
 }
@@ -97,22 +96,24 @@ size_t Decoder::Carve(const DecoderSpec& spec, const DecoderLimits& limits, DTyp
   const struct {
     Tensor* tensor;
     int64_t rows, cols;
+    bool residual = false;  // F32 on every device: what is added up over all layers
   } items[] = {
-      {&w->x, limits.max_step_tokens, spec.hidden_size},
+      {&w->x, limits.max_step_tokens, spec.hidden_size, true},
       {&w->h, limits.max_step_tokens, spec.hidden_size},
       {&w->qkv, limits.max_step_tokens, spec.qkv_size()},
       {&w->attention, limits.max_step_tokens, spec.q_size()},
       {&w->delta, limits.max_step_tokens, spec.hidden_size},
       {&w->gate_up, limits.max_step_tokens, 2 * int64_t{spec.mlp_size}},
       {&w->mlp, limits.max_step_tokens, spec.mlp_size},
-      {&w->logit_x, limits.max_logit_tokens, spec.hidden_size},
+      {&w->logit_x, limits.max_logit_tokens, spec.hidden_size, true},
       {&w->logit_delta, limits.max_logit_tokens, spec.hidden_size},
       {&w->logit_h, limits.max_logit_tokens, spec.hidden_size},
   };
   size_t used = 0;
   for (const auto& item : items) {
-    *item.tensor = Tensor{memory == nullptr ? nullptr : memory + used, dtype, item.rows, item.cols};
-    const auto size = static_cast<size_t>(item.rows * RowBytes(dtype, item.cols));
+    const DType type = item.residual ? DType::kF32 : dtype;
+    *item.tensor = Tensor{memory == nullptr ? nullptr : memory + used, type, item.rows, item.cols};
+    const auto size = static_cast<size_t>(item.rows * RowBytes(type, item.cols));
     used += (size + kAlignment - 1) / kAlignment * kAlignment;
   }
   return used;
@@ -132,15 +133,28 @@ absl::Status Decoder::AllocateWorkspace(Backend& backend) {
   return absl::OkStatus();
 }
 
+absl::Status Decoder::PrepareRope(Backend& backend) {
+  const std::vector<float> frequencies = InverseFrequencies(spec_.rope, spec_.head_dim);
+  const int rotary_dim = spec_.rope.rotary_dim == 0 ? spec_.head_dim : spec_.rope.rotary_dim;
+  auto rope = backend.PrepareRope({rotary_dim, spec_.rope.interleaved, frequencies.data()});
+  if (!rope.ok()) return Annotate(rope.status(), "rotary table");
+  rope_ = *std::move(rope);
+  return absl::OkStatus();
+}
+
 void Decoder::Forward(const BatchView& batch, const KvStorage& kv, Backend& backend,
                       Tensor logits) const {
-  const size_t num_tokens = batch.tokens.size(), num_logits = batch.logit_tokens.size();
+  backend.Step(batch, [&](int num_tokens, int num_logits) {
+    Layers(num_tokens, kv, backend);
+    if (num_logits > 0) Head(num_logits, backend, logits);
+  });
+}
+
+void Decoder::Layers(int num_tokens, const KvStorage& kv, Backend& backend) const {
   const Workspace& w = workspace_;
   const Tensor x = Rows(w.x, num_tokens), h = Rows(w.h, num_tokens), qkv = Rows(w.qkv, num_tokens);
   const Tensor attention = Rows(w.attention, num_tokens), delta = Rows(w.delta, num_tokens);
   const Tensor gate_up = Rows(w.gate_up, num_tokens), mlp = Rows(w.mlp, num_tokens);
-  const RopeTable rope = {spec_.rope.rotary_dim == 0 ? spec_.head_dim : spec_.rope.rotary_dim,
-                          spec_.rope.interleaved, inverse_frequency_.data()};
   AttentionParams params;
   params.num_heads = spec_.num_heads;
   params.scale = spec_.attention_scale != 0 ? spec_.attention_scale
@@ -148,7 +162,6 @@ void Decoder::Forward(const BatchView& batch, const KvStorage& kv, Backend& back
   params.window = spec_.sliding_window;
   params.soft_cap = spec_.attention_soft_cap;
 
-  backend.BeginStep(batch);
   backend.Embed(*embedding_, spec_.embedding_scale, x);
   for (int i = 0; i < spec_.num_layers; ++i) {
     const Layer& layer = layers_[static_cast<size_t>(i)];
@@ -158,7 +171,7 @@ void Decoder::Forward(const BatchView& batch, const KvStorage& kv, Backend& back
       backend.AddRmsNorm(x, delta, *layer.attention_norm, spec_.norm_eps, h);
     }
     backend.MatMul(*layer.qkv, h, qkv);
-    backend.RopeAndStoreKv(rope, spec_.num_heads, kv.Layer(i), qkv);
+    backend.RopeAndStoreKv(*rope_, spec_.num_heads, kv.Layer(i), qkv);
     backend.Attention(params, kv.Layer(i), qkv, attention);
     backend.MatMul(*layer.out, attention, delta);
     backend.AddRmsNorm(x, delta, *layer.mlp_norm, spec_.norm_eps, h);
@@ -166,13 +179,16 @@ void Decoder::Forward(const BatchView& batch, const KvStorage& kv, Backend& back
     backend.GatedActivation(spec_.activation, gate_up, mlp);
     backend.MatMul(*layer.down, mlp, delta);
   }
-  if (num_logits == 0) return;
-  const Tensor logit_x = Rows(w.logit_x, num_logits), logit_delta = Rows(w.logit_delta, num_logits);
-  const Tensor logit_h = Rows(w.logit_h, num_logits);
-  backend.GatherLogitRows(x, logit_x);
-  backend.GatherLogitRows(delta, logit_delta);
-  backend.AddRmsNorm(logit_x, logit_delta, *final_norm_, spec_.norm_eps, logit_h);
-  backend.MatMul(spec_.tied_embeddings ? *embedding_ : *lm_head_, logit_h, logits);
+}
+
+void Decoder::Head(int num_logits, Backend& backend, Tensor logits) const {
+  const Workspace& w = workspace_;
+  const Tensor x = Rows(w.logit_x, num_logits), delta = Rows(w.logit_delta, num_logits);
+  const Tensor h = Rows(w.logit_h, num_logits);
+  backend.GatherLogitRows(w.x, x);
+  backend.GatherLogitRows(w.delta, delta);
+  backend.AddRmsNorm(x, delta, *final_norm_, spec_.norm_eps, h);
+  backend.MatMul(spec_.tied_embeddings ? *embedding_ : *lm_head_, h, Rows(logits, num_logits));
 }
 
 size_t Decoder::weight_bytes() const {

@@ -43,10 +43,10 @@ class Decoder {
   // What Load checks of the tensors, without reading a weight.
   static absl::Status CheckTensors(const DecoderSpec& spec, const Checkpoint& checkpoint);
 
-  // Computes the batch, writing K and V of its tokens to `kv`. logits: F32 [logit_tokens,
-  // vocab_size], row i of token batch.logit_tokens[i]. The batch is within the limits, has at least
-  // one token, and its ids are below vocab_size. Enqueued on the backend; the result is there after
-  // Synchronize. Values are not looked at: NaN goes through.
+  // Computes the batch, writing K and V of its tokens to `kv`. logits: F32 [max_logit_tokens,
+  // vocab_size], row i of token batch.logit_tokens[i]; rows beyond may be overwritten. The batch is
+  // within the limits, has at least one token, and its ids are below vocab_size. Enqueued on the
+  // backend; the result is there after Synchronize. Values are not looked at: NaN goes through.
   void Forward(const BatchView& batch, const KvStorage& kv, Backend& backend, Tensor logits) const;
 
   const DecoderSpec& spec() const { return spec_; }
@@ -69,7 +69,11 @@ class Decoder {
   Decoder(const DecoderSpec& spec, const DecoderLimits& limits);
   absl::Status LoadWeights(WeightLoader loader);
   absl::StatusOr<Layer> LoadLayer(int layer, WeightLoader& loader) const;
+  absl::Status PrepareRope(Backend& backend);
   absl::Status AllocateWorkspace(Backend& backend);
+  // Up to the last layer, whose MLP's share is left in workspace_.delta.
+  void Layers(int num_tokens, const KvStorage& kv, Backend& backend) const;
+  void Head(int num_logits, Backend& backend, Tensor logits) const;
   // Lays the matrices out from `memory` on (null: nowhere, to learn the size); returns the bytes
   // used.
   static size_t Carve(const DecoderSpec& spec, const DecoderLimits& limits, DType dtype,
@@ -78,8 +82,7 @@ class Decoder {
   // Constant after Load.
   const DecoderSpec spec_;
   const DecoderLimits limits_;
-  const std::vector<float> inverse_frequency_;
-  std::unique_ptr<Weight> embedding_, final_norm_;
+  std::unique_ptr<Weight> embedding_, final_norm_, rope_;
   std::unique_ptr<Weight> lm_head_;  // null when tied: the embedding serves
   std::vector<Layer> layers_;
   std::unique_ptr<Buffer> workspace_memory_;

@@ -64,7 +64,7 @@ absl::Status AddKvCache(const LoadOptions& load, const ModelFiles& files, const 
       Decoder::WorkspaceBytes(files.spec, DecoderLimitsOf(load.scheduler), DType::kF32));
   std::optional<int64_t> free = AvailableMemoryBytes();
   if (free) *free -= files.checkpoint->size_bytes() + activation_bytes;
-  TRIREME_ASSIGN_OR_RETURN(*plan, PlanKvCache(load, kv, files.spec.max_context, free));
+  TRIREME_ASSIGN_OR_RETURN(*plan, PlanKvCache(load, kv, files.spec.max_context, {free}));
   const int64_t context_blocks = (plan->max_context + kv.block_size - 1) / kv.block_size;
   (*facts)["context_tokens"] = plan->max_context;
   (*facts)["activation_bytes"] = activation_bytes;

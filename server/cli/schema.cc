@@ -37,6 +37,8 @@ std::vector<Setting> ModelRows(LoadOptions& o) {
        "Jinja file used in place of the model's own chat template"},
       {"max-context", kAll, "Model", Integer(&o.max_context_tokens, 0, 1 << 24),
        "Longest prompt plus answer, in tokens (0: what the model was trained for)"},
+      {"device", kRun, "Model", OneOf(&o.device, {"auto", "cpu", "cuda"}),
+       "Where the model runs; auto is the first GPU, if the machine and this build have one"},
       {"threads", kAll, "Model", Integer(&o.num_threads, 0, 1024),
        "Compute threads (0: every core this process may use)"},
       {"kv-cache-memory", kAll, "Model", Bytes(&o.kv_cache_bytes),

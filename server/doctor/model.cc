@@ -30,7 +30,7 @@ Finding Fit(const Host& host, const LoadOptions& load, const ModelFiles& files) 
   }
   const auto plan =
       PlanKvCache(load, kv, spec.max_context,
-                  available ? std::optional(*available - weights - activations) : std::nullopt);
+                  {available ? std::optional(*available - weights - activations) : std::nullopt});
   if (!plan.ok()) {
     return {Level::kError, kCheck, std::string(plan.status().message()), "serve will not start",
             "give --kv-cache-memory, or --max-context less"};

@@ -4,11 +4,10 @@
 #include <filesystem>
 #include <utility>
 
-#include "kernels/cpu/cpu_kernels.h"
 #include "runtime/backend/cpu_backend.h"
+#include "runtime/backend/cuda_backend.h"
 #include "runtime/base/cpus.h"
 #include "runtime/base/log.h"
-#include "runtime/base/memory.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/engine/model_executor.h"
@@ -51,6 +50,37 @@ void WarnOfCut(const char* setting, int wanted, int effective) {
       {{"setting", setting}, {"wanted", wanted}, {"effective", effective}});
 }
 
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const LoadOptions& options) {
+  const int num_threads = options.num_threads > 0 ? options.num_threads : AvailableCpus();
+  if (options.device == "cuda" || (options.device == "auto" && HasCudaDevice())) {
+    return MakeCudaBackend({.num_threads = num_threads});
+  }
+  return MakeCpuBackend({.num_threads = num_threads});
+}
+
+absl::StatusOr<DType> KvDTypeOn(const Backend& backend, const std::string& option,
+                                const std::string& weights) {
+  const absl::Span<const DType> types = backend.kv_dtypes();
+  const DType wanted = KvDType(option, weights);
+  if (std::find(types.begin(), types.end(), wanted) != types.end()) return wanted;
+  if (option == "auto") return types.front();
+  return absl::InvalidArgumentError(StrCat("--kv-cache-dtype ", option, ": ", backend.Describe(),
+                                           " has no such KV cache; leave the option out"));
+}
+
+StepLimits StepLimitsOf(const DecoderSpec& spec, const DecoderLimits& limits,
+                        const SchedulerOptions& scheduler) {
+  return {.max_tokens = limits.max_step_tokens,
+          .max_sequences = scheduler.max_running,
+          .max_logit_rows = limits.max_logit_tokens,
+          .max_context = spec.max_context,
+          .block_size = scheduler.block_size,
+          .num_heads = spec.num_heads,
+          .num_kv_heads = spec.num_kv_heads,
+          .head_dim = spec.head_dim,
+          .window = spec.sliding_window};
+}
+
 }  // namespace
 
 DType KvDType(const std::string& option, const std::string& weights) {
@@ -74,7 +104,7 @@ DecoderLimits DecoderLimitsOf(const SchedulerOptions& scheduler) {
 }
 
 absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShape& shape,
-                                        int trained_context, std::optional<int64_t> free_bytes) {
+                                        int trained_context, const FreeMemory& memory) {
   if (options.max_context_tokens > trained_context) {
     return absl::InvalidArgumentError(StrCat("--max-context ", options.max_context_tokens,
                                              ": the model was trained for contexts of ",
@@ -88,21 +118,21 @@ absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShap
   plan.bytes = options.kv_cache_bytes;
   plan.source = KvCacheSource::kAsked;
   if (plan.bytes == 0) {
-    if (!free_bytes) {
+    if (!memory.bytes) {
       return absl::UnavailableError(
           "/proc/meminfo does not tell how much memory is free; give --kv-cache-memory");
     }
-    const int64_t free_half = std::max<int64_t>(0, *free_bytes) / 2;
-    plan.bytes = std::min(kDefaultKvContexts * context_bytes, free_half);
-    plan.source =
-        plan.bytes == free_half ? KvCacheSource::kFreeMemory : KvCacheSource::kFullContexts;
+    const int64_t share = std::max<int64_t>(0, *memory.bytes) * memory.kv_percent / 100;
+    plan.bytes = std::min(kDefaultKvContexts * context_bytes, share);
+    plan.source = plan.bytes == share ? KvCacheSource::kFreeMemory : KvCacheSource::kFullContexts;
   }
   const int64_t blocks = std::min<int64_t>(plan.bytes / shape.block_bytes(), kMaxKvBlocks);
   if (blocks < 2) {
-    return absl::InvalidArgumentError(
-        StrCat(plan.source == KvCacheSource::kAsked ? "--kv-cache-memory" : "half of free memory",
-               ", ", plan.bytes, " bytes, is too little for a KV cache: one block takes ",
-               shape.block_bytes(), ", one full context ", context_bytes));
+    return absl::InvalidArgumentError(StrCat(
+        plan.source == KvCacheSource::kAsked ? std::string("--kv-cache-memory")
+                                             : StrCat(memory.kv_percent, " % of free memory"),
+        ", ", plan.bytes, " bytes, is too little for a KV cache: one block takes ",
+        shape.block_bytes(), ", one full context ", context_bytes));
   }
   plan.num_blocks = static_cast<int>(blocks);
   plan.max_context =
@@ -123,11 +153,8 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
   node->default_sampling = text.default_sampling;
   node->info = Describe(options, files);
 
-  CpuBackendOptions backend;
-  backend.num_threads = options.num_threads > 0 ? options.num_threads : AvailableCpus();
-  TRIREME_ASSIGN_OR_RETURN(node->backend, MakeCpuBackend(backend));
-  node->info.device =
-      StrCat("cpu (", cpu::BestKernels().name, ", ", backend.num_threads, " threads)");
+  TRIREME_ASSIGN_OR_RETURN(node->backend, MakeBackend(options));
+  node->info.device = node->backend->Describe();
 
   EngineOptions engine;
   engine.seed = options.seed;
@@ -138,15 +165,20 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
             scheduler.max_prefill_chunk);
   WarnOfCut("--max-running", options.scheduler.max_running, scheduler.max_running);
 
-  auto decoder = Decoder::Load(files.spec, *files.checkpoint, *node->backend,
-                               DecoderLimitsOf(scheduler), progress);
+  TRIREME_ASSIGN_OR_RETURN(const DType kv_dtype, KvDTypeOn(*node->backend, options.kv_cache_dtype,
+                                                           node->info.quantization));
+  const DecoderLimits limits = DecoderLimitsOf(scheduler);
+  if (absl::Status status = node->backend->Reserve(StepLimitsOf(files.spec, limits, scheduler));
+      !status.ok()) {
+    return Annotate(status, options.model);
+  }
+  auto decoder = Decoder::Load(files.spec, *files.checkpoint, *node->backend, limits, progress);
   if (!decoder.ok()) return Annotate(decoder.status(), options.model);
 
-  const KvShape shape = KvShape::Of(files.spec, scheduler.block_size,
-                                    KvDType(options.kv_cache_dtype, node->info.quantization));
+  const KvShape shape = KvShape::Of(files.spec, scheduler.block_size, kv_dtype);
   TRIREME_ASSIGN_OR_RETURN(
       const KvCachePlan plan,
-      PlanKvCache(options, shape, files.spec.max_context, AvailableMemoryBytes()));
+      PlanKvCache(options, shape, files.spec.max_context, node->backend->Memory()));
   scheduler.num_blocks = plan.num_blocks;
   scheduler.max_context_tokens = plan.max_context;
   if (plan.max_context < plan.wanted_context) {

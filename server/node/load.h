@@ -20,19 +20,21 @@ struct LoadOptions {
   std::string model;                      // a directory (Hugging Face) or a .gguf file
   std::vector<std::string> served_names;  // first: the id; the rest: aliases. Empty: from the path
   std::string chat_template_file;         // replaces the model's own template
-  int num_threads = 0;                    // 0: AvailableCpus
-  int max_context_tokens = 0;             // 0: what the model was trained for
-  int64_t kv_cache_bytes = 0;             // 0: see PlanKvCache
-  std::string kv_cache_dtype = "auto";    // auto, f32, f16, bf16
-  SchedulerOptions scheduler;             // num_blocks and max_context_tokens are filled in
-  int worker_threads = 2;                 // templates and tokenization
-  uint64_t seed = 0;                      // of requests without one; 0: random
+  std::string device = "auto";          // auto (a GPU where build and machine have one), cpu, cuda
+  int num_threads = 0;                  // 0: AvailableCpus
+  int max_context_tokens = 0;           // 0: what the model was trained for
+  int64_t kv_cache_bytes = 0;           // 0: see PlanKvCache
+  std::string kv_cache_dtype = "auto";  // auto, f32, f16, bf16
+  SchedulerOptions scheduler;           // num_blocks and max_context_tokens are filled in
+  int worker_threads = 2;               // templates and tokenization
+  uint64_t seed = 0;                    // of requests without one; 0: random
 };
 
 // The name a model is served by unless one is given: the last part of its path, without ".gguf".
 std::string DefaultModelName(const std::string& path);
 
-// What --kv-cache-dtype means for weights of this type; "auto" is F32 for F32 weights, else F16.
+// What --kv-cache-dtype means on the CPU for weights of this type; "auto" is F32 for F32 weights,
+// else F16.
 DType KvDType(const std::string& option, const std::string& weights);
 
 // The sizes that a decoder under this scheduler gets; they decide what its workspace takes.
@@ -51,11 +53,11 @@ struct KvCachePlan {
   int max_context = 0;     // of these, what the blocks hold
 };
 
-// Without --kv-cache-memory: room for 32 full contexts, but at most half of `free_bytes`, the
-// memory that is left beside weights and activations (nullopt: unknown). INVALID_ARGUMENT when not
-// even two blocks fit, or when --max-context is more than `trained_context`.
+// Without --kv-cache-memory: room for 32 full contexts, but at most a share of `memory`, what is
+// left beside weights and activations. INVALID_ARGUMENT when not even two blocks fit, or when
+// --max-context is more than `trained_context`.
 absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShape& shape,
-                                        int trained_context, std::optional<int64_t> free_bytes);
+                                        int trained_context, const FreeMemory& memory);
 
 // Errors name the file and the field. `observer` and `clock` must outlive the node.
 absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const Clock* clock,

@@ -26,6 +26,7 @@ START_TIMEOUT_S = 180  # sanitizer builds are slow
 
 def pytest_addoption(parser):
     parser.addoption("--binary", default=str(ROOT / "build/test/trireme"), help="the trireme program under test")
+    parser.addoption("--device", default="cpu", choices=("cpu", "cuda"), help="where the model runs")
     parser.addoption("--model", default=os.environ.get("TRIREME_TEST_MODEL", ""), help="the demo model's GGUF, or 'tiny': one made up, for builds too slow for it")
 
 

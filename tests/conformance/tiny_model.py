@@ -69,16 +69,16 @@ def flat_tensors(head):
     return out
 
 
-def random_tensors(poison=None):
-    """As flat_tensors, of RANDOM_CONFIG. Only visible ASCII has likely logits, so that the text shows the tokens.
+def random_tensors(config=RANDOM_CONFIG, poison=None):
+    """As flat_tensors, at random. Only visible ASCII has likely logits, so that the text shows the tokens.
     `poison`: a token whose embedding is NaN, so that whatever has it in its context has no logits."""
     rng = random.Random(1)
     out = {}
-    for name, shape in shapes(RANDOM_CONFIG).items():
+    for name, shape in shapes(config).items():
         spread = 1.0 if name.endswith("norm.weight") or "embed" in name else 1.5 / math.sqrt(shape[-1])
         out[name] = (shape, [1.0 if "norm" in name else rng.gauss(0, spread) for _ in range(math.prod(shape))])
     head = out["lm_head.weight"][1]
-    width = RANDOM_CONFIG["hidden_size"]
+    width = config["hidden_size"]
     for token in range(VOCAB):
         if not 32 < token < 127:
             head[token * width:(token + 1) * width] = [0.0] * width
@@ -110,9 +110,10 @@ def write(directory, generation_config=None, head=lambda token: 0.0):
     return write_directory(directory, CONFIG, flat_tensors(head), generation_config)
 
 
-def write_random(directory, poison=None):
+def write_random(directory, poison=None, **config):
     """A model whose every token depends on all before it, for runs too slow for the demo model (sanitizers)."""
-    return write_directory(directory, RANDOM_CONFIG, random_tensors(poison), None)
+    config = {**RANDOM_CONFIG, **config}
+    return write_directory(directory, config, random_tensors(config, poison), None)
 
 
 def write_directory(directory, config, tensors, generation_config):

@@ -23,6 +23,15 @@ struct HostWeight : public Weight {
   std::vector<float> values, bias;
 };
 
+struct HostRope : public Weight {
+  int64_t rows() const override { return 1; }
+  int64_t cols() const override { return static_cast<int64_t>(frequencies.size()); }
+  size_t size_bytes() const override { return frequencies.size() * sizeof(float); }
+
+  std::vector<float> frequencies;
+  RopeTable table;  // points into them
+};
+
 struct HostBuffer : public Buffer {
   explicit HostBuffer(size_t size) : bytes(size, 0xff) {}  // NaN: nobody may count on zeros
   void* data() override { return bytes.data(); }
@@ -104,7 +113,18 @@ absl::StatusOr<std::unique_ptr<Buffer>> ReferenceBackend::Allocate(size_t bytes)
   return std::make_unique<HostBuffer>(bytes);
 }
 
-void ReferenceBackend::BeginStep(const BatchView& batch) { batch_ = batch; }
+absl::StatusOr<std::unique_ptr<Weight>> ReferenceBackend::PrepareRope(const RopeTable& table) {
+  auto rope = std::make_unique<HostRope>();
+  rope->frequencies.assign(table.inverse_frequency, table.inverse_frequency + table.rotary_dim / 2);
+  rope->table = table;
+  rope->table.inverse_frequency = rope->frequencies.data();
+  return rope;
+}
+
+void ReferenceBackend::Step(const BatchView& batch, absl::FunctionRef<void(int, int)> forward) {
+  batch_ = batch;
+  forward(static_cast<int>(batch.tokens.size()), static_cast<int>(batch.logit_tokens.size()));
+}
 
 void ReferenceBackend::Embed(const Weight& table, float scale, Tensor x) {
   const HostWeight& weight = Host(table);
@@ -146,8 +166,9 @@ void ReferenceBackend::MatMul(const Weight& w, Tensor x, Tensor y) {
   }
 }
 
-void ReferenceBackend::RopeAndStoreKv(const RopeTable& rope, int num_heads, const KvLayerView& kv,
+void ReferenceBackend::RopeAndStoreKv(const Weight& table, int num_heads, const KvLayerView& kv,
                                       Tensor qkv) {
+  const RopeTable& rope = static_cast<const HostRope&>(table).table;
   const int rotated_heads = num_heads + kv.num_kv_heads;
   std::vector<double> rotated(static_cast<size_t>(rotated_heads * kv.head_dim));
   for (const SequenceSlice& sequence : batch_.sequences) {

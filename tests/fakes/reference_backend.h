@@ -28,21 +28,32 @@ class ReferenceBackend : public Backend {
                                                         absl::Span<const TensorView> bias) override;
   absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table) override;
   absl::StatusOr<std::unique_ptr<Weight>> PrepareVector(const TensorView& vector) override;
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareRope(const RopeTable& table) override;
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override;
+  absl::StatusOr<std::unique_ptr<Buffer>> AllocateReadable(size_t bytes) override {
+    return Allocate(bytes);
+  }
+  std::string Describe() const override { return "reference"; }
+  absl::Status Reserve(const StepLimits&) override { return absl::OkStatus(); }
   DType activation_dtype() const override { return DType::kF32; }
+  absl::Span<const DType> kv_dtypes() const override {
+    static constexpr DType kTypes[] = {DType::kF16, DType::kBF16, DType::kF32};
+    return kTypes;
+  }
+  FreeMemory Memory() const override { return {}; }
 
-  void BeginStep(const BatchView& batch) override;
+  void Step(const BatchView& batch, absl::FunctionRef<void(int, int)> forward) override;
   void Embed(const Weight& table, float scale, Tensor x) override;
   void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) override;
   void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps, Tensor y) override;
   void MatMul(const Weight& w, Tensor x, Tensor y) override;
-  void RopeAndStoreKv(const RopeTable& rope, int num_heads, const KvLayerView& kv,
+  void RopeAndStoreKv(const Weight& rope, int num_heads, const KvLayerView& kv,
                       Tensor qkv) override;
   void Attention(const AttentionParams& params, const KvLayerView& kv, Tensor qkv,
                  Tensor out) override;
   void GatedActivation(Activation act, Tensor gate_up, Tensor out) override;
   void GatherLogitRows(Tensor x, Tensor y) override;
-  void Synchronize() override {}
+  absl::Status Synchronize() override { return absl::OkStatus(); }
   void ParallelFor(int n, const std::function<void(int)>& fn) override;
 
  private:

@@ -8,6 +8,7 @@
 // most, and gives the same bits. Rows are (query token, head of the group) pairs, 16 to a warp.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -49,7 +50,15 @@ struct AttentionWork {
 struct AttentionShape {
   int num_heads = 0, num_kv_heads = 0, head_dim = 0, window = 0;
 };
-AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape);
+// What the arrays of a plan have room for. A slice whose pieces do not fit is walked by one CTA, as
+// a long prompt is: slower on an idle device, and the same bits.
+struct AttentionCapacity {
+  int items = std::numeric_limits<int>::max();  // of each kind; at least one a query token
+  // Beyond those of prefill items of a head_dim that FoldsInMemory.
+  int64_t partial_rows = std::numeric_limits<int64_t>::max();
+};
+AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape,
+                            const AttentionCapacity& capacity = {});
 
 // Whether there is a kernel: head_dim 64, 96, 128 or 256; block_size a power of two from 16 to
 // 1024.

@@ -14,13 +14,31 @@ int64_t FirstLive(int64_t position, int window) {
   return window > 0 ? std::max<int64_t>(0, position - window + 1) : 0;
 }
 
+// At most so many (tokens, chunk) pairs make up a slice.
+int64_t DecodePieces(const QuerySlice& slice, const AttentionShape& shape) {
+  const int64_t end = slice.first_position + slice.num_tokens;
+  const int64_t first = FirstLive(slice.first_position, shape.window) / kChunk;
+  const int step = std::max(1, kWarpRows / (shape.num_heads / shape.num_kv_heads));
+  return ((end + kChunk - 1) / kChunk - first) * ((slice.num_tokens + step - 1) / step);
+}
+
 }  // namespace
 
-AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape) {
+AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape,
+                            const AttentionCapacity& capacity) {
   AttentionWork work;
   const int group = shape.num_heads / shape.num_kv_heads;
+  int64_t items_left = capacity.items, rows_left = capacity.partial_rows;
   for (const QuerySlice& slice : slices) {
-    const bool decode = slice.num_tokens * group <= kMostDecodeRows;
+    const int64_t pieces = DecodePieces(slice, shape);
+    const int64_t piece_rows =
+        pieces * std::min(slice.num_tokens, std::max(1, kWarpRows / group)) * shape.num_heads;
+    const bool decode = slice.num_tokens * group <= kMostDecodeRows && pieces <= items_left &&
+                        piece_rows <= rows_left;
+    if (decode) {
+      items_left -= pieces;
+      rows_left -= piece_rows;
+    }
     const int rows = decode ? kWarpRows : kPrefillRows;
     const int step = std::max(1, rows / group);
     for (int t = 0; t < slice.num_tokens; t += step) {

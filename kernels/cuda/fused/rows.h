@@ -4,6 +4,8 @@
 // One order of summation for a row, whatever the number of rows: batch invariant.
 #pragma once
 
+#include <cmath>
+
 #include "kernels/cuda/batch.h"
 
 namespace trireme::cuda {
@@ -17,19 +19,22 @@ cudaError_t RmsNorm(DType type, const float* x, const float* gain, float eps, in
 cudaError_t AddRmsNorm(DType type, float* x, const void* delta, const float* gain, float eps,
                        int64_t rows, int64_t cols, void* y, cudaStream_t stream);
 
-// A RopeTable for the device. An angle is position * (turns + turns_low) revolutions: the frequency
-// in two floats, so that the fraction of a revolution is exact to float for any position, and
-// sincospi needs no slow range reduction.
+// A RopeTable for the device. The fraction of a revolution at a position is the low half of the
+// product position * turns: exact for any position, and sincospi needs no range reduction.
 struct DeviceRope {
   int rotary_dim = 0;  // as in RopeTable
   bool interleaved = false;
-  const float* turns = nullptr;      // [rotary_dim / 2] inverse_frequency / (2 pi)
-  const float* turns_low = nullptr;  // [rotary_dim / 2] what that loses in float
+  const uint64_t* turns = nullptr;  // [rotary_dim / 2] TurnsOf
   float magnitude = 1.0f;
 };
+// Host side: revolutions a position, inverse_frequency / (2 pi), in units of 2^-64.
+inline uint64_t TurnsOf(float inverse_frequency) {
+  const double turns = inverse_frequency / 6.283185307179586476925;
+  return static_cast<uint64_t>((turns - std::floor(turns)) * 0x1p64);
+}
 
-// Gains of the norm of each head of q and k before they are rotated (QK norm, as Qwen 3 has it), or
-// null: none.
+// Gains of the norm of each head of q and k before they are rotated (QK norm, as Qwen 3 has it);
+// both or neither.
 struct QkNorm {
   const float* q_gain = nullptr;  // [head_dim]
   const float* k_gain = nullptr;  // [head_dim]
@@ -37,8 +42,8 @@ struct QkNorm {
 };
 
 // qkv: [num_tokens, (num_heads + 2 num_kv_heads) * head_dim] of `type`. Normalises (where asked)
-// and rotates q and k in place, and stores k and v to the slots of their tokens. head_dim: a
-// multiple of 8, at most 256. A token at position -1 stores nothing.
+// and rotates q in place; k, treated alike, and v are stored to the slots of their tokens only.
+// head_dim: a multiple of 8, at most 256. A token at position -1 stores nothing, its q stays.
 cudaError_t RopeAndStoreKv(DType type, const DeviceRope& rope, const QkNorm& norm, int num_heads,
                            const KvLayerView& kv, const Batch& batch, void* qkv,
                            cudaStream_t stream);

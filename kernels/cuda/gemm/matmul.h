@@ -9,7 +9,6 @@
 // exact in `type`, a block's sum of products is scaled in F32.
 #pragma once
 
-#include "absl/types/span.h"
 #include "kernels/cuda/batch.h"
 
 namespace trireme::cuda {
@@ -31,9 +30,9 @@ MatrixFormat FormatOf(DType source);
 bool CanPack(MatrixFormat format, int64_t cols);
 size_t PackedBytes(MatrixFormat format, int64_t rows, int64_t cols);
 // Host side. Packs rows [first_tile * kTileRows, end_tile * kTileRows) of a [rows, cols] matrix of
-// `source` at `rows_data` (no alignment promised) into `packed` (host memory, PackedBytes of the
-// whole matrix); rows beyond the last are zeros. Tiles are independent: several threads may share a
-// matrix.
+// `source` at `rows_data` (no alignment promised) into `packed` (host memory, PackedBytes of so many
+// rows); rows beyond the last are zeros. Tiles are independent, and lie one behind the other: several
+// threads may share a matrix, and a large one may be packed piece by piece.
 inline constexpr int64_t kTileRows = 16;
 void PackTiles(DType source, const void* rows_data, DType type, int64_t rows, int64_t cols,
                int64_t first_tile, int64_t end_tile, void* packed);
@@ -43,7 +42,8 @@ void PackTiles(DType source, const void* rows_data, DType type, int64_t rows, in
 cudaError_t MatMul(const PackedMatrix& w, const void* x, int64_t num_tokens, bool f32_out, void* y,
                    int64_t y_stride, cudaStream_t stream);
 
-// x[t] = scale * row tokens[t] of the table; x: [num_tokens, cols] F32.
+// x[t] = scale * row tokens[t] of the table; zeros for ids that the table does not have. x:
+// [num_tokens, cols] F32.
 cudaError_t Embed(const PackedMatrix& table, const int32_t* tokens, int64_t num_tokens, float scale,
                   float* x, cudaStream_t stream);
 

@@ -72,7 +72,8 @@ def run(command):
 def demangle(name):
     """Without parameters, the casts of enumerators and namespaces that stand in every name."""
     full = run(["c++filt", name]).strip().removeprefix("void ")
-    return re.sub(r"\(.*", "", re.sub(r"trireme::|\(anonymous namespace\)::|\(\w+\)(?=\d)", "", full))
+    plain = re.sub(r"trireme::(cuda::)?|\(anonymous namespace\)::", "", full)
+    return re.sub(r"\(.*", "", re.sub(r"\(\w+\)(?=\d)", "", plain))
 
 
 def read_ptxas(output, architecture):

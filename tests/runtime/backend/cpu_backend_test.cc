@@ -105,9 +105,8 @@ TEST(CpuBackendTest, EmbeddingRowsAreTheFilesValuesAndTheTableServesMatMul) {
   auto backend = MakeBackend(2);
   auto weight = *backend->PrepareEmbedding(table.view);
   const std::vector<TokenId> tokens = {99, 0, 31, 32, 99};
-  backend->BeginStep(TokensOnly(tokens));
   Activations x(5, 64);
-  backend->Embed(*weight, 2.0f, x.tensor);
+  backend->Step(TokensOnly(tokens), [&](int, int) { backend->Embed(*weight, 2.0f, x.tensor); });
   for (size_t i = 0; i < tokens.size(); ++i) {
     std::vector<float> expected = table.Row(tokens[i]);
     for (float& v : expected) v *= 2.0f;
@@ -150,7 +149,8 @@ std::vector<float> AttendInChunks(int num_threads, int chunk) {
     frequencies[i] = 1.0f / static_cast<float>(i + 1);
   }
   const KvLayerView kv = {k.data(), v.data(), DType::kF32, kKvHeads, kBlockSize, kHeadDim};
-  const RopeTable rope = {.rotary_dim = kHeadDim, .inverse_frequency = frequencies.data()};
+  auto rope =
+      *backend->PrepareRope({.rotary_dim = kHeadDim, .inverse_frequency = frequencies.data()});
   const AttentionParams params = {.num_heads = kHeads, .scale = 0.125f};
   const Activations all(53, kWidth, 1);
   std::vector<float> result(53 * kOut);
@@ -169,9 +169,10 @@ std::vector<float> AttendInChunks(int num_threads, int chunk) {
     for (int64_t i = 0; i < num_tokens; ++i) {
       std::copy_n(&all.values[rows[i] * kWidth], kWidth, &qkv.values[i * kWidth]);
     }
-    backend->BeginStep({.tokens = tokens, .sequences = slices});
-    backend->RopeAndStoreKv(rope, kHeads, kv, qkv.tensor);
-    backend->Attention(params, kv, qkv.tensor, out.tensor);
+    backend->Step({.tokens = tokens, .sequences = slices}, [&](int, int) {
+      backend->RopeAndStoreKv(*rope, kHeads, kv, qkv.tensor);
+      backend->Attention(params, kv, qkv.tensor, out.tensor);
+    });
     for (int64_t i = 0; i < num_tokens; ++i) {
       std::copy_n(&out.values[i * kOut], kOut, &result[rows[i] * kOut]);
     }
@@ -200,10 +201,10 @@ TEST(CpuBackendTest, LogitRowsAreGathered) {
   auto backend = MakeBackend(1);
   const std::vector<TokenId> tokens(4, 0);
   const std::vector<int32_t> wanted = {1, 3};
-  backend->BeginStep({.tokens = tokens, .logit_tokens = wanted});
   const Activations x(4, 8, 3);
   Activations y(2, 8);
-  backend->GatherLogitRows(x.tensor, y.tensor);
+  backend->Step({.tokens = tokens, .logit_tokens = wanted},
+                [&](int, int) { backend->GatherLogitRows(x.tensor, y.tensor); });
   EXPECT_EQ(y.Row(0), x.Row(1));
   EXPECT_EQ(y.Row(1), x.Row(3));
 }

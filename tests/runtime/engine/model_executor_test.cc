@@ -73,9 +73,9 @@ void ExpectSame(const Output& got, const Output& want) {
 class PoisonBackend final : public fakes::ReferenceBackend {
  public:
   static constexpr TokenId kPoison = 200;
-  void BeginStep(const BatchView& batch) override {
+  void Step(const BatchView& batch, absl::FunctionRef<void(int, int)> forward) override {
     tokens_ = batch.tokens;
-    ReferenceBackend::BeginStep(batch);
+    ReferenceBackend::Step(batch, forward);
   }
   void Embed(const Weight& table, float scale, Tensor x) override {
     ReferenceBackend::Embed(table, scale, x);

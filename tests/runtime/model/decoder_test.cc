@@ -71,7 +71,7 @@ class Running {
     decoder_->Forward(
         batch, *kv_, *backend_,
         Tensor{logits.data(), DType::kF32, static_cast<int64_t>(wanted.size()), vocab});
-    backend_->Synchronize();
+    EXPECT_TRUE(backend_->Synchronize().ok());
     Logits rows;
     for (size_t i = 0; i < wanted.size(); ++i) {
       rows.emplace_back(logits.begin() + static_cast<int64_t>(i) * vocab,

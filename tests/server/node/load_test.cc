@@ -151,15 +151,15 @@ TEST(PlanKvCache, TakesHalfOfWhatIsFreeAndNoMore) {
   const KvShape shape{
       .num_layers = 1, .num_kv_heads = 1, .head_dim = 16, .block_size = 16, .dtype = DType::kF32};
   const int64_t block = shape.block_bytes();
-  const auto plan = PlanKvCache({}, shape, 1024, 20 * block).value();
+  const auto plan = PlanKvCache({}, shape, 1024, {20 * block}).value();
   EXPECT_EQ(plan.source, KvCacheSource::kFreeMemory);
   EXPECT_EQ(plan.num_blocks, 10);
-  EXPECT_EQ(PlanKvCache({}, shape, 1024, 1 << 30).value().num_blocks, 32 * 1024 / 16);
+  EXPECT_EQ(PlanKvCache({}, shape, 1024, {1 << 30}).value().num_blocks, 32 * 1024 / 16);
   for (const int64_t little : {int64_t{-1}, int64_t{0}, 2 * block}) {
-    EXPECT_THAT(std::string(PlanKvCache({}, shape, 1024, little).status().message()),
-                StartsWith("half of free memory"));
+    EXPECT_THAT(std::string(PlanKvCache({}, shape, 1024, {little}).status().message()),
+                StartsWith("50 % of free memory"));
   }
-  EXPECT_THAT(std::string(PlanKvCache({}, shape, 1024, std::nullopt).status().message()),
+  EXPECT_THAT(std::string(PlanKvCache({}, shape, 1024, {std::nullopt}).status().message()),
               HasSubstr("--kv-cache-memory"));
 }
 

@@ -1,0 +1,85 @@
+// Matrix units and packed arithmetic for either 16-bit type of activations.
+#pragma once
+
+#include <cuda_fp16.h>
+
+#include "kernels/cuda/primitives/ptx.cuh"
+#include "runtime/base/dtype.h"
+
+namespace ptx {
+
+// d += a b: 16x8 of fp32, k = 16 of `kType` (kBF16 or kF16).
+template <trireme::DType kType>
+__device__ inline void MultiplyAddOf(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
+                                     uint32_t b1) {
+  if constexpr (kType == trireme::DType::kBF16) {
+    MultiplyAdd(d, a, b0, b1);
+  } else {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+}
+
+// a + b in pairs, rounded; as a fused multiply by one, which sm_80 has for bf16, too.
+template <trireme::DType kType>
+__device__ inline uint32_t AddPairs(uint32_t a, uint32_t b) {
+  uint32_t sum;
+  if constexpr (kType == trireme::DType::kBF16) {
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(0x3f803f80u), "r"(b));
+  } else {
+    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+  }
+  return sum;
+}
+
+// Two floats as `kType`, `low` in the lower half.
+template <trireme::DType kType>
+__device__ inline uint32_t PackPair(float low, float high) {
+  if constexpr (kType == trireme::DType::kBF16) return PackBf16(low, high);
+  uint32_t packed;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+  return packed;
+}
+template <trireme::DType kType>
+__device__ inline float2 UnpackPair(uint32_t pair) {
+  if constexpr (kType == trireme::DType::kBF16) {
+    return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u)};
+  } else {
+    __half2_raw halves;
+    halves.x = static_cast<uint16_t>(pair);
+    halves.y = static_cast<uint16_t>(pair >> 16);
+    return __half22float2(__half2(halves));
+  }
+}
+
+// (a & b) | c
+__device__ inline uint32_t AndOr(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+// (a & b) ^ c
+__device__ inline uint32_t AndXor(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+
+__device__ inline uint4 LoadShared16(uint32_t from) {
+  uint4 v;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(from)
+               : "memory");
+  return v;
+}
+__device__ inline uint2 LoadShared8(uint32_t from) {
+  uint2 v;
+  asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(from) : "memory");
+  return v;
+}
+
+}  // namespace ptx

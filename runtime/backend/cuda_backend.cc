@@ -1,0 +1,271 @@
+#include "runtime/backend/cuda_backend.h"
+
+#include <cuda_runtime_api.h>
+
+#include <utility>
+#include <vector>
+
+#include "kernels/cuda/attention/attention.h"
+#include "kernels/cuda/fused/rows.h"
+#include "kernels/cuda/gemm/matmul.h"
+#include "runtime/backend/compute_pool.h"
+#include "runtime/backend/cuda_graphs.h"
+#include "runtime/backend/cuda_memory.h"
+#include "runtime/backend/cuda_step.h"
+#include "runtime/backend/cuda_weights.h"
+#include "runtime/base/check.h"
+#include "runtime/base/quant_formats.h"
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+
+namespace trireme {
+namespace {
+
+constexpr int kMinCapability = 80;  // mma.sync with bf16, cp.async
+// Of free memory, for a KV cache of unstated size; the rest is the driver's, and for graphs.
+constexpr int kKvPercent = 90;
+
+struct CudaRope : public Weight {
+  int64_t rows() const override { return 1; }
+  int64_t cols() const override { return rope.rotary_dim / 2; }
+  size_t size_bytes() const override { return memory->size_bytes(); }
+  cuda::DeviceRope rope;
+  std::unique_ptr<Buffer> memory;
+};
+
+const CudaMatrix& AsMatrix(const Weight& w) { return static_cast<const CudaMatrix&>(w); }
+const float* AsVector(const Weight& w) { return static_cast<const CudaVector&>(w).data(); }
+
+// The number of tokens that a decode step is padded to, in steps of an eighth of the next power of
+// two: of 256, 28 sizes, and less than a quarter of the rows is padding.
+int PaddedTokens(int n) {
+  int step = 1;
+  while (8 * step < n) step *= 2;
+  return (n + step - 1) / step * step;
+}
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(const CudaBackendOptions& options, std::string description)
+      : device_(options.device),
+        type_(options.type),
+        description_(std::move(description)),
+        pool_({.num_threads = options.num_threads}),
+        graphs_(options.max_graphs) {}
+
+  ~CudaBackend() override {
+    cudaSetDevice(device_);
+    uploader_.reset();
+    if (stream_ != nullptr) {
+      cudaStreamSynchronize(stream_);
+      cudaStreamDestroy(stream_);
+    }
+  }
+
+  absl::Status Init(size_t staging_bytes) {
+    TRIREME_RETURN_IF_ERROR(
+        CudaStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream"));
+    TRIREME_ASSIGN_OR_RETURN(uploader_,
+                             WeightUploader::Create(type_, staging_bytes, &pool_, stream_));
+    return absl::OkStatus();
+  }
+
+  std::string Describe() const override { return description_; }
+
+  // ---- Load time.
+
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareMatrix(
+      absl::Span<const TensorView> parts, absl::Span<const TensorView> bias) override {
+    return uploader_->Matrix(parts, bias);
+  }
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table) override {
+    return uploader_->Matrix({&table, 1}, {});
+  }
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareVector(const TensorView& vector) override {
+    std::vector<float> values(static_cast<size_t>(vector.num_elements()));
+    DequantizeRow(vector.dtype, vector.data, vector.num_elements(), values.data());
+    return uploader_->Vector(values);
+  }
+
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareRope(const RopeTable& table) override {
+    std::vector<uint64_t> turns;
+    for (int i = 0; i < table.rotary_dim / 2; ++i) {
+      turns.push_back(cuda::TurnsOf(table.inverse_frequency[i]));
+    }
+    auto rope = std::make_unique<CudaRope>();
+    TRIREME_ASSIGN_OR_RETURN(rope->memory,
+                             uploader_->Bytes(turns.data(), turns.size() * sizeof(uint64_t)));
+    rope->rope = {.rotary_dim = table.rotary_dim,
+                  .interleaved = table.interleaved,
+                  .turns = static_cast<const uint64_t*>(rope->memory->data()),
+                  .magnitude = table.magnitude};
+    return rope;
+  }
+
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
+    TRIREME_ASSIGN_OR_RETURN(auto buffer, AllocateDevice(bytes));
+    TRIREME_RETURN_IF_ERROR(
+        CudaStatus(cudaMemsetAsync(buffer->data(), 0, bytes, stream_), "clearing memory"));
+    return buffer;
+  }
+  // The host's memory, written by the device across the bus: no copy, and nothing to wait for
+  // but the step.
+  absl::StatusOr<std::unique_ptr<Buffer>> AllocateReadable(size_t bytes) override {
+    return AllocatePinned(bytes);
+  }
+
+  absl::Status Reserve(const StepLimits& limits) override {
+    max_tokens_ = std::min(limits.max_tokens, limits.max_logit_rows);
+    TRIREME_ASSIGN_OR_RETURN(tables_, StepTables::Create(limits));
+    return absl::OkStatus();
+  }
+
+  DType activation_dtype() const override { return type_; }
+  absl::Span<const DType> kv_dtypes() const override { return {&type_, 1}; }
+
+  FreeMemory Memory() const override {
+    size_t free = 0, total = 0;
+    if (cudaMemGetInfo(&free, &total) != cudaSuccess) return {};
+    return {static_cast<int64_t>(free), kKvPercent};
+  }
+
+  // ---- Step time.
+
+  void Step(const BatchView& batch, absl::FunctionRef<void(int, int)> forward) override {
+    Keep(cudaSetDevice(device_), "choosing the device");  // of this thread; cheap when it is
+    size_ = {static_cast<int>(batch.tokens.size()), static_cast<int>(batch.logit_tokens.size())};
+    // One token a sequence, all of them sampled: the shape of nearly every step of a busy node.
+    const int padded = PaddedTokens(size_.num_tokens);
+    const bool graph = batch.tokens.size() == batch.sequences.size() &&
+                       batch.tokens.size() == batch.logit_tokens.size() && padded <= max_tokens_ &&
+                       graphs_.Accepts(padded);
+    if (graph) size_ = {padded, padded, /*decode=*/true};
+    Keep(tables_->Upload(batch, size_, stream_));
+    if (!status_.ok()) return;
+    const auto enqueue = [&] { forward(size_.num_tokens, size_.num_logits); };
+    if (graph) {
+      Keep(graphs_.Launch(padded, stream_, enqueue));
+    } else {
+      enqueue();
+    }
+  }
+
+  void Embed(const Weight& table, float scale, Tensor x) override {
+    Keep(cuda::Embed(AsMatrix(table).parts[0].packed, tables_->Batch(size_).tokens, x.rows, scale,
+                     static_cast<float*>(x.data), stream_),
+         "embedding");
+  }
+
+  void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) override {
+    Keep(cuda::RmsNorm(type_, static_cast<const float*>(x.data), AsVector(gain), eps, x.rows,
+                       x.cols, y.data, stream_),
+         "norm");
+  }
+
+  void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps, Tensor y) override {
+    Keep(cuda::AddRmsNorm(type_, static_cast<float*>(x.data), delta.data, AsVector(gain), eps,
+                          x.rows, x.cols, y.data, stream_),
+         "norm");
+  }
+
+  void MatMul(const Weight& w, Tensor x, Tensor y) override {
+    const int64_t element = RowBytes(y.dtype, 1);
+    for (const CudaMatrix::Part& part : AsMatrix(w).parts) {
+      Keep(cuda::MatMul(part.packed, x.data, x.rows, y.dtype == DType::kF32,
+                        static_cast<uint8_t*>(y.data) + part.first_row * element, y.cols, stream_),
+           "matrix product");
+    }
+  }
+
+  void RopeAndStoreKv(const Weight& rope, int num_heads, const KvLayerView& kv,
+                      Tensor qkv) override {
+    Keep(cuda::RopeAndStoreKv(type_, static_cast<const CudaRope&>(rope).rope, {}, num_heads, kv,
+                              tables_->Batch(size_), qkv.data, stream_),
+         "rotary embedding");
+  }
+
+  void Attention(const AttentionParams& params, const KvLayerView& kv, Tensor qkv,
+                 Tensor out) override {
+    Keep(cuda::Attention(type_, params, kv, tables_->Batch(size_), tables_->Work(size_), qkv.data,
+                         qkv.cols, out.data, out.cols, stream_),
+         "attention");
+  }
+
+  void GatedActivation(Activation act, Tensor gate_up, Tensor out) override {
+    Keep(cuda::GatedActivation(type_, act, gate_up.data, out.rows, out.cols, out.data, stream_),
+         "activation");
+  }
+
+  void GatherLogitRows(Tensor x, Tensor y) override {
+    Keep(cuda::GatherRows(x.data, tables_->logit_rows(), y.rows, RowBytes(x.dtype, x.cols), y.data,
+                          stream_),
+         "gathering rows");
+  }
+
+  absl::Status Synchronize() override {
+    Keep(cudaStreamSynchronize(stream_), "running a step");
+    return status_;
+  }
+
+  void ParallelFor(int n, const std::function<void(int)>& fn) override {
+    pool_.For(n, 1, [&](int64_t begin, int64_t, int) { fn(static_cast<int>(begin)); });
+  }
+
+ private:
+  // The first error of the step; it is for good.
+  void Keep(absl::Status status) { status_.Update(std::move(status)); }
+  void Keep(cudaError_t error, std::string_view what) {
+    if (error != cudaSuccess) Keep(CudaStatus(error, what));
+  }
+
+  const int device_;
+  const DType type_;
+  const std::string description_;
+  ComputePool pool_;
+  GraphCache graphs_;
+  cudaStream_t stream_ = nullptr;
+  std::unique_ptr<WeightUploader> uploader_;
+  std::unique_ptr<StepTables> tables_;  // from Reserve on
+  int max_tokens_ = 0;                  // of a captured step
+
+  StepSize size_;  // of the current step
+  absl::Status status_;
+};
+
+}  // namespace
+
+bool HasCudaDevice() {
+  int count = 0;
+  const bool has = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+  cudaGetLastError();  // not having one is no error
+  return has;
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions& options) {
+  TRIREME_CHECK(options.type == DType::kBF16 || options.type == DType::kF16);
+  int count = 0;
+  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0) {
+    return absl::FailedPreconditionError(
+        StrCat("no CUDA device: ", error != cudaSuccess ? cudaGetErrorString(error) : "none found",
+               "; `trireme doctor` looks at driver and devices"));
+  }
+  if (options.device < 0 || options.device >= count) {
+    return absl::InvalidArgumentError(
+        StrCat("no CUDA device ", options.device, ": there are ", count));
+  }
+  cudaDeviceProp properties = {};
+  TRIREME_RETURN_IF_ERROR(
+      CudaStatus(cudaGetDeviceProperties(&properties, options.device), "asking for the device"));
+  if (properties.major * 10 + properties.minor < kMinCapability) {
+    return absl::FailedPreconditionError(StrCat(properties.name, " has compute capability ",
+                                                properties.major, ".", properties.minor,
+                                                "; 8.0 (A100) or later is needed"));
+  }
+  TRIREME_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options.device), "choosing the device"));
+  auto backend = std::make_unique<CudaBackend>(
+      options, StrCat("cuda:", options.device, " (", properties.name, ")"));
+  TRIREME_RETURN_IF_ERROR(backend->Init(options.staging_bytes));
+  return backend;
+}
+
+}  // namespace trireme

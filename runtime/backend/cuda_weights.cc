@@ -1,0 +1,164 @@
+#include "runtime/backend/cuda_weights.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "runtime/backend/cuda_memory.h"
+#include "runtime/base/quant_formats.h"
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+
+namespace trireme {
+namespace {
+
+// Whether `b` can lie behind `a` in one packed matrix.
+bool Stack(const TensorView& a, const TensorView& b) {
+  return cuda::FormatOf(a.dtype) == cuda::FormatOf(b.dtype) && a.rows() % cuda::kTileRows == 0;
+}
+
+absl::Status CheckParts(absl::Span<const TensorView> parts, absl::Span<const TensorView> bias) {
+  if (parts.empty()) return absl::InvalidArgumentError("a matrix needs at least one part");
+  for (const TensorView& part : parts) {
+    if (part.shape.size() != 2 || part.cols() != parts[0].cols() || part.rows() <= 0) {
+      return absl::InvalidArgumentError("parts of a matrix must be [rows, cols], cols all alike");
+    }
+    if (!cuda::CanPack(cuda::FormatOf(part.dtype), part.cols())) {
+      return absl::InvalidArgumentError(StrCat("a matrix of ", part.cols(), " columns of ",
+                                               DTypeName(part.dtype),
+                                               ": the CUDA kernels want a multiple of 8 (of 32, "
+                                               "if quantised)"));
+    }
+  }
+  if (!bias.empty() && bias.size() != parts.size()) {
+    return absl::InvalidArgumentError("one bias per part of a matrix, or none");
+  }
+  for (size_t i = 0; i < bias.size(); ++i) {
+    if (bias[i].num_elements() != parts[i].rows()) {
+      return absl::InvalidArgumentError("a bias must have one element per row");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<WeightUploader>> WeightUploader::Create(DType type,
+                                                                       size_t staging_bytes,
+                                                                       ComputePool* pool,
+                                                                       cudaStream_t stream) {
+  std::unique_ptr<WeightUploader> uploader(new WeightUploader(type, pool, stream));
+  TRIREME_ASSIGN_OR_RETURN(uploader->staging_, AllocatePinned(staging_bytes));
+  uploader->half_bytes_ = staging_bytes / 2;
+  for (cudaEvent_t& event : uploader->copied_) {
+    TRIREME_RETURN_IF_ERROR(
+        CudaStatus(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event"));
+  }
+  return uploader;
+}
+
+WeightUploader::~WeightUploader() {
+  cudaStreamSynchronize(stream_);  // what is under way reads the staging memory
+  for (cudaEvent_t event : copied_) {
+    if (event != nullptr) cudaEventDestroy(event);
+  }
+}
+
+absl::StatusOr<uint8_t*> WeightUploader::NextHalf() {
+  TRIREME_RETURN_IF_ERROR(CudaStatus(cudaEventSynchronize(copied_[next_]), "uploading weights"));
+  return static_cast<uint8_t*>(staging_->data()) + static_cast<size_t>(next_) * half_bytes_;
+}
+
+absl::Status WeightUploader::Upload(void* to, const void* from_half, size_t bytes) {
+  TRIREME_RETURN_IF_ERROR(CudaStatus(
+      cudaMemcpyAsync(to, from_half, bytes, cudaMemcpyHostToDevice, stream_), "uploading weights"));
+  TRIREME_RETURN_IF_ERROR(
+      CudaStatus(cudaEventRecord(copied_[next_], stream_), "uploading weights"));
+  next_ = 1 - next_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CudaMatrix::Part> WeightUploader::Part(absl::Span<const TensorView> views) {
+  CudaMatrix::Part part;
+  cuda::PackedMatrix& packed = part.packed;
+  packed.format = cuda::FormatOf(views[0].dtype);
+  packed.type = type_;
+  packed.cols = views[0].cols();
+  for (const TensorView& view : views) packed.rows += view.rows();
+  TRIREME_ASSIGN_OR_RETURN(
+      part.memory, AllocateDevice(cuda::PackedBytes(packed.format, packed.rows, packed.cols)));
+  packed.data = part.memory->data();
+
+  const size_t tile_bytes = cuda::PackedBytes(packed.format, cuda::kTileRows, packed.cols);
+  const auto tiles_at_once = static_cast<int64_t>(half_bytes_ / tile_bytes);
+  if (tiles_at_once == 0) {
+    return absl::InvalidArgumentError(
+        StrCat(packed.cols, " columns are more than the upload's staging memory holds"));
+  }
+  auto* to = static_cast<uint8_t*>(part.memory->data());
+  for (const TensorView& view : views) {
+    const int64_t tiles = (view.rows() + cuda::kTileRows - 1) / cuda::kTileRows;
+    for (int64_t first = 0; first < tiles; first += tiles_at_once) {
+      const int64_t count = std::min(tiles_at_once, tiles - first);
+      TRIREME_ASSIGN_OR_RETURN(uint8_t* const half, NextHalf());
+      pool_.For(count, 1, [&](int64_t begin, int64_t end, int) {
+        cuda::PackTiles(view.dtype, view.data, type_, view.rows(), view.cols(), first + begin,
+                        first + end, half + static_cast<size_t>(begin) * tile_bytes);
+      });
+      const size_t bytes = static_cast<size_t>(count) * tile_bytes;
+      TRIREME_RETURN_IF_ERROR(Upload(to, half, bytes));
+      to += bytes;
+    }
+  }
+  return part;
+}
+
+absl::StatusOr<std::unique_ptr<CudaMatrix>> WeightUploader::Matrix(
+    absl::Span<const TensorView> parts, absl::Span<const TensorView> bias) {
+  TRIREME_RETURN_IF_ERROR(CheckParts(parts, bias));
+  auto matrix = std::make_unique<CudaMatrix>();
+  for (size_t begin = 0; begin < parts.size();) {
+    size_t end = begin + 1;
+    while (end < parts.size() && Stack(parts[end - 1], parts[end])) ++end;
+    TRIREME_ASSIGN_OR_RETURN(CudaMatrix::Part part, Part(parts.subspan(begin, end - begin)));
+    part.first_row = matrix->num_rows;
+    matrix->num_rows += part.packed.rows;
+    matrix->num_bytes += part.memory->size_bytes();
+    matrix->parts.push_back(std::move(part));
+    begin = end;
+  }
+  if (bias.empty()) return matrix;
+  std::vector<float> values(static_cast<size_t>(matrix->num_rows));
+  float* next = values.data();
+  for (const TensorView& b : bias) {
+    DequantizeRow(b.dtype, b.data, b.num_elements(), next);
+    next += b.num_elements();
+  }
+  TRIREME_ASSIGN_OR_RETURN(auto vector, Vector(values));
+  matrix->bias = std::move(vector->memory);
+  matrix->num_bytes += matrix->bias->size_bytes();
+  for (CudaMatrix::Part& part : matrix->parts) {
+    part.packed.bias = static_cast<const float*>(matrix->bias->data()) + part.first_row;
+  }
+  return matrix;
+}
+
+absl::StatusOr<std::unique_ptr<CudaVector>> WeightUploader::Vector(absl::Span<const float> values) {
+  auto vector = std::make_unique<CudaVector>();
+  vector->size = static_cast<int64_t>(values.size());
+  TRIREME_ASSIGN_OR_RETURN(vector->memory, Bytes(values.data(), values.size() * sizeof(float)));
+  return vector;
+}
+
+absl::StatusOr<std::unique_ptr<Buffer>> WeightUploader::Bytes(const void* from, size_t size) {
+  TRIREME_ASSIGN_OR_RETURN(auto memory, AllocateDevice(size));
+  for (size_t done = 0; done < size; done += half_bytes_) {
+    const size_t count = std::min(half_bytes_, size - done);
+    TRIREME_ASSIGN_OR_RETURN(uint8_t* const half, NextHalf());
+    std::memcpy(half, static_cast<const uint8_t*>(from) + done, count);
+    TRIREME_RETURN_IF_ERROR(Upload(static_cast<uint8_t*>(memory->data()) + done, half, count));
+  }
+  return memory;
+}
+
+}  // namespace trireme
