@@ -15,12 +15,13 @@
 
 #include "kernels/cuda/attention/launch.h"
 #include "kernels/cuda/attention/softmax.cuh"
+#include "kernels/cuda/primitives/mma.cuh"
 
 namespace trireme::cuda {
 
-template <typename ElementType, int kDim, int kNumWarps, bool kCap>
+template <DType kElement, int kDim, int kNumWarps, bool kCap>
 struct AttentionKernel {
-  using Element = ElementType;
+  static constexpr DType kType = kElement;
   static constexpr int kHeadDim = kDim, kWarps = kNumWarps;
   static constexpr bool kSoftCap = kCap, kSplit = kNumWarps == 1;
   static constexpr bool kInMemory = FoldsInMemory(kDim) && !kSplit;
@@ -155,8 +156,8 @@ struct AttentionCta {
       for (int n = 0; n < kKeys / 16; ++n) {
         uint32_t b[4];
         ptx::LoadMatrices(b, Advance(key_at, 2 * k) + n * 16 * Kernel::kRowBytes);
-        Kernel::Element::MultiplyAdd(scores[2 * n], q, b[0], b[1]);
-        Kernel::Element::MultiplyAdd(scores[2 * n + 1], q, b[2], b[3]);
+        ptx::MultiplyAddOf<Kernel::kType>(scores[2 * n], q, b[0], b[1]);
+        ptx::MultiplyAddOf<Kernel::kType>(scores[2 * n + 1], q, b[2], b[3]);
       }
     }
   }
@@ -228,15 +229,16 @@ struct AttentionCta {
     for (int k = 0; k < kKeys / 16; ++k) {
       const float(&low)[4] = weights[2 * k];
       const float(&high)[4] = weights[2 * k + 1];
-      using Element = typename Kernel::Element;
-      const uint32_t p[4] = {Element::Pack(low[0], low[1]), Element::Pack(low[2], low[3]),
-                             Element::Pack(high[0], high[1]), Element::Pack(high[2], high[3])};
+      const uint32_t p[4] = {ptx::PackPair<Kernel::kType>(low[0], low[1]),
+                             ptx::PackPair<Kernel::kType>(low[2], low[3]),
+                             ptx::PackPair<Kernel::kType>(high[0], high[1]),
+                             ptx::PackPair<Kernel::kType>(high[2], high[3])};
 #pragma unroll
       for (int n = 0; n < kHeadDim / 16; ++n) {
         uint32_t b[4];
         ptx::LoadMatricesTransposed(b, Advance(value_at, 2 * n) + k * 16 * Kernel::kRowBytes);
-        Element::MultiplyAdd(o[2 * n], p, b[0], b[1]);
-        Element::MultiplyAdd(o[2 * n + 1], p, b[2], b[3]);
+        ptx::MultiplyAddOf<Kernel::kType>(o[2 * n], p, b[0], b[1]);
+        ptx::MultiplyAddOf<Kernel::kType>(o[2 * n + 1], p, b[2], b[3]);
       }
     }
   }
@@ -333,8 +335,8 @@ struct AttentionCta {
 #pragma unroll
       for (int n = 0; n < kColumns; ++n) {
         ptx::StoreShared(PieceAt(q_tile, row, n) + static_cast<uint32_t>(lane % 4 * 4),
-                         Kernel::Element::Pack(Finished(o[n][2 * i], factor),
-                                               Finished(o[n][2 * i + 1], factor)));
+                         ptx::PackPair<Kernel::kType>(Finished(o[n][2 * i], factor),
+                                                      Finished(o[n][2 * i + 1], factor)));
       }
     }
     __syncwarp();
@@ -438,22 +440,22 @@ cudaError_t LaunchKernel(const AttentionLaunch& launch, const AttentionArguments
   return cudaGetLastError();
 }
 
-template <typename Element, int kHeadDim>
+template <DType kType, int kHeadDim>
 cudaError_t LaunchOfType(const AttentionLaunch& launch, const AttentionArguments& arguments) {
   if (launch.decode) {
     return launch.soft_cap
-               ? LaunchKernel<AttentionKernel<Element, kHeadDim, 1, true>>(launch, arguments)
-               : LaunchKernel<AttentionKernel<Element, kHeadDim, 1, false>>(launch, arguments);
+               ? LaunchKernel<AttentionKernel<kType, kHeadDim, 1, true>>(launch, arguments)
+               : LaunchKernel<AttentionKernel<kType, kHeadDim, 1, false>>(launch, arguments);
   }
   return launch.soft_cap
-             ? LaunchKernel<AttentionKernel<Element, kHeadDim, 4, true>>(launch, arguments)
-             : LaunchKernel<AttentionKernel<Element, kHeadDim, 4, false>>(launch, arguments);
+             ? LaunchKernel<AttentionKernel<kType, kHeadDim, 4, true>>(launch, arguments)
+             : LaunchKernel<AttentionKernel<kType, kHeadDim, 4, false>>(launch, arguments);
 }
 
 template <int kHeadDim>
 cudaError_t LaunchOfHeadDim(const AttentionLaunch& launch, const AttentionArguments& arguments) {
-  return launch.type == DType::kBF16 ? LaunchOfType<ptx::Bf16, kHeadDim>(launch, arguments)
-                                     : LaunchOfType<ptx::F16, kHeadDim>(launch, arguments);
+  return launch.type == DType::kBF16 ? LaunchOfType<DType::kBF16, kHeadDim>(launch, arguments)
+                                     : LaunchOfType<DType::kF16, kHeadDim>(launch, arguments);
 }
 
 }  // namespace trireme::cuda
