@@ -274,6 +274,7 @@ bool Warp::Run(int quantum) {
       }
       if (flow == Flow::kRetry) {
         current_->waiting = true;
+        ++quantum;  // lanes that can go on have their turn, or it would look like a deadlock
         break;
       }
       ran = true;
