@@ -7,6 +7,7 @@
 # once, to ~/.cache/trireme/models) and serves it on 127.0.0.1. A second run starts in seconds.
 #   --no-serve     stop before serving
 #   --model PATH   serve this .gguf file or Hugging Face directory instead of fetching the demo model
+#   --cuda         build the CUDA backend, too (build/cuda; fetches a compiler where there is none), and serve on the first GPU
 set -euo pipefail
 started_in=$PWD  # what the user names is relative to there, not to this tree
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -14,6 +15,7 @@ cd "$root"
 
 serve=1
 model=
+preset=release
 arguments=()
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -22,14 +24,14 @@ while [ $# -gt 0 ]; do
       if [ "$1" = --model ]; then shift; model=${1:-}; else model=${1#--model=}; fi
       [ -n "$model" ] || { echo "--model needs a path" >&2; exit 2; }
       ;;
-    --cuda) echo "This version has no CUDA backend: it serves on the CPU, whether a GPU is present or not." >&2; exit 2 ;;
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --cuda) preset=cuda arguments+=(--device cuda) ;;
+    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) arguments+=("$1") ;;
   esac
   shift
 done
 
-if [ $serve -eq 0 ] && [ ${#arguments[@]} -gt 0 ]; then
+if [ $serve -eq 0 ] && [ $preset = release ] && [ ${#arguments[@]} -gt 0 ]; then
   echo "--no-serve: nothing is served that could take ${arguments[*]}" >&2
   exit 2
 fi
@@ -42,7 +44,7 @@ step() {
   if [ -t 2 ]; then printf '\033[1m==> %s\033[0m\n' "$*" >&2; else printf '==> %s\n' "$*" >&2; fi
 }
 
-trireme=$root/build/release/trireme
+trireme=$root/build/$preset/trireme
 # Refuses flags that the built program refuses: for a model that nobody can have pulled it says 2 (wrong usage), or 1.
 check_arguments() {
   local said code=0
@@ -60,10 +62,14 @@ fi
 
 step "1/4 Packages"
 deploy/dependencies.sh build
+if [ $preset = cuda ]; then
+  CUDA_HOME=$(deploy/cuda_toolkit.sh)
+  export CUDA_HOME
+fi
 
 step "2/4 Build (a few minutes the first time)"
-[ -f build/release/build.ninja ] || cmake --preset release >&2
-NINJA_STATUS='[%f/%t, %es] ' cmake --build build/release --target trireme >&2
+[ -f "build/$preset/build.ninja" ] || cmake --preset "$preset" >&2
+NINJA_STATUS='[%f/%t, %es] ' cmake --build "build/$preset" --target trireme >&2
 check_arguments
 
 step "3/4 Model"

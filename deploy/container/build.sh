@@ -8,17 +8,21 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 backend=${1:-}
 out=${2:-}
 case "$backend" in
-  cpu) ;;
-  cuda) echo "This version has no CUDA backend." >&2; exit 2 ;;
+  cpu) preset=release ;;
+  cuda) preset=cuda ;;
   *) echo "usage: $0 cpu|cuda OUT" >&2; exit 2 ;;
 esac
 [ -n "$out" ] || { echo "usage: $0 cpu|cuda OUT" >&2; exit 2; }
 
-[ -f build/release/build.ninja ] || cmake --preset release >&2
-cmake --build build/release --target trireme >&2
-cmake --build build/release --target shell_texts >&2
-cmake --build build/release --target sbom >&2
+if [ "$backend" = cuda ]; then
+  CUDA_HOME=$(deploy/cuda_toolkit.sh)  # the runtime is linked statically: the image needs none of it
+  export CUDA_HOME
+fi
+[ -f "build/$preset/build.ninja" ] || cmake --preset "$preset" >&2
+cmake --build "build/$preset" --target trireme >&2
+cmake --build "build/$preset" --target shell_texts >&2
+cmake --build "build/$preset" --target sbom >&2
 mkdir -p "$out"
-DESTDIR=$out/root cmake --install build/release --prefix /usr/local >&2
-deploy/container/runtime_packages.sh build/release/trireme >"$out/runtime-packages"
+DESTDIR=$out/root cmake --install "build/$preset" --prefix /usr/local >&2
+deploy/container/runtime_packages.sh "build/$preset/trireme" >"$out/runtime-packages"
 cat "$out/runtime-packages" >&2

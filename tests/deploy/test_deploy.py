@@ -169,11 +169,18 @@ def test_unknown_backend_is_refused_before_anything_is_built(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_cuda_is_refused_in_words_while_there_is_no_cuda_backend():
-    result = run(DEPLOY / "quickstart.sh", "--cuda")
-    assert result.returncode == 2 and result.stdout == ""
-    assert result.stderr == ("This version has no CUDA backend: it serves on the CPU, "
-                             "whether a GPU is present or not.\n")
+def test_a_cuda_toolkit_is_found_where_it_is_said_to_be(tmp_path):
+    nvcc = tmp_path / "toolkit/bin/nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.write_text("#!/bin/sh\n")
+    nvcc.chmod(0o755)
+    script = DEPLOY / "cuda_toolkit.sh"
+    environment = {"HOME": str(tmp_path), "PATH": f"{nvcc.parent}:/usr/bin:/bin"}
+    assert subprocess.run([script], env=environment, capture_output=True, text=True).stdout == f"{tmp_path}/toolkit\n"
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "CUDA_HOME": str(tmp_path / "toolkit")}
+    assert subprocess.run([script], env=environment, capture_output=True, text=True).stdout == f"{tmp_path}/toolkit\n"
+    result = subprocess.run([script], env={**environment, "CUDA_HOME": "/nowhere"}, capture_output=True, text=True)
+    assert result.returncode == 2 and result.stderr == "CUDA_HOME: there is no /nowhere/bin/nvcc\n"
 
 
 @contextlib.contextmanager

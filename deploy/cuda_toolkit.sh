@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Prints the folder of a CUDA toolkit that can build the CUDA backend: CUDA_HOME, the one on PATH, /usr/local/cuda, or, when
+# there is none, the compiler and runtime that NVIDIA publishes on PyPI, installed once (300 MB) to ~/.cache/trireme. The
+# driver is not its business: a machine that builds needs none.
+set -euo pipefail
+
+packages=(nvidia-cuda-nvcc==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-cccl==13.0.85)
+
+if [ -n "${CUDA_HOME:-}" ]; then
+  [ -x "$CUDA_HOME/bin/nvcc" ] || { echo "CUDA_HOME: there is no $CUDA_HOME/bin/nvcc" >&2; exit 2; }
+  echo "$CUDA_HOME"
+  exit 0
+fi
+if nvcc=$(command -v nvcc) || nvcc=$(command -v /usr/local/cuda/bin/nvcc); then
+  dirname "$(dirname "$(readlink -f "$nvcc")")"
+  exit 0
+fi
+folder=${XDG_CACHE_HOME:-$HOME/.cache}/trireme/cuda-13.0
+if [ ! -x "$folder/nvidia/cu13/bin/nvcc" ]; then
+  echo "Installing the CUDA compiler from PyPI (300 MB, once)" >&2
+  mkdir -p "$(dirname "$folder")"
+  beside=$(mktemp -d "$folder.XXXXXX")  # moved into place when it is whole
+  trap 'rm -rf "$beside"' EXIT
+  python3 -m pip install --quiet --disable-pip-version-check --target "$beside" "${packages[@]}" >&2
+  rm -rf "$folder"
+  mv "$beside" "$folder"
+fi
+echo "$folder/nvidia/cu13"
