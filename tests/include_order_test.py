@@ -34,7 +34,7 @@ ALLOWED = {
     "tests/gpusim/ptx": ["runtime/base"],
     "tests/gpusim/vm": ["tests/gpusim/ptx", "runtime/base"],
     "tests/gpusim/semantics": ["tests/gpusim/vm", "tests/gpusim/ptx", "runtime/base"],
-    "tests/gpusim/vm_test": ["tests/gpusim/vm", "tests/gpusim/ptx", "runtime/base"],
+    "tests/gpusim/vm_test": ["tests/gpusim", "tests/gpusim/vm", "tests/gpusim/ptx", "runtime/base"],
     "tests/gpusim/cudart": ["tests/gpusim", "runtime/base"],
     "tests/gpusim/nccl": ["tests/gpusim/cudart", "tests/gpusim", "runtime/base"],
     "tests/gpusim/nccl_test": ["tests/gpusim"],

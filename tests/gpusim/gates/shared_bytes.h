@@ -17,7 +17,8 @@ inline uint32_t GatedSharedBytes(const std::string& source) {
   std::ifstream file(TRIREME_SOURCE_DIR "/tests/gpusim/gates/kernels.json");
   std::stringstream text;
   text << file.rdbuf();
-  for (const boost::json::value& kernel : boost::json::parse(text.str()).as_array()) {
+  const boost::json::value kernels = boost::json::parse(text.str());
+  for (const boost::json::value& kernel : kernels.as_array()) {
     if (kernel.at("source").as_string() == "tests/gpusim/kernels/" + source) {
       return kernel.at("dynamic_shared_bytes").to_number<uint32_t>();
     }

@@ -1,6 +1,5 @@
 // kernels/blackwell_gemm.cu as nvcc compiles it, against plain sums, and mutants of its PTX that
 // the checkers must catch.
-#include <cmath>
 #include <fstream>
 #include <functional>
 #include <random>
@@ -8,6 +7,8 @@
 #include <sstream>
 
 #include "runtime/base/strings.h"
+#include "tests/gpusim/gates/shared_bytes.h"
+#include "tests/gpusim/gemm_error.h"
 #include "tests/gpusim/vm/fp8.h"
 #include "tests/gpusim/vm/numbers.h"
 #include "tests/gpusim/vm_test/hopper_harness.h"
