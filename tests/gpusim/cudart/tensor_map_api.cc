@@ -1,7 +1,10 @@
-// cuTensorMapEncodeTiled of the driver API: the only driver call that Hopper's kernels need.
+// cuTensorMapEncodeTiled of the driver API: the only driver call that Hopper's kernels need, and
+// how programs find it that do not link the driver.
 #include <cuda.h>
+#include <cuda_runtime_api.h>
 
 #include <cstring>
+#include <string_view>
 
 #include "tests/gpusim/vm/tensor_map.h"
 
@@ -38,4 +41,22 @@ extern "C" CUresult CUDAAPI cuTensorMapEncodeTiled(
   std::memset(map, 0, sizeof(*map));
   std::memcpy(map, &*encoded, sizeof(*encoded));
   return CUDA_SUCCESS;
+}
+
+extern "C" cudaError_t CUDARTAPI cudaGetDriverEntryPointByVersion(
+    const char* symbol, void** function, unsigned int version, unsigned long long /*flags*/,
+    cudaDriverEntryPointQueryResult* status) {
+  if (symbol == nullptr || function == nullptr) return cudaErrorInvalidValue;
+  *function = nullptr;
+  auto found = cudaDriverEntryPointSymbolNotFound;
+  if (std::string_view(symbol) == "cuTensorMapEncodeTiled") {
+    found = version < 12000 ? cudaDriverEntryPointVersionNotSufficent : cudaDriverEntryPointSuccess;
+  }
+  if (found == cudaDriverEntryPointSuccess) {
+    *function = reinterpret_cast<void*>(&cuTensorMapEncodeTiled);
+  }
+  if (status != nullptr) *status = found;
+  // As the runtime does: what was not found is told by `status`, if there is one.
+  return found == cudaDriverEntryPointSuccess || status != nullptr ? cudaSuccess
+                                                                   : cudaErrorSymbolNotFound;
 }

@@ -9,7 +9,7 @@
 // A stage is given back one step late, so that one group of wgmma is always under way.
 #include <cuda_bf16.h>
 
-#include "tests/gpusim/kernels/hopper_primitives.cuh"
+#include "kernels/cuda/primitives/hopper.cuh"
 
 namespace trireme::hopper {
 
