@@ -274,6 +274,7 @@ bool Warp::Run(int quantum) {
       }
       if (flow == Flow::kRetry) {
         current_->waiting = true;
+        ++quantum;  // or a warp of which other lanes can go on might seem to have nothing to do
         break;
       }
       ran = true;
