@@ -15,12 +15,13 @@
 
 #include "kernels/cuda/attention/launch.h"
 #include "kernels/cuda/attention/softmax.cuh"
+#include "kernels/cuda/primitives/mma.cuh"
 
 namespace trireme::cuda {
 
-template <typename ElementType, int kDim, int kNumWarps, bool kCap>
+template <DType kElement, int kDim, int kNumWarps, bool kCap>
 struct AttentionKernel {
-  using Element = ElementType;
+  static constexpr DType kType = kElement;
   static constexpr int kHeadDim = kDim, kWarps = kNumWarps;
   static constexpr bool kSoftCap = kCap, kSplit = kNumWarps == 1;
   static constexpr bool kInMemory = FoldsInMemory(kDim) && !kSplit;
@@ -30,7 +31,7 @@ struct AttentionKernel {
   static constexpr int kTileBytes = kKeys * kRowBytes;
   static constexpr int kSharedBytes = kRows * kRowBytes + 4 * kTileBytes;
   // CTAs of an SM that registers are to suffice for.
-  static constexpr int kLeastCtas = kSplit || kDim > 128 ? 1 : kDim > 96 ? 2 : 3;
+  static constexpr int kLeastCtas = kSplit || kDim > 128 ? 1 : 2;
   static constexpr int kPartialFloats = kDim + kPartialRowExtra;
   static_assert(kChunk % kKeys == 0);
 };
@@ -66,10 +67,18 @@ struct AttentionCta {
     return q_tile + Kernel::kRows * Kernel::kRowBytes + tile % 2 * Kernel::kTileBytes;
   }
   __device__ uint32_t ValueStage(int tile) const { return KeyStage(tile) + 2 * Kernel::kTileBytes; }
-  // 16-byte piece of a row, so placed that eight rows of a matrix hit all banks.
+  // 16-byte pieces of a row are so placed that eight rows of a matrix hit all banks: by exclusive
+  // or with the row, within groups of as many pieces as are aligned for any row.
+  static constexpr int kGroup = Kernel::kRowPieces % 8 == 0 ? 8 : 4;
   __device__ static uint32_t PieceAt(uint32_t tile, int row, int piece) {
-    const int swizzle = Kernel::kRowPieces % 8 == 0 ? row & 7 : row >> 1 & 3;
+    const int swizzle = kGroup == 8 ? row & 7 : row >> 1 & 3;
     return tile + static_cast<uint32_t>(row * Kernel::kRowBytes + (piece ^ swizzle) * 16);
+  }
+  // The address of piece p + `pieces` from that of p (0 or 1), for an even number of pieces: one
+  // exclusive or, and an offset that is part of the instruction.
+  __device__ static uint32_t Advance(uint32_t address, int pieces) {
+    return (address ^ static_cast<uint32_t>(pieces % kGroup * 16)) +
+           static_cast<uint32_t>(pieces / kGroup * kGroup * 16);
   }
   __device__ static void Barrier() {
     if constexpr (Kernel::kWarps > 1) {
@@ -109,12 +118,22 @@ struct AttentionCta {
   __device__ void LoadTile(uint32_t stage, const uint16_t* cache) const {
     constexpr int kPieces = Kernel::kRowPieces;
     static_assert(kWarpKeys * kPieces % 32 == 0 && (kLaneKeys == 1 || 32 % kPieces == 0));
-#pragma unroll
+#pragma unroll 4  // more in flight takes registers that O needs
     for (int i = 0; i < kWarpKeys * kPieces / 32; ++i) {
       const int row = (i * 32 + lane) / kPieces, piece = (i * 32 + lane) % kPieces;
-      const int from = __shfl_sync(~0u, cache_rows[i * 32 / kPieces / 32], row % 32);
+      const int lookup =
+          kLaneKeys == 1 || i * 32 / kPieces < 32 ? cache_rows[0] : cache_rows[kLaneKeys - 1];
+      const int from = __shfl_sync(~0u, lookup, row % 32);
       const uint16_t* address = cache + int64_t{max(from, 0)} * kHeadDim + piece * 8;
-      ptx::CopyAsync(PieceAt(stage, warp * kWarpKeys + row, piece), address, from >= 0);
+      uint32_t to;
+      if constexpr (kGroup == 8) {  // the step's rows differ from the first one's in other bits
+        constexpr int kStep = 32 / kPieces;
+        const uint32_t first = PieceAt(stage, warp * kWarpKeys + lane / kPieces, piece);
+        to = (first ^ static_cast<uint32_t>(i * kStep % 8 * 16)) + i * kStep * Kernel::kRowBytes;
+      } else {
+        to = PieceAt(stage, warp * kWarpKeys + row, piece);
+      }
+      ptx::CopyAsync(to, address, from >= 0);
     }
   }
 
@@ -127,17 +146,18 @@ struct AttentionCta {
   }
 
   __device__ void ComputeScores(uint32_t keys, Scores& scores) const {
+    const uint32_t q_at = PieceAt(q_tile, warp * 16 + lane % 16, lane / 16);
+    const uint32_t key_at = PieceAt(keys, lane % 8 + lane / 16 * 8, lane / 8 % 2);
 #pragma unroll
     for (int k = 0; k < kHeadDim / 16; ++k) {
       uint32_t q[4];
-      ptx::LoadMatrices(q, PieceAt(q_tile, warp * 16 + lane % 16, 2 * k + lane / 16));
+      ptx::LoadMatrices(q, Advance(q_at, 2 * k));
 #pragma unroll
       for (int n = 0; n < kKeys / 16; ++n) {
         uint32_t b[4];
-        ptx::LoadMatrices(b,
-                          PieceAt(keys, n * 16 + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
-        Kernel::Element::MultiplyAdd(scores[2 * n], q, b[0], b[1]);
-        Kernel::Element::MultiplyAdd(scores[2 * n + 1], q, b[2], b[3]);
+        ptx::LoadMatrices(b, Advance(key_at, 2 * k) + n * 16 * Kernel::kRowBytes);
+        ptx::MultiplyAddOf<Kernel::kType>(scores[2 * n], q, b[0], b[1]);
+        ptx::MultiplyAddOf<Kernel::kType>(scores[2 * n + 1], q, b[2], b[3]);
       }
     }
   }
@@ -204,19 +224,21 @@ struct AttentionCta {
   }
 
   __device__ void AddValues(uint32_t values, const Scores& weights, Output& o) const {
+    const uint32_t value_at = PieceAt(values, lane % 16, lane / 16);
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
       const float(&low)[4] = weights[2 * k];
       const float(&high)[4] = weights[2 * k + 1];
-      using Element = typename Kernel::Element;
-      const uint32_t p[4] = {Element::Pack(low[0], low[1]), Element::Pack(low[2], low[3]),
-                             Element::Pack(high[0], high[1]), Element::Pack(high[2], high[3])};
+      const uint32_t p[4] = {ptx::PackPair<Kernel::kType>(low[0], low[1]),
+                             ptx::PackPair<Kernel::kType>(low[2], low[3]),
+                             ptx::PackPair<Kernel::kType>(high[0], high[1]),
+                             ptx::PackPair<Kernel::kType>(high[2], high[3])};
 #pragma unroll
       for (int n = 0; n < kHeadDim / 16; ++n) {
         uint32_t b[4];
-        ptx::LoadMatricesTransposed(b, PieceAt(values, k * 16 + lane % 16, 2 * n + lane / 16));
-        Element::MultiplyAdd(o[2 * n], p, b[0], b[1]);
-        Element::MultiplyAdd(o[2 * n + 1], p, b[2], b[3]);
+        ptx::LoadMatricesTransposed(b, Advance(value_at, 2 * n) + k * 16 * Kernel::kRowBytes);
+        ptx::MultiplyAddOf<Kernel::kType>(o[2 * n], p, b[0], b[1]);
+        ptx::MultiplyAddOf<Kernel::kType>(o[2 * n + 1], p, b[2], b[3]);
       }
     }
   }
@@ -313,8 +335,8 @@ struct AttentionCta {
 #pragma unroll
       for (int n = 0; n < kColumns; ++n) {
         ptx::StoreShared(PieceAt(q_tile, row, n) + static_cast<uint32_t>(lane % 4 * 4),
-                         Kernel::Element::Pack(Finished(o[n][2 * i], factor),
-                                               Finished(o[n][2 * i + 1], factor)));
+                         ptx::PackPair<Kernel::kType>(Finished(o[n][2 * i], factor),
+                                                      Finished(o[n][2 * i + 1], factor)));
       }
     }
     __syncwarp();
@@ -418,22 +440,22 @@ cudaError_t LaunchKernel(const AttentionLaunch& launch, const AttentionArguments
   return cudaGetLastError();
 }
 
-template <typename Element, int kHeadDim>
+template <DType kType, int kHeadDim>
 cudaError_t LaunchOfType(const AttentionLaunch& launch, const AttentionArguments& arguments) {
   if (launch.decode) {
     return launch.soft_cap
-               ? LaunchKernel<AttentionKernel<Element, kHeadDim, 1, true>>(launch, arguments)
-               : LaunchKernel<AttentionKernel<Element, kHeadDim, 1, false>>(launch, arguments);
+               ? LaunchKernel<AttentionKernel<kType, kHeadDim, 1, true>>(launch, arguments)
+               : LaunchKernel<AttentionKernel<kType, kHeadDim, 1, false>>(launch, arguments);
   }
   return launch.soft_cap
-             ? LaunchKernel<AttentionKernel<Element, kHeadDim, 4, true>>(launch, arguments)
-             : LaunchKernel<AttentionKernel<Element, kHeadDim, 4, false>>(launch, arguments);
+             ? LaunchKernel<AttentionKernel<kType, kHeadDim, 4, true>>(launch, arguments)
+             : LaunchKernel<AttentionKernel<kType, kHeadDim, 4, false>>(launch, arguments);
 }
 
 template <int kHeadDim>
 cudaError_t LaunchOfHeadDim(const AttentionLaunch& launch, const AttentionArguments& arguments) {
-  return launch.type == DType::kBF16 ? LaunchOfType<ptx::Bf16, kHeadDim>(launch, arguments)
-                                     : LaunchOfType<ptx::F16, kHeadDim>(launch, arguments);
+  return launch.type == DType::kBF16 ? LaunchOfType<DType::kBF16, kHeadDim>(launch, arguments)
+                                     : LaunchOfType<DType::kF16, kHeadDim>(launch, arguments);
 }
 
 }  // namespace trireme::cuda

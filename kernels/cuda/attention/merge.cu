@@ -2,13 +2,14 @@
 // warp takes the rows of one head of an item, one after the other.
 #include "kernels/cuda/attention/launch.h"
 #include "kernels/cuda/attention/softmax.cuh"
+#include "kernels/cuda/primitives/mma.cuh"
 
 namespace trireme::cuda {
 namespace {
 
 constexpr int kMergeWarps = 4, kMergeThreads = kMergeWarps * 32;
 
-template <typename Element, int kHeadDim>
+template <DType kType, int kHeadDim>
 __global__ void __launch_bounds__(kMergeThreads)
     MergeChunks(const __grid_constant__ AttentionArguments a) {
   constexpr int kValues = kHeadDim / 32, kRowFloats = kHeadDim + kPartialRowExtra;
@@ -33,7 +34,8 @@ __global__ void __launch_bounds__(kMergeThreads)
       uint16_t* to = a.out + (item.first_token + token) * a.out_stride + head * kHeadDim;
 #pragma unroll
       for (int i = 0; i < kValues; ++i) {
-        to[lane + 32 * i] = static_cast<uint16_t>(Element::Pack(Finished(o[i], factor), 0.0f));
+        to[lane + 32 * i] =
+            static_cast<uint16_t>(ptx::PackPair<kType>(Finished(o[i], factor), 0.0f));
       }
     }
   }
@@ -45,9 +47,9 @@ cudaError_t LaunchOfHeadDim(const AttentionLaunch& launch, const AttentionArgume
   const int64_t resident = int64_t{launch.num_sms} * 8;  // what hides a load's time
   const auto grid = static_cast<unsigned>(most < resident ? most : resident);
   if (launch.type == DType::kBF16) {
-    MergeChunks<ptx::Bf16, kHeadDim><<<grid, kMergeThreads, 0, launch.stream>>>(a);
+    MergeChunks<DType::kBF16, kHeadDim><<<grid, kMergeThreads, 0, launch.stream>>>(a);
   } else {
-    MergeChunks<ptx::F16, kHeadDim><<<grid, kMergeThreads, 0, launch.stream>>>(a);
+    MergeChunks<DType::kF16, kHeadDim><<<grid, kMergeThreads, 0, launch.stream>>>(a);
   }
   return cudaGetLastError();
 }

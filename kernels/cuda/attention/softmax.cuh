@@ -3,7 +3,7 @@
 // in another. Exponents are of base 2; -inf is the maximum of a row that has seen nothing.
 #pragma once
 
-#include "kernels/cuda/primitives/element.cuh"
+#include "kernels/cuda/primitives/ptx.cuh"
 
 namespace trireme::cuda {
 

@@ -50,6 +50,16 @@ __device__ inline float Exp2(float x) {
   return y;
 }
 
+__device__ inline float Reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ inline void StoreShared(uint32_t to, uint32_t value) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(value) : "memory");
+}
+
 // Two floats as bf16, `low` in the lower half.
 __device__ inline uint32_t PackBf16(float low, float high) {
   uint32_t packed;

@@ -1,11 +1,12 @@
-// cuTensorMapEncodeTiled of the driver API: the only driver call that Hopper's kernels need, and
-// how programs find it that do not link the driver.
+// cuTensorMapEncodeTiled of the driver API, the only driver call that Hopper's kernels need, and how
+// the runtime API finds it.
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include <cstring>
 #include <string_view>
 
+#include "tests/gpusim/cudart/runtime.h"
 #include "tests/gpusim/vm/tensor_map.h"
 
 static_assert(CU_TENSOR_MAP_SWIZZLE_128B ==
@@ -43,20 +44,20 @@ extern "C" CUresult CUDAAPI cuTensorMapEncodeTiled(
   return CUDA_SUCCESS;
 }
 
-extern "C" cudaError_t CUDARTAPI cudaGetDriverEntryPointByVersion(
-    const char* symbol, void** function, unsigned int version, unsigned long long /*flags*/,
-    cudaDriverEntryPointQueryResult* status) {
-  if (symbol == nullptr || function == nullptr) return cudaErrorInvalidValue;
-  *function = nullptr;
-  auto found = cudaDriverEntryPointSymbolNotFound;
-  if (std::string_view(symbol) == "cuTensorMapEncodeTiled") {
-    found = version < 12000 ? cudaDriverEntryPointVersionNotSufficent : cudaDriverEntryPointSuccess;
+extern "C" cudaError_t cudaGetDriverEntryPointByVersion(
+    const char* symbol, void** function, unsigned int cuda_version, unsigned long long /*flags*/,
+    cudaDriverEntryPointQueryResult* result) {
+  constexpr unsigned kIntroduced = 12000;  // CUDA 12.0
+  if (symbol == nullptr || function == nullptr || cuda_version > CUDA_VERSION) {
+    return trireme::gpusim::Record(cudaErrorInvalidValue);
   }
-  if (found == cudaDriverEntryPointSuccess) {
-    *function = reinterpret_cast<void*>(&cuTensorMapEncodeTiled);
+  const bool known = std::string_view(symbol) == "cuTensorMapEncodeTiled";
+  const bool found = known && cuda_version >= kIntroduced;
+  *function = found ? reinterpret_cast<void*>(&cuTensorMapEncodeTiled) : nullptr;
+  if (result != nullptr) {
+    *result = found   ? cudaDriverEntryPointSuccess
+              : known ? cudaDriverEntryPointVersionNotSufficent
+                      : cudaDriverEntryPointSymbolNotFound;
   }
-  if (status != nullptr) *status = found;
-  // As the runtime does: what was not found is told by `status`, if there is one.
-  return found == cudaDriverEntryPointSuccess || status != nullptr ? cudaSuccess
-                                                                   : cudaErrorSymbolNotFound;
+  return cudaSuccess;
 }

@@ -94,6 +94,19 @@ TEST(DivergenceTest, LanesComeTogetherAgain) {
   EXPECT_EQ(out[31], 90u);
 }
 
+// A warp that may run one operation, and tries a split that waits, has others that can go on.
+TEST(DivergenceTest, ALaneThatWaitsForTheOthersIsNoDeadlock) {
+  const char* body =
+      "setp.lt.u32 %p1, %r30, 7; @%p1 bra WAIT;"
+      "mov.u32 %r15, 0;"
+      "LOOP: add.u32 %r15, %r15, 1; setp.lt.u32 %p2, %r15, 40; @%p2 bra LOOP;"
+      "WAIT: bar.sync 0; mov.u32 %r20, %r30;";
+  for (uint64_t seed = 1; seed <= 2000; ++seed) {
+    const Result run = RunPtx(body, "r", {}, {.threads = 32, .seed = seed});
+    ASSERT_TRUE(run.status.ok() && run.findings.empty()) << seed;
+  }
+}
+
 TEST(DivergenceTest, ASpinningLaneDoesNotStarveTheOneItWaitsFor) {
   const Result run = RunPtx(R"(
     setp.ne.u32 %p1, %r30, 0;

@@ -61,7 +61,8 @@ AttentionCase::AttentionCase(const AttentionCaseOptions& options) : options_(opt
 
 AttentionParams AttentionCase::Params(const float* sinks) const {
   return {.num_heads = options_.num_heads,
-          .scale = 1.0f / std::sqrt(static_cast<float>(options_.head_dim)),
+          .scale = options_.scale > 0 ? options_.scale
+                                      : 1.0f / std::sqrt(static_cast<float>(options_.head_dim)),
           .window = options_.window,
           .soft_cap = options_.soft_cap,
           .sinks = options_.sinks ? sinks : nullptr};
@@ -89,7 +90,8 @@ std::vector<uint16_t> AttentionCase::Run(const std::vector<Share>& shares) const
   for (size_t i = 0; i < shares.size(); ++i) {
     const Sequence& sequence = sequences_[static_cast<size_t>(shares[i].sequence)];
     const int end = shares[i].first_position + shares[i].num_tokens;
-    for (int p = 0; p < end; ++p) {
+    const int seen = options_.window > 0 ? shares[i].first_position - options_.window + 1 : 0;
+    for (int p = std::max(seen, 0) / size * size; p < end; ++p) {
       const int32_t block = sequence.blocks[static_cast<size_t>(p / size)];
       tables[i * static_cast<size_t>(table_stride_) + static_cast<size_t>(p / size)] = block;
       for (int h = 0; h < kv_heads; ++h) {

@@ -15,6 +15,7 @@ struct AttentionCaseOptions {
   int window = 0;
   float soft_cap = 0.0f;
   bool sinks = false;
+  float scale = 0.0f;         // 0: 1 / sqrt(head_dim)
   std::vector<int> contexts;  // of the sequences
   uint64_t seed = 1;
 };
@@ -29,7 +30,8 @@ class AttentionCase {
   explicit AttentionCase(const AttentionCaseOptions& options);
 
   // One step. Keys and values behind the share's last token, and everything of the cache that is no
-  // sequence's, are NaN. The result's rows are the shares' tokens in order.
+  // sequence's, are NaN; so are blocks before the window, which the table does not name either. The
+  // result's rows are the shares' tokens in order.
   std::vector<uint16_t> Run(const std::vector<Share>& shares) const;
   // The whole of a sequence, in steps of so many tokens.
   std::vector<uint16_t> RunInSteps(int sequence, const std::vector<int>& steps) const;

@@ -1,9 +1,8 @@
 // Small cases: each runs on the simulator once for every architecture.
-#include "tests/kernels/cuda/attention/attention_case.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/kernels/cuda/attention/attention_case.h"
 #include "tests/kernels/cuda/device_memory.h"
 #if TRIREME_GPUSIM
 #include "tests/gpusim/gpusim.h"
@@ -12,49 +11,202 @@
 namespace trireme::cuda {
 namespace {
 
+using Bits = std::vector<uint16_t>;
+
 class AttentionTest : public testing::Test {
  protected:
   void SetUp() override { SKIP_WITHOUT_DEVICE(); }
-  // One step, against the reference; and what it counted.
-  void ExpectRight(const AttentionCaseOptions& options, const std::vector<Share>& shares) {
-    const AttentionCase problem(options);
-    problem.ExpectRight(shares, problem.Run(shares));
+  void TearDown() override {
 #if TRIREME_GPUSIM
     EXPECT_THAT(gpusim::TakeFindings(), testing::IsEmpty());
 #endif
   }
+  static void ExpectRight(const AttentionCaseOptions& options, const std::vector<Share>& shares) {
+    const AttentionCase problem(options);
+    problem.ExpectRight(shares, problem.Run(shares));
+  }
+  // Rows of tokens [first, first + count).
+  static Bits Rows(const Bits& out, const AttentionCaseOptions& options, int first, int count) {
+    const int row = options.num_heads * options.head_dim;
+    return Bits(out.begin() + first * row, out.begin() + (first + count) * row);
+  }
+  static void ExpectSameBitsInChunks(const AttentionCaseOptions& options, int context,
+                                     const std::vector<int>& steps, const std::vector<int>& alone) {
+    AttentionCaseOptions with_context = options;
+    with_context.contexts = {context};
+    const AttentionCase problem(with_context);
+    const Bits whole = problem.Run({{0, 0, context}});
+    EXPECT_TRUE(problem.RunInSteps(0, steps) == whole);
+    for (const int position : alone) {
+      EXPECT_TRUE(problem.Run({{0, position, 1}}) == Rows(whole, options, position, 1)) << position;
+    }
+  }
 };
 
-TEST_F(AttentionTest, OneTokenOfEachSequenceAgreesWithTheReference) {
-  ExpectRight({.num_heads = 4, .num_kv_heads = 2, .contexts = {1, 15, 16, 17, 255, 256, 257, 700}},
-              {{0, 0, 1},
-               {1, 14, 1},
-               {2, 15, 1},
-               {3, 16, 1},
-               {4, 254, 1},
-               {5, 255, 1},
-               {6, 256, 1},
-               {7, 699, 1}});
+// One kernel each.
+struct Variant {
+  DType type = DType::kBF16;
+  int head_dim = 64;
+  float soft_cap = 0.0f;
+};
+class AttentionVariantTest : public AttentionTest, public testing::WithParamInterface<Variant> {};
+INSTANTIATE_TEST_SUITE_P(All, AttentionVariantTest,
+                         testing::Values(Variant{DType::kBF16, 64}, Variant{DType::kBF16, 96},
+                                         Variant{DType::kBF16, 128}, Variant{DType::kBF16, 256},
+                                         Variant{DType::kF16, 64}, Variant{DType::kF16, 96},
+                                         Variant{DType::kF16, 128}, Variant{DType::kF16, 256},
+                                         Variant{DType::kBF16, 64, 3}, Variant{DType::kBF16, 96, 3},
+                                         Variant{DType::kBF16, 128, 3},
+                                         Variant{DType::kBF16, 256, 3}, Variant{DType::kF16, 64, 3},
+                                         Variant{DType::kF16, 96, 3}, Variant{DType::kF16, 128, 3},
+                                         Variant{DType::kF16, 256, 3}),
+                         [](const testing::TestParamInfo<Variant>& info) {
+                           return std::string(DTypeName(info.param.type)) + "Of" +
+                                  std::to_string(info.param.head_dim) +
+                                  (info.param.soft_cap > 0 ? "Capped" : "");
+                         });
+
+TEST_P(AttentionVariantTest, DecodeAgreesWithTheReference) {
+  const auto [type, head_dim, soft_cap] = GetParam();
+  ExpectRight({.type = type,
+               .num_heads = 4,
+               .num_kv_heads = 1,
+               .head_dim = head_dim,
+               .soft_cap = soft_cap,
+               .contexts = {17, 300}},
+              {{0, 16, 1}, {1, 299, 1}});
 }
 
-TEST_F(AttentionTest, APromptAgreesWithTheReference) {
-  ExpectRight({.num_heads = 3, .num_kv_heads = 1, .contexts = {97}}, {{0, 0, 97}});
+TEST_P(AttentionVariantTest, APromptBehindCachedKeysAgreesWithTheReference) {
+  const auto [type, head_dim, soft_cap] = GetParam();
+  ExpectRight({.type = type,
+               .num_heads = 2,
+               .num_kv_heads = 1,
+               .head_dim = head_dim,
+               .block_size = 32,
+               .soft_cap = soft_cap,
+               .contexts = {290}},
+              {{0, 250, 40}});
 }
 
-TEST_F(AttentionTest, AChunkOfAPromptBehindCachedKeysAgreesWithTheReference) {
-  ExpectRight({.num_heads = 3, .num_kv_heads = 1, .contexts = {300}}, {{0, 230, 70}});
+TEST_P(AttentionVariantTest, APromptIsTheSameBitsInChunksAndTokenByToken) {
+  const auto [type, head_dim, soft_cap] = GetParam();
+  ExpectSameBitsInChunks(
+      {.type = type, .num_heads = 1, .num_kv_heads = 1, .head_dim = head_dim, .soft_cap = soft_cap},
+      270, {100, 5, 90, 75}, {0, 15, 16, 255, 256, 269});
 }
 
-// One row for each token, so that 97 tokens are a prefill.
-TEST_F(AttentionTest, APromptIsTheSameBitsWholeInChunksAndTokenByToken) {
-  const AttentionCase problem({.num_heads = 1, .num_kv_heads = 1, .contexts = {270}});
-  const std::vector<uint16_t> whole = problem.Run({{0, 0, 270}});
-  EXPECT_EQ(problem.RunInSteps(0, {100, 5, 66, 99}), whole);
-  for (const int position : {0, 1, 15, 16, 63, 64, 200, 255, 256, 257, 269}) {
-    const auto row = whole.begin() + position * 64;
-    EXPECT_EQ(problem.Run({{0, position, 1}}), std::vector<uint16_t>(row, row + 64)) << position;
+TEST_F(AttentionTest, ContextsAroundTheEdgesOfBlocksTilesAndChunksAgreeWithTheReference) {
+  for (const int block_size : {16, 32}) {
+    ExpectRight({.num_heads = 4,
+                 .num_kv_heads = 2,
+                 .block_size = block_size,
+                 .contexts = {1, 15, 16, 17, 255, 256, 257, 700}},
+                {{0, 0, 1},
+                 {1, 14, 1},
+                 {2, 15, 1},
+                 {3, 16, 1},
+                 {4, 254, 1},
+                 {5, 255, 1},
+                 {6, 256, 1},
+                 {7, 699, 1}});
   }
 }
+
+// 20 heads to a KV head are more rows than a warp has, 80 more than four warps.
+TEST_F(AttentionTest, GroupsOfAnySizeAgreeWithTheReference) {
+  for (const int group : {1, 3, 4, 8, 20, 80}) {
+    ExpectRight({.num_heads = group, .num_kv_heads = 1, .contexts = {70, 40, 300}},
+                {{0, 0, 70}, {1, 39, 1}, {2, 297, 3}});
+  }
+}
+
+TEST_F(AttentionTest, TheSameBitsWhateverSharesTheStep) {
+  const AttentionCaseOptions options{
+      .num_heads = 6, .num_kv_heads = 2, .contexts = {300, 90, 17, 270}};
+  const AttentionCase problem(options);
+  const std::vector<Share> shares = {{0, 299, 1}, {1, 20, 70}, {2, 0, 17}, {3, 268, 2}};
+  const Bits together = problem.Run(shares);
+  problem.ExpectRight(shares, together);
+  int token = 0;
+  for (const Share& share : shares) {
+    EXPECT_TRUE(problem.Run({share}) == Rows(together, options, token, share.num_tokens))
+        << share.sequence;
+    token += share.num_tokens;
+  }
+}
+
+// What lies before every window is NaN and has no entry in the table (attention_case.cc).
+TEST_F(AttentionTest, AWindowSeesItsTokensOnlyAndIsTheSameBitsInChunks) {
+  for (const int window : {1, 40, 64, 260}) {
+    const AttentionCaseOptions options{
+        .num_heads = 2, .num_kv_heads = 1, .window = window, .contexts = {560}};
+    ExpectRight(options, {{0, 500, 60}});
+    ExpectRight(options, {{0, 559, 1}});
+    ExpectRight(options, {{0, 0, 80}});
+    ExpectSameBitsInChunks(options, 340, {100, 30, 140, 70}, {0, 63, 64, 255, 256, 300, 339});
+  }
+}
+
+TEST_F(AttentionTest, SinksAreFoldedInOnceAndAreTheSameBitsInChunks) {
+  for (const int head_dim : {64, 256}) {
+    AttentionCaseOptions options{.num_heads = 2,
+                                 .num_kv_heads = 1,
+                                 .head_dim = head_dim,
+                                 .window = 20,
+                                 .sinks = true,
+                                 .contexts = {600}};
+    ExpectRight(options, {{0, 520, 80}});
+    options.window = 0;
+    ExpectRight(options, {{0, 599, 1}});
+    ExpectRight(options, {{0, 560, 40}});
+    ExpectSameBitsInChunks(options, 270, {100, 30, 80, 60}, {0, 255, 256, 269});
+  }
+}
+
+// Scores that differ by hundreds: what was summed up before the greatest is gone, bit by bit.
+TEST_F(AttentionTest, ScoresFarApartAreTheSameBitsInChunks) {
+  ExpectSameBitsInChunks({.num_heads = 1, .num_kv_heads = 1, .scale = 200}, 300, {130, 3, 97, 70},
+                         {0, 64, 255, 256, 299});
+}
+
+#if TRIREME_GPUSIM
+void ExpectCounts(const AttentionCaseOptions& options, const Share& share, bool decode) {
+  const AttentionCase problem(options);
+  problem.Run({share});
+  const AttentionWork work = problem.Plan({share});
+  const gpusim::Counters counters = gpusim::CountersOfLastLaunch();
+  EXPECT_EQ(work.decode.empty(), !decode);
+  ASSERT_TRUE(work.merge.empty());  // it would be the last launch
+  EXPECT_EQ(counters.mma, problem.NumMma(decode ? work.decode : work.prefill, decode ? 1 : 4));
+  EXPECT_LE(static_cast<double>(counters.global_sectors),
+            1.05 * static_cast<double>(counters.global_sectors_min));
+  EXPECT_EQ(counters.shared_waves, counters.shared_waves_min);
+}
+
+TEST_F(AttentionTest, CountsAreThoseOfTheTilesAndEverySectorIsUsed) {
+  for (const int head_dim : {64, 96, 128, 256}) {
+    const AttentionCaseOptions options{
+        .num_heads = 4, .num_kv_heads = 1, .head_dim = head_dim, .contexts = {300}};
+    ExpectCounts(options, {0, 200, 1}, true);
+    ExpectCounts(options, {0, 230, 40}, false);
+    AttentionCaseOptions windowed = options;
+    windowed.window = 70;
+    ExpectCounts(windowed, {0, 255, 1}, true);
+    ExpectCounts(windowed, {0, 150, 40}, false);
+  }
+}
+
+TEST_F(AttentionTest, NoScheduleChangesTheBits) {
+  const AttentionCase problem({.num_heads = 3, .num_kv_heads = 1, .contexts = {330, 280}});
+  const std::vector<Share> shares = {{0, 290, 40}, {1, 279, 1}};
+  const Bits first = problem.Run(shares);
+  for (uint64_t seed = 10; seed < 14; ++seed) {
+    gpusim::SetSeed(seed);
+    EXPECT_TRUE(problem.Run(shares) == first) << seed;
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace trireme::cuda
