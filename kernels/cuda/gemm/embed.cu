@@ -80,14 +80,32 @@ __global__ void __launch_bounds__(kEmbedThreads) EmbedKernel(const __grid_consta
   }
 }
 
+// A table in rows.
+template <DType kType>
+__global__ void __launch_bounds__(kEmbedThreads)
+    EmbedRowsKernel(const __grid_constant__ EmbedArgs p) {
+  const int32_t id = p.tokens[blockIdx.x];
+  const bool known = id >= 0 && id < p.rows;
+  const uint8_t* const row = p.table + static_cast<int64_t>(known ? id : 0) * p.cols * 2;
+  float* const x = p.x + static_cast<int64_t>(blockIdx.x) * p.cols;
+  for (int col = static_cast<int>(threadIdx.x) * 2; col < p.cols; col += kEmbedThreads * 2) {
+    const float2 v = known ? ptx::UnpackPair<kType>(LoadWord(row + col * 2)) : float2{};
+    *reinterpret_cast<float2*>(x + col) = {v.x * p.scale, v.y * p.scale};
+  }
+}
+
+cudaError_t Launch(const void* kernel, const EmbedArgs& args, int64_t num_tokens,
+                   cudaStream_t stream) {
+  void* arguments[] = {const_cast<EmbedArgs*>(&args)};
+  return cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(num_tokens)), dim3(kEmbedThreads),
+                          arguments, 0, stream);
+}
+
 template <MatrixFormat kFormat>
 cudaError_t Launch(DType type, const EmbedArgs& args, int64_t num_tokens, cudaStream_t stream) {
   const auto kernel =
       type == DType::kBF16 ? EmbedKernel<kFormat, DType::kBF16> : EmbedKernel<kFormat, DType::kF16>;
-  void* arguments[] = {const_cast<EmbedArgs*>(&args)};
-  return cudaLaunchKernel(reinterpret_cast<const void*>(kernel),
-                          dim3(static_cast<unsigned>(num_tokens)), dim3(kEmbedThreads), arguments,
-                          0, stream);
+  return Launch(reinterpret_cast<const void*>(kernel), args, num_tokens, stream);
 }
 
 }  // namespace
@@ -102,6 +120,11 @@ cudaError_t Embed(const PackedMatrix& table, const int32_t* tokens, int64_t num_
                        .rows = static_cast<int>(table.rows),
                        .cols = static_cast<int>(table.cols),
                        .steps = static_cast<int>(NumSteps(table.cols))};
+  if (table.layout == MatrixLayout::kRows) {
+    const auto kernel =
+        table.type == DType::kBF16 ? EmbedRowsKernel<DType::kBF16> : EmbedRowsKernel<DType::kF16>;
+    return Launch(reinterpret_cast<const void*>(kernel), args, num_tokens, stream);
+  }
   switch (table.format) {
     case MatrixFormat::kPlain:
       return Launch<MatrixFormat::kPlain>(table.type, args, num_tokens, stream);

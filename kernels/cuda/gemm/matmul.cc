@@ -2,25 +2,24 @@
 #include <array>
 #include <atomic>
 
-#include "kernels/cuda/gemm/matmul_args.h"
+#include "kernels/cuda/gemm/hopper.h"
 
 namespace trireme::cuda {
 namespace {
 
 // Of the current device. Asked for once.
-int NumSms() {
+template <cudaDeviceAttr kAttribute>
+int Attribute() {
   static std::array<std::atomic<int>, 64> known{};
   int device = 0;
   if (cudaGetDevice(&device) != cudaSuccess) return 1;
   std::atomic<int>& entry = known[static_cast<size_t>(device) % known.size()];
-  int num_sms = entry.load(std::memory_order_relaxed);
-  if (num_sms == 0) {
-    if (cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) {
-      return 1;
-    }
-    entry.store(num_sms, std::memory_order_relaxed);
+  int value = entry.load(std::memory_order_relaxed);
+  if (value == 0) {
+    if (cudaDeviceGetAttribute(&value, kAttribute, device) != cudaSuccess) return 1;
+    entry.store(value, std::memory_order_relaxed);
   }
-  return num_sms;
+  return value;
 }
 
 // Cycles that a step of 64 columns keeps an SM busy: multiplying (1024 fused multiplies a cycle, as
@@ -38,7 +37,32 @@ constexpr int64_t kStepLatency = 200, kOverlap = 4;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+MatMulArgs ArgsOf(const PackedMatrix& w, const void* x, int64_t num_tokens, bool f32_out, void* y,
+                  int64_t y_stride) {
+  const uintptr_t four = f32_out ? 16 : 8;  // bytes of four elements
+  return {
+      .weights = static_cast<const uint8_t*>(w.data),
+      .bias = w.bias,
+      .x = static_cast<const uint16_t*>(x),
+      .y = y,
+      .y_stride = y_stride,
+      .rows = static_cast<int>(w.rows),
+      .cols = static_cast<int>(w.cols),
+      .num_tokens = static_cast<int>(num_tokens),
+      .num_tiles = static_cast<int>(NumTiles(w.rows)),
+      .steps = static_cast<int>(NumSteps(w.cols)),
+      .f32_out = f32_out,
+      .aligned = y_stride % 4 == 0 && reinterpret_cast<uintptr_t>(y) % four == 0,
+  };
+}
+
 }  // namespace
+
+MatrixLayout LayoutFor(MatrixFormat format) {
+  return format == MatrixFormat::kPlain && Attribute<cudaDevAttrComputeCapabilityMajor>() == 9
+             ? MatrixLayout::kRows
+             : MatrixLayout::kFragments;
+}
 
 MatMulTile ChooseTile(MatrixFormat format, int64_t num_tokens, int64_t rows, int num_sms) {
   MatMulTile best;
@@ -63,21 +87,8 @@ MatMulTile ChooseTile(MatrixFormat format, int64_t num_tokens, int64_t rows, int
 cudaError_t MatMulTiled(const PackedMatrix& w, const void* x, int64_t num_tokens, bool f32_out,
                         void* y, int64_t y_stride, MatMulTile tile, cudaStream_t stream) {
   if (num_tokens == 0) return cudaSuccess;
-  const uintptr_t four = f32_out ? 16 : 8;  // bytes of four elements
-  const MatMulArgs args{
-      .weights = static_cast<const uint8_t*>(w.data),
-      .bias = w.bias,
-      .x = static_cast<const uint16_t*>(x),
-      .y = y,
-      .y_stride = y_stride,
-      .rows = static_cast<int>(w.rows),
-      .cols = static_cast<int>(w.cols),
-      .num_tokens = static_cast<int>(num_tokens),
-      .num_tiles = static_cast<int>(NumTiles(w.rows)),
-      .steps = static_cast<int>(NumSteps(w.cols)),
-      .f32_out = f32_out,
-      .aligned = y_stride % 4 == 0 && reinterpret_cast<uintptr_t>(y) % four == 0,
-  };
+  const MatMulArgs args = ArgsOf(w, x, num_tokens, f32_out, y, y_stride);
+  if (w.layout == MatrixLayout::kRows) return MatMulHopper(w, args, tile.tokens, stream);
   switch (w.format) {
     case MatrixFormat::kPlain:
       return LaunchPlain(w.type, args, tile, stream);
@@ -93,8 +104,12 @@ cudaError_t MatMulTiled(const PackedMatrix& w, const void* x, int64_t num_tokens
 
 cudaError_t MatMul(const PackedMatrix& w, const void* x, int64_t num_tokens, bool f32_out, void* y,
                    int64_t y_stride, cudaStream_t stream) {
-  return MatMulTiled(w, x, num_tokens, f32_out, y, y_stride,
-                     ChooseTile(w.format, num_tokens, w.rows, NumSms()), stream);
+  const int num_sms = Attribute<cudaDevAttrMultiProcessorCount>();
+  const MatMulTile tile =
+      w.layout == MatrixLayout::kRows
+          ? MatMulTile{.tokens = ChooseHopperTokens(num_tokens, w.rows, num_sms)}
+          : ChooseTile(w.format, num_tokens, w.rows, num_sms);
+  return MatMulTiled(w, x, num_tokens, f32_out, y, y_stride, tile, stream);
 }
 
 }  // namespace trireme::cuda

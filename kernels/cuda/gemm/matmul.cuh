@@ -8,7 +8,7 @@
 #pragma once
 
 #include "kernels/cuda/gemm/fragments.cuh"
-#include "kernels/cuda/gemm/matmul_args.h"
+#include "kernels/cuda/gemm/store.cuh"
 
 namespace trireme::cuda {
 
@@ -132,8 +132,8 @@ struct MatMulCta {
     constexpr uint32_t kOnes[4] = {kOne, kOne, kOne, kOne};
 #pragma unroll
     for (int n = 0; n < kN; ++n) {
-      float sum[4] = {};
-      ptx::MultiplyAddOf<kType>(sum, kOnes, b[n][0], b[n][1]);
+      float sum[4];
+      ptx::MultiplyOf<kType>(sum, kOnes, b[n][0], b[n][1]);
       if (kMutant != MatMulMutant::kHalfSum) {
         ptx::MultiplyAddOf<kType>(sum, kOnes, b[n][2], b[n][3]);
       }
@@ -175,8 +175,8 @@ struct MatMulCta {
         const float2 d = Scales(scales[m], kMutant == MatMulMutant::kFirstScale ? 0 : block);
 #pragma unroll
         for (int n = 0; n < kN; ++n) {
-          float sum[4] = {};
-          ptx::MultiplyAddOf<kType>(sum, a[0], b[n][0], b[n][1]);
+          float sum[4];
+          ptx::MultiplyOf<kType>(sum, a[0], b[n][0], b[n][1]);
           ptx::MultiplyAddOf<kType>(sum, a[1], b[n][2], b[n][3]);
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
@@ -210,59 +210,6 @@ struct MatMulCta {
     }
   }
 
-  __device__ static void AddBias(const float* bias, int count, float (&v)[4]) {
-    if (count == 4) {
-      const float4 b = *reinterpret_cast<const float4*>(bias);
-      v[0] += b.x, v[1] += b.y, v[2] += b.z, v[3] += b.w;
-    } else {
-      for (int i = 0; i < 4; ++i) {
-        if (i < count) v[i] += bias[i];
-      }
-    }
-  }
-
-  __device__ static void StoreRows(const MatMulArgs& p, int64_t at, int count,
-                                   const float (&v)[4]) {
-    if (p.f32_out) {
-      auto* const y = static_cast<float*>(p.y) + at;
-      if (p.aligned && count == 4) {
-        *reinterpret_cast<float4*>(y) = {v[0], v[1], v[2], v[3]};
-      } else {
-        for (int i = 0; i < 4; ++i) {
-          if (i < count) y[i] = v[i];
-        }
-      }
-      return;
-    }
-    auto* const y = static_cast<uint16_t*>(p.y) + at;
-    const uint32_t pairs[2] = {ptx::PackPair<kType>(v[0], v[1]), ptx::PackPair<kType>(v[2], v[3])};
-    if (p.aligned && count == 4) {
-      *reinterpret_cast<uint2*>(y) = {pairs[0], pairs[1]};
-    } else {
-      for (int i = 0; i < 4; ++i) {
-        if (i < count) y[i] = static_cast<uint16_t>(pairs[i / 2] >> (16 * (i % 2)));
-      }
-    }
-  }
-
-  // Four rows of a token a lane. Lanes 4..7 of eight are four tokens on: with 16 rows a CTA both
-  // halves hit different banks.
-  __device__ void Store(const float* output, int pitch) const {
-    const int quads = tiles * 4;
-    for (int i = static_cast<int>(threadIdx.x); i < Shape::kTokens * quads; i += threads) {
-      const int quad = i % quads, index = i / quads;
-      const int token = (index & ~7) | (index & 1) << 2 | (index >> 1 & 3);
-      const int row = first_tile * 16 + quad * 4;
-      const int count = min(p.rows - row, 4);
-      const bool live = first_token + token < p.num_tokens && count > 0;
-      if (!live && kMutant != MatMulMutant::kNoTokenBound) continue;
-      const float4 sum = *reinterpret_cast<const float4*>(output + token * pitch + quad * 4);
-      float v[4] = {sum.x, sum.y, sum.z, sum.w};
-      if (p.bias != nullptr) AddBias(p.bias + row, count, v);
-      StoreRows(p, (first_token + token) * p.y_stride + row, count, v);
-    }
-  }
-
   __device__ void Run(char* memory) const {
     float acc[kM][kN][4] = {};
 #pragma unroll
@@ -289,7 +236,8 @@ struct MatMulCta {
     const int pitch = tiles * 16 + 4;
     Gather(acc, output, pitch);
     if (kMutant != MatMulMutant::kNoBarrierBeforeStore) __syncthreads();
-    Store(output, pitch);
+    StoreOutput<kType, Shape::kTokens, kMutant != MatMulMutant::kNoTokenBound>(
+        p, output, pitch, first_tile * 16, first_token, static_cast<int>(threadIdx.x), threads);
   }
 };
 

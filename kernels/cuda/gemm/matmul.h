@@ -38,9 +38,9 @@ MatrixLayout LayoutFor(MatrixFormat format);
 size_t PackedBytes(MatrixFormat format, int64_t rows, int64_t cols,
                    MatrixLayout layout = MatrixLayout::kFragments);
 // Host side. Packs rows [first_tile * kTileRows, end_tile * kTileRows) of a [rows, cols] matrix of
-// `source` at `rows_data` (no alignment promised) into `packed` (host memory, PackedBytes of so many
-// rows); rows beyond the last are zeros. Tiles are independent, and lie one behind the other: several
-// threads may share a matrix, and a large one may be packed piece by piece.
+// `source` at `rows_data` (no alignment promised) into `packed` (host memory, PackedBytes of so
+// many rows); rows beyond the last are zeros. Tiles are independent, and lie one behind the other:
+// several threads may share a matrix, and a large one may be packed piece by piece.
 inline constexpr int64_t kTileRows = 16;
 void PackTiles(DType source, const void* rows_data, DType type, int64_t rows, int64_t cols,
                int64_t first_tile, int64_t end_tile, void* packed,

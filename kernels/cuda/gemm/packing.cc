@@ -87,7 +87,7 @@ void PackRows(DType source, const void* rows_data, DType type, int64_t cols, int
   for (int64_t row = first_row; row < end_row; ++row) {
     DequantizeRow(source, static_cast<const uint8_t*>(rows_data) + row * RowBytes(source, cols),
                   cols, values.data());
-    auto* const to = static_cast<uint16_t*>(packed) + row * cols;
+    auto* const to = static_cast<uint16_t*>(packed) + (row - first_row) * cols;
     for (int64_t c = 0; c < cols; ++c) to[c] = Narrow(type, values[static_cast<size_t>(c)]);
   }
 }

@@ -20,7 +20,8 @@ inline constexpr int kMaxRowWarps = 4;
 // The tile of the fewest modelled cycles on `num_sms` SMs.
 MatMulTile ChooseTile(MatrixFormat format, int64_t num_tokens, int64_t rows, int num_sms);
 
-// MatMul with a tile of the caller's choice.
+// MatMul with a tile of the caller's choice. Weights in rows: kHopperTokenTiles of hopper.h, and
+// row_warps does not matter.
 cudaError_t MatMulTiled(const PackedMatrix& w, const void* x, int64_t num_tokens, bool f32_out,
                         void* y, int64_t y_stride, MatMulTile tile, cudaStream_t stream);
 

@@ -23,6 +23,23 @@ __device__ inline void MultiplyAddOf(float (&d)[4], const uint32_t (&a)[4], uint
   }
 }
 
+// The same from zero.
+template <trireme::DType kType>
+__device__ inline void MultiplyOf(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#define TRIREME_MULTIPLY(type)                                                       \
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                \
+               ".f32 "                                                               \
+               "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};" \
+               : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])                      \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.0f))
+  if constexpr (kType == trireme::DType::kBF16) {
+    TRIREME_MULTIPLY("bf16");
+  } else {
+    TRIREME_MULTIPLY("f16");
+  }
+#undef TRIREME_MULTIPLY
+}
+
 // a + b in pairs, rounded; as a fused multiply by one, which sm_80 has for bf16, too.
 template <trireme::DType kType>
 __device__ inline uint32_t AddPairs(uint32_t a, uint32_t b) {

@@ -2,7 +2,7 @@
 // whole warp say so; the others are one thread's.
 #pragma once
 
-#include "tests/gpusim/kernels/hopper_primitives.cuh"
+#include "kernels/cuda/primitives/hopper.cuh"
 
 namespace trireme::blackwell {
 

@@ -9,8 +9,8 @@
 // A stage is given back one step late, so that one group of wgmma is always under way.
 #include <cuda_bf16.h>
 
+#include "kernels/cuda/primitives/hopper.cuh"
 #include "tests/gpusim/kernels/hopper_gemm.h"
-#include "tests/gpusim/kernels/hopper_primitives.cuh"
 
 namespace trireme::hopper {
 

@@ -21,19 +21,21 @@ using cpu::QuantizedMatrix;
 // Weights as the device has them. Packed in two parts, from a source without alignment.
 class DeviceMatrix {
  public:
-  DeviceMatrix(const QuantizedMatrix& w, DType type, const std::vector<float>& bias = {})
+  DeviceMatrix(const QuantizedMatrix& w, DType type, const std::vector<float>& bias = {},
+               MatrixLayout layout = MatrixLayout::kFragments)
       : bias_(bias) {
     const MatrixFormat format = FormatOf(w.type);
     EXPECT_TRUE(CanPack(format, w.cols));
-    std::vector<uint8_t> packed(PackedBytes(format, w.rows, w.cols), 0xee);
+    std::vector<uint8_t> packed(PackedBytes(format, w.rows, w.cols, layout), 0xee);
     std::vector<uint8_t> source(w.bytes.size() + 1);
     std::memcpy(source.data() + 1, w.bytes.data(), w.bytes.size());
     const int64_t tiles = (w.rows + kTileRows - 1) / kTileRows;
     PackTiles(w.type, source.data() + 1, type, w.rows, w.cols, tiles / 2, tiles,
-              packed.data() + PackedBytes(format, tiles / 2 * kTileRows, w.cols));
-    PackTiles(w.type, source.data() + 1, type, w.rows, w.cols, 0, tiles / 2, packed.data());
+              packed.data() + PackedBytes(format, tiles / 2 * kTileRows, w.cols, layout), layout);
+    PackTiles(w.type, source.data() + 1, type, w.rows, w.cols, 0, tiles / 2, packed.data(), layout);
     data_ = std::make_unique<DeviceArray<uint8_t>>(packed);
     matrix_ = {.format = format,
+               .layout = layout,
                .type = type,
                .rows = w.rows,
                .cols = w.cols,
