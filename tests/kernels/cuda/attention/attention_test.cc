@@ -197,6 +197,22 @@ TEST_F(AttentionTest, CountsAreThoseOfTheTilesAndEverySectorIsUsed) {
   }
 }
 
+// What one more chunk of KV costs 64 rows, fold included: PTX instructions beside each mma, of which
+// ptxas saves a part.
+TEST_F(AttentionTest, AChunkMoreCostsFewInstructionsBesideItsMma) {
+  for (const auto& [head_dim, most] : {std::pair(64, 9.5), {96, 9.5}, {128, 9.0}, {256, 9.5}}) {
+    const AttentionCaseOptions options{
+        .num_heads = 4, .num_kv_heads = 1, .head_dim = head_dim, .contexts = {1024}};
+    const AttentionCase problem(options);
+    problem.Run({{0, 480, 32}});
+    const gpusim::Counters less = gpusim::CountersOfLastLaunch();
+    problem.Run({{0, 736, 32}});
+    const gpusim::Counters more = gpusim::CountersOfLastLaunch();
+    const auto mma = static_cast<double>(more.mma - less.mma);
+    EXPECT_LE((static_cast<double>(more.total() - less.total()) - mma) / mma, most) << head_dim;
+  }
+}
+
 TEST_F(AttentionTest, NoScheduleChangesTheBits) {
   const AttentionCase problem({.num_heads = 3, .num_kv_heads = 1, .contexts = {330, 280}});
   const std::vector<Share> shares = {{0, 290, 40}, {1, 279, 1}};
