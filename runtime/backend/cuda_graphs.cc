@@ -25,6 +25,12 @@ absl::Status GraphCache::Launch(int key, cudaStream_t stream, absl::FunctionRef<
     cudaGraphExec_t instance = nullptr;
     const cudaError_t error = cudaGraphInstantiate(&instance, graph, 0);
     cudaGraphDestroy(graph);
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      max_graphs_ = static_cast<int>(graphs_.size());
+      enqueue();
+      return absl::OkStatus();
+    }
     TRIREME_RETURN_IF_ERROR(CudaStatus(error, "instantiating a graph"));
     found = graphs_.emplace(key, instance).first;
   }

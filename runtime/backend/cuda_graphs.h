@@ -19,11 +19,12 @@ class GraphCache {
 
   // Whether a graph for this key is there or may be captured.
   bool Accepts(int key) const;
-  // Enqueues what `enqueue` enqueues on the stream: captured once for each key.
+  // Enqueues what `enqueue` enqueues on the stream: captured once for each key. A device that has
+  // no memory for another graph gets none, from then on.
   absl::Status Launch(int key, cudaStream_t stream, absl::FunctionRef<void()> enqueue);
 
  private:
-  const int max_graphs_;
+  int max_graphs_;
   std::map<int, cudaGraphExec_t> graphs_;
 };
 

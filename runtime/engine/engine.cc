@@ -31,6 +31,9 @@ absl::StatusOr<RequestStream> Engine::Submit(GenerateRequest request) {
 }
 void Engine::Drain(absl::Time deadline) { impl_->loop.mailbox().Drain(deadline); }
 absl::Status Engine::accepting() const { return impl_->loop.mailbox().accepting(); }
+void Engine::WatchDevice(std::function<void()> lost) {
+  impl_->loop.mailbox().WatchDevice(std::move(lost));
+}
 EngineStats Engine::stats() const { return impl_->loop.mailbox().stats(); }
 const EngineOptions& Engine::options() const { return impl_->loop.options(); }
 void Engine::Poke() { impl_->loop.mailbox().Wake(); }

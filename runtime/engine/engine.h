@@ -124,6 +124,9 @@ class Engine {
   // OK, or what Submit answers to whatever it is asked: UNAVAILABLE, code "draining",
   // "shutting_down" or "device_lost".
   absl::Status accepting() const;
+  // `lost` is called once, when the device is lost (at once, if it is): on any thread, quickly, and
+  // while its requests are being failed. Drain waits for these.
+  void WatchDevice(std::function<void()> lost);
   EngineStats stats() const;
   // limits.max_context_tokens is at most what the KV cache can hold.
   const EngineOptions& options() const;

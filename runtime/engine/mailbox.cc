@@ -136,9 +136,25 @@ Mail Mailbox::Take(absl::Duration patience) {
 }
 
 void Mailbox::DeviceLost(absl::Status reason) {
-  std::lock_guard lock(mu_);
-  refusal_ = std::move(reason);
-  stats_.device_lost = true;
+  std::function<void()> lost;
+  {
+    std::lock_guard lock(mu_);
+    refusal_ = std::move(reason);
+    stats_.device_lost = true;
+    lost = std::exchange(device_lost_, nullptr);
+  }
+  if (lost) lost();
+}
+
+void Mailbox::WatchDevice(std::function<void()> lost) {
+  {
+    std::lock_guard lock(mu_);
+    if (!stats_.device_lost) {
+      device_lost_ = std::move(lost);
+      return;
+    }
+  }
+  lost();
 }
 
 void Mailbox::LeftQueue(int num_prompt_tokens) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -58,8 +59,9 @@ class Mailbox {
   void Drain(absl::Time deadline);
   // Returns when no request is live and the engine thread has checked its invariants after that.
   void WaitIdleAndCheck();
-  absl::Status accepting() const;  // OK, or what every Post gets
-  EngineStats stats() const;       // what has not reached the engine thread counts as waiting
+  absl::Status accepting() const;                // OK, or what every Post gets
+  void WatchDevice(std::function<void()> lost);  // see Engine::WatchDevice
+  EngineStats stats() const;  // what has not reached the engine thread counts as waiting
 
   // ---- Engine thread.
   // Everything posted since the last call; waits for something for at most `patience` (zero: does
@@ -88,6 +90,7 @@ class Mailbox {
   std::condition_variable idle_or_checked_;
   Mail mail_;
   bool has_mail_ = false;
+  std::function<void()> device_lost_;
   absl::Status refusal_;              // not OK: nothing is accepted any more
   size_t queued_ = 0;                 // accepted, not yet scheduled
   int64_t queued_prompt_tokens_ = 0;  // of those

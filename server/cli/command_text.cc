@@ -15,7 +15,7 @@ constexpr CommandText kCommands[] = {
      "        -d '{\"model\": \"NAME\", \"messages\": [{\"role\": \"user\", \"content\": "
      "\"Hello\"}]}'\n"
      "\nSIGTERM drains: /ready turns 503, running requests finish, exit code 0. A second signal "
-     "aborts."},
+     "aborts (3). A lost device ends it with 4, after every request was answered."},
     {Command::kGenerate, "generate", "Answer one prompt and exit",
      "Examples:\n"
      "  trireme generate model.gguf -p 'Why is the sky blue?'\n"

@@ -7,8 +7,9 @@
 namespace trireme {
 
 // Exit codes: 0 done (or drained), 1 could not start or run, 2 usage, 3 aborted by a second signal
-// (bench, pull: by the first).
-inline constexpr int kExitOk = 0, kExitFailure = 1, kExitUsage = 2, kExitAborted = 3;
+// (bench, pull: by the first), 4 the device was lost (serve).
+inline constexpr int kExitOk = 0, kExitFailure = 1, kExitUsage = 2, kExitAborted = 3,
+                     kExitDeviceLost = 4;
 
 int RunServe(const Options& options);
 int RunGenerate(const Options& options);

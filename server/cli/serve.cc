@@ -266,6 +266,12 @@ int RunServe(const Options& all) {
        {"grpc_port", grpc_port}});
   if (options.log_format == "text") PrintBanner(options, service.node->info, http_port, grpc_port);
 
+  // A device that has failed does not come back to its process: whoever watches it starts another.
+  std::atomic<bool> device_lost = false;
+  service.node->engine->WatchDevice([&] {
+    device_lost = true;
+    kill(getpid(), SIGTERM);
+  });
   WaitForStop(signals, service.telemetry.get());
   Log(LogLevel::kInfo, "draining", {{"timeout_s", options.drain_timeout_s}});
   std::atomic<bool> drained = false;
@@ -281,7 +287,7 @@ int RunServe(const Options& all) {
   }
   drain.join();
   Log(LogLevel::kInfo, "stopped");
-  return kExitOk;
+  return device_lost ? kExitDeviceLost : kExitOk;
 }
 
 }  // namespace trireme

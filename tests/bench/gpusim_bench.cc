@@ -1,8 +1,11 @@
 // What the GPU simulator takes for a warp instruction, checkers on: nanoseconds by class, and
-// emulated GFLOP/s of mma.sync fed by ldmatrix, and the ratios to the aims. One thread.
+// emulated GFLOP/s of mma.sync fed by ldmatrix, and the ratios to the aims. One CTA, so one thread;
+// at the end eight, on one thread and on two.
 // `ninja gpusim_bench`.
+#include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -34,11 +37,23 @@ constexpr Loop kLoops[] = {
      "shl.b32 %r1, %r30, 4; mov.u32 %r2, tile; add.u32 %r2, %r2, %r1; mov.u32 %r3, 0;",
      "st.shared.v4.b32 [%r2], {%r3, %r3, %r3, %r3};"
      "ld.shared.v4.b32 {%r4, %r5, %r6, %r7}, [%r2];"},
+    {"st+ld shared b32",
+     "shl.b32 %r1, %r30, 2; mov.u32 %r2, tile; add.u32 %r2, %r2, %r1; mov.u32 %r3, 0;",
+     "st.shared.b32 [%r2], %r3; ld.shared.b32 %r4, [%r2];"},
+    {"ld global b32", "cvt.u64.u32 %d5, %r30; shl.b64 %d5, %d5, 2; add.u64 %d5, %d4, %d5;",
+     "ld.global.b32 %r4, [%d5];"},
+    {"st global v4",
+     "cvt.u64.u32 %d5, %r30; shl.b64 %d5, %d5, 4; add.u64 %d5, %d4, %d5; mov.u32 %r3, 0;",
+     "st.global.v4.b32 [%d5], {%r3, %r3, %r3, %r3};"},
+    {"cp.async 16, wait",
+     "cvt.u64.u32 %d5, %r30; shl.b64 %d5, %d5, 4; add.u64 %d5, %d4, %d5;"
+     "shl.b32 %r1, %r30, 4; mov.u32 %r2, tile; add.u32 %r2, %r2, %r1;",
+     "cp.async.cg.shared.global [%r2], [%d5], 16; cp.async.commit_group; cp.async.wait_group 0;"},
     {"ld global v4", "cvt.u64.u32 %d5, %r30; shl.b64 %d5, %d5, 4; add.u64 %d5, %d4, %d5;",
      "ld.global.v4.b32 {%r4, %r5, %r6, %r7}, [%d5];"},
     {"bar.sync", "", "bar.sync 0;"},
     {"4 mma + ldmatrix.x4",
-     "shl.b32 %r1, %r30, 4; mov.u32 %r2, tile; add.u32 %r2, %r2, %r1;"
+     "mov.u32 %r1, %tid.x; shl.b32 %r1, %r1, 4; mov.u32 %r2, tile; add.u32 %r2, %r2, %r1;"
      "mov.u32 %r3, 0; st.shared.v4.b32 [%r2], {%r3, %r3, %r3, %r3}; bar.sync 0;"
      "mov.b32 %r20, %r3; mov.b32 %r21, %r3; mov.b32 %r22, %r3; mov.b32 %r23, %r3;",
      "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r4, %r5, %r6, %r7}, [%r2];"
@@ -52,12 +67,17 @@ constexpr Loop kLoops[] = {
      "{%r4, %r5, %r6, %r7}, {%r5, %r7}, {%r20, %r21, %r22, %r23};"},
 };
 
-int Measure(const Loop& loop) {
+std::string TextOf(const Loop& loop) {
   std::string text(loop.setup);
   text += "mov.u32 %r9, " + std::to_string(kRounds) + ";\nloop:\n";
   // Long enough that the loop's own three instructions do not count.
   for (int i = 0; i < 8; ++i) text += std::string(loop.body) + "\n";
   text += "sub.u32 %r9, %r9, 8; setp.gt.s32 %p1, %r9, 0; @%p1 bra loop; mov.u32 %r20, 0;";
+  return text;
+}
+
+int Measure(const Loop& loop) {
+  const std::string text = TextOf(loop);
   const std::clock_t start = std::clock();  // of this process: others do not count
   const Result run = RunPtx(text, "r", {}, {.threads = kThreads});
   const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
@@ -79,11 +99,28 @@ int Measure(const Loop& loop) {
   return 0;
 }
 
+// The last loop on eight CTAs: how much sooner two threads are done.
+int MeasureThreads() {
+  double seconds[2];
+  for (const int workers : {1, 2}) {
+    const auto start = std::chrono::steady_clock::now();
+    const Result run = RunPtx(TextOf(*std::rbegin(kLoops)), "r", {},
+                              {.threads = kThreads, .ctas = 8, .workers = workers});
+    if (!run.status.ok() || !run.findings.empty()) return 1;
+    seconds[workers - 1] =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  std::printf("8 CTAs                 %8.2f s on one thread, %.2f x the speed on two\n", seconds[0],
+              seconds[0] / seconds[1]);
+  return 0;
+}
+
 }  // namespace
 }  // namespace trireme::gpusim
 
 int main() {
   int failed = 0;
   for (const auto& loop : trireme::gpusim::kLoops) failed += trireme::gpusim::Measure(loop);
+  failed += trireme::gpusim::MeasureThreads();
   return failed;
 }

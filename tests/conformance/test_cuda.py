@@ -6,8 +6,11 @@ A process whose kernels did something wrong ends with exit code 86 there, so tha
 """
 import concurrent.futures
 import json
+import os
 import subprocess
+import urllib.request
 
+import grpc
 import pytest
 
 import tiny_model
@@ -41,6 +44,7 @@ def serve(binary):
         if server.process.poll() is None:
             server.process.kill()
             server.process.wait()
+        print(server.logs())
 
 
 def complete(server, prompt, count, **fields):
@@ -51,8 +55,15 @@ def complete(server, prompt, count, **fields):
     return json.loads(answer)["choices"][0]
 
 
+def complete_over_grpc(server, stubs, prompt, count):
+    pb, pb_grpc = stubs
+    request = pb.GenerateRequest(prompt=prompt, max_tokens=count, ignore_eos=True,
+                                 sampling=pb.SamplingParams(temperature=0))
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        return "".join(part.text for part in pb_grpc.InferenceStub(channel).Generate(request, timeout=600))
+
+
 def post(server, path, body):
-    import urllib.request
     request = urllib.request.Request(server.base + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=600) as answer:
@@ -65,14 +76,17 @@ NEAR_TIE_NATS = 0.35  # activations in bf16 here, in int8 on the CPU: logprobs d
 
 
 def test_the_demo_model_says_what_it_says_on_the_cpu(serve, stubs, model):
-    """16 greedy tokens over HTTP and gRPC; where the CPU's best two are as good as equal, either may come first."""
-    pb, pb_grpc = stubs
+    """16 greedy tokens over HTTP and gRPC, side by side; where the CPU's best two are as good as equal, either may come
+    first."""
     prompt = "The capital of France is"
     cpu = serve(model, "cpu", "--kv-cache-memory", "64MiB")
     want = complete(cpu, prompt, 16)["logprobs"]
     cpu.stop()
     cuda = serve(model, "cuda", "--kv-cache-memory", "64MiB")
-    got = complete(cuda, prompt, 16)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        over_grpc = pool.submit(complete_over_grpc, cuda, stubs, prompt, 16)
+        got = complete(cuda, prompt, 16)
+        assert over_grpc.result() == got["text"]
     for i, (token, best) in enumerate(zip(got["logprobs"]["tokens"], want["tokens"])):
         if token == best:
             assert abs(got["logprobs"]["token_logprobs"][i] - want["token_logprobs"][i]) < NEAR_TIE_NATS
@@ -80,36 +94,31 @@ def test_the_demo_model_says_what_it_says_on_the_cpu(serve, stubs, model):
         top = want["top_logprobs"][i]
         assert token in top and top[best] - top[token] < NEAR_TIE_NATS, (i, token, best, top)
         break  # from here on they tell different stories
-    import grpc
-    with grpc.insecure_channel(f"127.0.0.1:{cuda.grpc_port}") as channel:
-        request = pb.GenerateRequest(prompt=prompt, max_tokens=16, ignore_eos=True,
-                                     sampling=pb.SamplingParams(temperature=0))
-        text = "".join(part.text for part in pb_grpc.InferenceStub(channel).Generate(request, timeout=600))
-    assert text == got["text"]
     cuda.wait_idle()
     cuda.stop()
 
 
 @pytest.mark.parametrize("flags", [
-    (),
+    ("--kv-cache-memory", "16MiB"),
     # Chunked prefill, and so little memory that sequences are preempted and computed again.
-    ("--max-prefill-chunk", "24", "--max-step-tokens", "64", "--kv-cache-memory", "512KiB"),
+    ("--max-prefill-chunk", "24", "--max-step-tokens", "64", "--kv-cache-memory", "384KiB"),
 ], ids=["roomy", "tight"])
-def test_concurrent_streams_equal_their_solo_runs(serve, stubs, tiny_cuda, flags):
-    """Bitwise: the logprobs are compared as printed, which is exactly."""
-    if not flags:
-        flags = ("--kv-cache-memory", "16MiB")
-    server = serve(tiny_cuda, "cuda", "--max-context", "768", *flags)
-    bodies = [{**make_request(seed), "max_tokens": 8 + seed} for seed in range(16)]
-    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+def test_sixteen_at_once_equal_their_solo_runs(serve, stubs, tiny_cuda, flags):
+    """Bitwise: the logprobs are compared as printed, which is exactly. Prefixes are shared, some hang up."""
+    server = serve(tiny_cuda, "cuda", "--max-context", "256", *flags)
+    bodies = [{**make_request(seed), "max_tokens": 24 + seed} for seed in range(16)]
+    for body in bodies:
+        body["prompt"] = body["prompt"][:20 + 5 * body["seed"]]
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
         kept = [pool.submit(stream, server, stubs, body) for body in bodies]
-        dropped = [pool.submit(stream, server, stubs, make_request(1000 + i), i % 5) for i in range(8)]
+        dropped = [pool.submit(stream, server, stubs, {**bodies[i], "seed": 100 + i}, i % 5) for i in range(4)]
         together = [future.result() for future in kept]
         for future in dropped:
             future.result()
     server.wait_idle(120)
     for body, said in zip(bodies, together):
         assert said["usage"][1] == body["max_tokens"] == len(said["logprobs"])
+    for body, said in list(zip(bodies, together))[::3]:
         assert said == stream(server, stubs, body)
     if "--max-prefill-chunk" in flags:
         assert server.metric("trireme_preemptions_total") > 0
@@ -143,3 +152,45 @@ def test_what_the_device_cannot_do_is_said_before_serving(binary, tiny_cuda, fla
     assert done.returncode == 1, done.stderr
     for word in words:
         assert word in done.stderr, done.stderr
+
+
+def start_and_end(binary, model, *flags, env):
+    """A server that is to fail while it loads: its exit code and words. Or None: it serves (and is stopped)."""
+    process = subprocess.Popen([binary, "serve", model, "--device", "cuda", "--http-port", "0", "--grpc-port", "0",
+                                "--log-format", "json", "--kv-cache-memory", "1MiB", *flags],
+                               stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
+    said = ""
+    for line in process.stderr:
+        said += line
+        if '"event":"serving"' in line:
+            process.terminate()
+            assert process.wait(60) == 0, said
+            return None
+    return process.wait(60), said
+
+
+def test_every_allocation_that_fails_at_start_is_said(binary, tiny_cuda):
+    """Fail-the-Nth: one allocation after the other, until all succeed."""
+    for nth in range(1, 200):
+        ended = start_and_end(binary, tiny_cuda, env={"TRIREME_GPUSIM_FAULTS": f"alloc@{nth}"})
+        if ended is None:
+            break
+        code, said = ended
+        assert code == 1 and "bytes" in said and ("memory" in said), (nth, said)
+    assert 20 < nth < 199, "the loop ends when the server starts"
+
+
+@pytest.mark.parametrize("kind", ["launch", "sticky", "loss"])
+def test_a_device_that_fails_fails_every_request_and_ends_the_process(serve, tiny_cuda, kind):
+    """A kernel's launch, the kernel, the device: in the midst of eight streams. 503, exit code 4, nothing left behind."""
+    for nth in (1, 40, 100) if kind == "launch" else (1, 40, 333, 900):  # a graph is launched as a whole
+        server = serve(tiny_cuda, "cuda", "--kv-cache-memory", "2MiB", env={"TRIREME_GPUSIM_FAULTS": f"{kind}@{nth}"})
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda i: post(server, "/v1/completions", {
+                "model": "demo", "prompt": "x" * (10 + i), "max_tokens": 60, "ignore_eos": True}), range(8)))
+        failed = [json.loads(body)["error"] for code, _, body in answers if code == 503]
+        assert failed and all(code in (200, 503) for code, _, _ in answers), answers
+        assert all(error["code"] in ("device_lost", "draining", "shutting_down") for error in failed), failed
+        assert any(error["code"] == "device_lost" for error in failed), failed
+        assert server.process.wait(10) == 4, server.logs()
+        assert "device_lost" in server.logs()

@@ -5,6 +5,9 @@
 //   TRIREME_GPUSIM_DEVICES    how many devices there are (1)
 //   TRIREME_GPUSIM_MEMORY_MB  of each (1024)
 //   TRIREME_GPUSIM_SEED       of schedules and completion orders (1)
+//   TRIREME_GPUSIM_THREADS    of each launch (2). With 1 a seed repeats a run exactly, even of
+//   kernels
+//                             whose clusters talk to each other through global memory
 //   TRIREME_GPUSIM_PROFILE=1  prints what each launch did
 //   TRIREME_GPUSIM_FAULTS     "alloc@3,sticky%1000/1": the third allocation fails, and one in 1000
 //                             kernels of device 1, by seed. Kinds in the order of FaultKind: alloc,

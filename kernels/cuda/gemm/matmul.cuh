@@ -62,7 +62,7 @@ struct MatMulCta {
   __device__ void LoadWeights(uint32_t stage, int step) const {
     constexpr int kPieces = kStepBytes / 16;
     for (int t = warp; t < tiles; t += warps) {
-      const bool valid = first_tile + t < p.num_tiles;
+      const bool valid = first_tile + t < p.num_tiles || kMutant == MatMulMutant::kNoRowTileBound;
       const auto* from = p.weights;
       if (valid) {
         const int64_t tile = first_tile + t;
@@ -210,6 +210,17 @@ struct MatMulCta {
     }
   }
 
+  __device__ static void AddBias(const float* bias, int count, float (&v)[4]) {
+    if (count == 4) {
+      const float4 b = *reinterpret_cast<const float4*>(bias);
+      v[0] += b.x, v[1] += b.y, v[2] += b.z, v[3] += b.w;
+    } else {
+      for (int i = 0; i < 4; ++i) {
+        if (i < count) v[i] += bias[i];
+      }
+    }
+  }
+
   __device__ static void StoreRows(const MatMulArgs& p, int64_t at, int count,
                                    const float (&v)[4]) {
     if (p.f32_out) {
@@ -245,13 +256,9 @@ struct MatMulCta {
       const int count = min(p.rows - row, 4);
       const bool live = first_token + token < p.num_tokens && count > 0;
       if (!live && kMutant != MatMulMutant::kNoTokenBound) continue;
-      float4 sum = *reinterpret_cast<const float4*>(output + token * pitch + quad * 4);
+      const float4 sum = *reinterpret_cast<const float4*>(output + token * pitch + quad * 4);
       float v[4] = {sum.x, sum.y, sum.z, sum.w};
-      if (p.bias != nullptr) {
-        for (int j = 0; j < 4; ++j) {
-          if (j < count) v[j] += p.bias[row + j];
-        }
-      }
+      if (p.bias != nullptr) AddBias(p.bias + row, count, v);
       StoreRows(p, (first_token + token) * p.y_stride + row, count, v);
     }
   }

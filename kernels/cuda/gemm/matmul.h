@@ -15,12 +15,17 @@ namespace trireme::cuda {
 
 enum class MatrixFormat : uint8_t { kPlain, kQ8_0, kQ4_0, kQ4_1 };
 
+// How a packed matrix lies: in fragments as above, or, plain weights for Hopper's wgmma, which
+// takes tiles out of shared memory by itself, in rows.
+enum class MatrixLayout : uint8_t { kFragments, kRows };
+
 struct PackedMatrix {
   MatrixFormat format = MatrixFormat::kPlain;
+  MatrixLayout layout = MatrixLayout::kFragments;
   DType type = DType::kBF16;  // of kPlain's elements, and of the activations it is multiplied with
   int64_t rows = 0, cols = 0;
   const void* data = nullptr;   // PackedBytes, device memory, 16-byte aligned
-  const float* bias = nullptr;  // [rows] or null
+  const float* bias = nullptr;  // [rows], 16-byte aligned, or null
 };
 
 // The format that a tensor of `source` is packed in: Q8_0, Q4_0 and Q4_1 as they are, everything
@@ -28,14 +33,18 @@ struct PackedMatrix {
 MatrixFormat FormatOf(DType source);
 // Whether rows of `cols` can be packed: cols is a multiple of 8 (kPlain) or 32.
 bool CanPack(MatrixFormat format, int64_t cols);
-size_t PackedBytes(MatrixFormat format, int64_t rows, int64_t cols);
+// What the current device multiplies fastest.
+MatrixLayout LayoutFor(MatrixFormat format);
+size_t PackedBytes(MatrixFormat format, int64_t rows, int64_t cols,
+                   MatrixLayout layout = MatrixLayout::kFragments);
 // Host side. Packs rows [first_tile * kTileRows, end_tile * kTileRows) of a [rows, cols] matrix of
 // `source` at `rows_data` (no alignment promised) into `packed` (host memory, PackedBytes of so many
 // rows); rows beyond the last are zeros. Tiles are independent, and lie one behind the other: several
 // threads may share a matrix, and a large one may be packed piece by piece.
 inline constexpr int64_t kTileRows = 16;
 void PackTiles(DType source, const void* rows_data, DType type, int64_t rows, int64_t cols,
-               int64_t first_tile, int64_t end_tile, void* packed);
+               int64_t first_tile, int64_t end_tile, void* packed,
+               MatrixLayout layout = MatrixLayout::kFragments);
 
 // x: [num_tokens, w.cols] of w.type, packed rows, 16-byte aligned. y: [num_tokens, y_stride] of
 // w.type or, `f32_out`, F32: row t gets w.rows values.

@@ -37,6 +37,7 @@ enum class MatMulMutant {
   kNoZeroFill,
   kNoColumnTail,
   kNoTokenBound,
+  kNoRowTileBound,
   kHalfSum,
   kFirstScale,
 };

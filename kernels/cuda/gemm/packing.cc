@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -8,6 +9,10 @@ namespace trireme::cuda {
 namespace {
 
 constexpr int kBlock = 32;  // columns of a scale
+
+uint16_t Narrow(DType type, float v) {
+  return type == DType::kBF16 ? FloatToBF16(v) : FloatToF16(v);
+}
 
 // Where element (row, col) of a tile's step lies: register, lane and half of mma's A operand.
 struct Place {
@@ -60,8 +65,7 @@ void PackQuantizedStep(MatrixFormat format, DType source, const uint8_t* blocks,
 void PackPlainRow(const std::vector<float>& values, DType type, int row, uint8_t* tile) {
   for (size_t col = 0; col < values.size(); ++col) {
     const Place at = PlaceOf(row, static_cast<int>(col % kStepCols));
-    const uint16_t element =
-        type == DType::kBF16 ? FloatToBF16(values[col]) : FloatToF16(values[col]);
+    const uint16_t element = Narrow(type, values[col]);
     std::memcpy(tile + col / kStepCols * StepBytes(MatrixFormat::kPlain) + at.k * 512 +
                     at.lane * 16 + at.reg * 4 + at.half * 2,
                 &element, 2);
@@ -74,6 +78,17 @@ void PackQuantizedRow(MatrixFormat format, DType source, const uint8_t* blocks, 
   for (int64_t b = 0; b < num_blocks; b += 2) {
     PackQuantizedStep(format, source, blocks + b * BlockBytes(source), b + 1 < num_blocks ? 2 : 1,
                       row, tile + b / 2 * StepBytes(format));
+  }
+}
+
+void PackRows(DType source, const void* rows_data, DType type, int64_t cols, int64_t first_row,
+              int64_t end_row, void* packed) {
+  std::vector<float> values(static_cast<size_t>(cols));
+  for (int64_t row = first_row; row < end_row; ++row) {
+    DequantizeRow(source, static_cast<const uint8_t*>(rows_data) + row * RowBytes(source, cols),
+                  cols, values.data());
+    auto* const to = static_cast<uint16_t*>(packed) + row * cols;
+    for (int64_t c = 0; c < cols; ++c) to[c] = Narrow(type, values[static_cast<size_t>(c)]);
   }
 }
 
@@ -96,13 +111,19 @@ bool CanPack(MatrixFormat format, int64_t cols) {
   return cols > 0 && cols % (format == MatrixFormat::kPlain ? 8 : kBlock) == 0;
 }
 
-size_t PackedBytes(MatrixFormat format, int64_t rows, int64_t cols) {
+size_t PackedBytes(MatrixFormat format, int64_t rows, int64_t cols, MatrixLayout layout) {
+  if (layout == MatrixLayout::kRows) return static_cast<size_t>(rows * cols) * 2;
   return static_cast<size_t>(NumTiles(rows) * NumSteps(cols)) *
          static_cast<size_t>(StepBytes(format));
 }
 
 void PackTiles(DType source, const void* rows_data, DType type, int64_t rows, int64_t cols,
-               int64_t first_tile, int64_t end_tile, void* packed) {
+               int64_t first_tile, int64_t end_tile, void* packed, MatrixLayout layout) {
+  if (layout == MatrixLayout::kRows) {
+    PackRows(source, rows_data, type, cols, first_tile * kTileRows,
+             std::min(end_tile * kTileRows, rows), packed);
+    return;
+  }
   const MatrixFormat format = FormatOf(source);
   const int64_t tile_bytes = NumSteps(cols) * StepBytes(format);
   std::vector<float> values(format == MatrixFormat::kPlain ? static_cast<size_t>(cols) : 0);

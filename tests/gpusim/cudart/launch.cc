@@ -4,7 +4,6 @@
 #include <array>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,13 +16,6 @@
 
 namespace trireme::gpusim {
 namespace {
-
-// What this thread has computed: a busy machine does not show.
-double ThreadSeconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
 
 constexpr uint64_t kWorkspaceBytes = 64;  // of a cooperative launch
 
@@ -103,7 +95,6 @@ cudaError_t RunGrid(Device& device, const Program& program, const LaunchConfig& 
     device.lost = fault == FaultKind::kDeviceLoss;
     return device.lost ? cudaErrorUnknown : cudaErrorLaunchFailure;
   }
-  const double start = ThreadSeconds();
   LaunchConfig with_workspace = config;
   if (config.all_resident) {
     const absl::StatusOr<uint64_t> workspace = device.memory->Allocate(kWorkspaceBytes);
@@ -116,7 +107,7 @@ cudaError_t RunGrid(Device& device, const Program& program, const LaunchConfig& 
   const absl::Status status = grid.Run();
   if (with_workspace.workspace != 0) device.memory->Free(with_workspace.workspace);
   if (runtime.profile) {
-    PrintProfile(program.name, grid.counters(), ThreadSeconds() - start);
+    PrintProfile(program.name, grid.counters(), grid.cpu_seconds());
   }
   {
     std::lock_guard lock(runtime.mu);
@@ -169,6 +160,7 @@ cudaError_t Launch(const void* host_function, const LaunchShape& shape, void** a
                                               : std::array<int, 3>{1, 1, 1};
   config.dynamic_shared_bytes = static_cast<uint32_t>(shape.shared_bytes);
   config.seed = runtime.NewSeed();
+  config.threads = runtime.threads;
   const cudaError_t checked =
       CheckShape(*program, *device.architecture, shape, config.cluster, max_dynamic_shared);
   if (checked != cudaSuccess) return checked;

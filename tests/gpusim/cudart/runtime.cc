@@ -76,6 +76,7 @@ Runtime& Runtime::Get() {
 
 Runtime::Runtime()
     : profile(Setting("TRIREME_GPUSIM_PROFILE", 0, 1) != 0),
+      threads(static_cast<int>(Setting("TRIREME_GPUSIM_THREADS", 2, 2))),
       host_memory(kHostMib * kMib, DeviceMemory::Visibility::kHost),
       report([](const Finding& finding) {
         std::fprintf(stderr, "gpusim: %s\n", finding.ToString().c_str());

@@ -88,6 +88,7 @@ class Runtime {
   std::map<const void*, size_t> registered_host;  // cudaHostRegister: start -> bytes
   Counters last_counters;
   const bool profile;
+  const int threads;  // of a launch
 
   DeviceMemory host_memory;  // page-locked
   Report report;

@@ -1,8 +1,12 @@
-// cuTensorMapEncodeTiled of the driver API: the only driver call that Hopper's kernels need.
+// cuTensorMapEncodeTiled of the driver API, the only driver call that Hopper's kernels need, and how
+// the runtime API finds it.
 #include <cuda.h>
+#include <cuda_runtime_api.h>
 
 #include <cstring>
+#include <string_view>
 
+#include "tests/gpusim/cudart/runtime.h"
 #include "tests/gpusim/vm/tensor_map.h"
 
 static_assert(CU_TENSOR_MAP_SWIZZLE_128B ==
@@ -38,4 +42,22 @@ extern "C" CUresult CUDAAPI cuTensorMapEncodeTiled(
   std::memset(map, 0, sizeof(*map));
   std::memcpy(map, &*encoded, sizeof(*encoded));
   return CUDA_SUCCESS;
+}
+
+extern "C" cudaError_t cudaGetDriverEntryPointByVersion(
+    const char* symbol, void** function, unsigned int cuda_version, unsigned long long /*flags*/,
+    cudaDriverEntryPointQueryResult* result) {
+  constexpr unsigned kIntroduced = 12000;  // CUDA 12.0
+  if (symbol == nullptr || function == nullptr || cuda_version > CUDA_VERSION) {
+    return trireme::gpusim::Record(cudaErrorInvalidValue);
+  }
+  const bool known = std::string_view(symbol) == "cuTensorMapEncodeTiled";
+  const bool found = known && cuda_version >= kIntroduced;
+  *function = found ? reinterpret_cast<void*>(&cuTensorMapEncodeTiled) : nullptr;
+  if (result != nullptr) {
+    *result = found   ? cudaDriverEntryPointSuccess
+              : known ? cudaDriverEntryPointVersionNotSufficent
+                      : cudaDriverEntryPointSymbolNotFound;
+  }
+  return cudaSuccess;
 }

@@ -190,15 +190,15 @@ def disassemble(cubin):
     return functions
 
 
-def dynamic_shared(entry, kernel):
-    """Bytes that its launches ask for: one number for all kernels of a source, or by what a kernel's name contains."""
-    dynamic = entry["dynamic_shared_bytes"]
-    if not isinstance(dynamic, dict):
-        return dynamic
-    matches = [size for part, size in dynamic.items() if part in kernel]
-    if len(matches) != 1:
-        raise GateError(f"{kernel}: dynamic_shared_bytes of {entry['source']} names it {len(matches)} times")
-    return matches[0]
+def dynamic_bytes(entry, kernel):
+    """One number for all kernels of a source, or pairs of a pattern in the kernel's name and a number."""
+    bytes_of = entry["dynamic_shared_bytes"]
+    if isinstance(bytes_of, int):
+        return bytes_of
+    for pattern, number in bytes_of.items():
+        if re.search(pattern, kernel):
+            return number
+    raise GateError(f"{kernel}: {entry['source']} does not say its dynamic shared memory")
 
 
 def measure(entry, architecture):
@@ -214,7 +214,7 @@ def measure(entry, architecture):
     for name, (registers, static) in read_ptxas(output, architecture).items():
         if (count := threads.get(name)) is None:
             raise GateError(f"{demangle(name)} has no __launch_bounds__: how many of its CTAs fit is not known")
-        dynamic = dynamic_shared(entry, demangle(name))
+        dynamic = dynamic_bytes(entry, demangle(name))
         ctas = ctas_per_sm(architecture, registers, count, static + dynamic)
         if ctas == 0:
             raise GateError(f"{demangle(name)}, sm_{architecture}: no CTA fits on an SM ({registers} registers, {count} "

@@ -12,7 +12,6 @@
 inline constexpr int kRowBytes = kHeadDim * 2;
 inline constexpr int kRowChunks = kRowBytes / 16;
 inline constexpr int kTileBytes = kKeyTile * kRowBytes;
-inline constexpr int kAttentionSharedBytes = kRowTile * kRowBytes + 4 * kTileBytes;
 
 template <AttentionMutant mutant>
 __device__ inline uint32_t ChunkAt(uint32_t tile, int row, int chunk) {
@@ -239,11 +238,11 @@ __global__ void __launch_bounds__(kAttentionThreads)
 
 template <AttentionMutant mutant>
 cudaError_t LaunchAttentionKernel(const AttentionParams& params, int batch, cudaStream_t stream) {
-  const int shared = mutant == AttentionMutant::kTooLittleShared
+  const unsigned shared = mutant == AttentionMutant::kTooLittleShared
                          ? kAttentionSharedBytes - kTileBytes
                          : kAttentionSharedBytes;
   const cudaError_t error = cudaFuncSetAttribute(
-      PagedAttention<mutant>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
+      PagedAttention<mutant>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
   if (error != cudaSuccess) return error;
   const int tiles = (params.q_len * params.group + kRowTile - 1) / kRowTile;
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(params.kv_heads),

@@ -9,6 +9,8 @@ inline constexpr int kPageTokens = 16;
 inline constexpr int kRowTile = 64;  // rows (token x head of a group) of a CTA
 inline constexpr int kKeyTile = 64;  // keys of one step
 inline constexpr int kAttentionThreads = 128;
+// Dynamic, of a CTA: its queries, and keys and values of two steps.
+inline constexpr unsigned kAttentionSharedBytes = (kRowTile + 4 * kKeyTile) * kHeadDim * 2;
 
 struct AttentionParams {
   const __nv_bfloat16* q;        // [batch, q_len, kv_heads * group, kHeadDim]

@@ -9,6 +9,7 @@
 // A stage is given back one step late, so that one group of wgmma is always under way.
 #include <cuda_bf16.h>
 
+#include "tests/gpusim/kernels/hopper_gemm.h"
 #include "tests/gpusim/kernels/hopper_primitives.cuh"
 
 namespace trireme::hopper {
@@ -26,6 +27,7 @@ struct alignas(1024) SharedMemory {
   char c[kConsumers][kBytesC];
   uint64_t full[kStages], empty[kStages];
 };
+static_assert(sizeof(SharedMemory) == kGemmSharedBytes);
 
 __device__ __forceinline__ void Produce(SharedMemory& shared, const CUtensorMap* map_a,
                                         const CUtensorMap* map_b, int steps) {
@@ -107,6 +109,49 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
   float d[64];
   Multiply(shared, warpgroup, steps, d);
   Store(shared, &map_c, warpgroup, d);
+}
+
+namespace {
+
+// Boxes of `box_rows` rows and 64 columns, a line of the swizzle.
+cudaError_t MapMatrix(const __nv_bfloat16* data, int rows, int columns, int box_rows,
+                      CUtensorMap* map) {
+  // The driver's function, without linking the driver.
+  void* function = nullptr;
+  cudaDriverEntryPointQueryResult found;
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function,
+                                                             12000, cudaEnableDefault, &found);
+  if (error != cudaSuccess) return error;
+  if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
+  const cuuint64_t size[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t stride_bytes[] = {static_cast<cuuint64_t>(columns) * sizeof(*data)};
+  const cuuint32_t box[] = {kBlockK, static_cast<cuuint32_t>(box_rows)}, step[] = {1, 1};
+  const CUresult result = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function)(
+      map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<__nv_bfloat16*>(data), size,
+      stride_bytes, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+      CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+}  // namespace
+
+cudaError_t LaunchGemm(const __nv_bfloat16* a, const __nv_bfloat16* b, __nv_bfloat16* c, int m,
+                       int n, int k, cudaStream_t stream) {
+  CUtensorMap map_a, map_b, map_c;
+  cudaError_t error = MapMatrix(a, m, k, kBlockM, &map_a);
+  if (error == cudaSuccess) error = MapMatrix(b, n, k, kBlockN, &map_b);
+  if (error == cudaSuccess) error = MapMatrix(c, m, n, 64, &map_c);
+  if (error == cudaSuccess) {
+    error = cudaFuncSetAttribute(HopperGemm, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(kGemmSharedBytes));
+  }
+  if (error != cudaSuccess) return error;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3((n + kBlockN - 1) / kBlockN, (m + kBlockM - 1) / kBlockM);
+  config.blockDim = dim3(kThreads);
+  config.dynamicSmemBytes = kGemmSharedBytes;
+  config.stream = stream;
+  return cudaLaunchKernelEx(&config, HopperGemm, map_a, map_b, map_c, (k + kBlockK - 1) / kBlockK);
 }
 
 }  // namespace trireme::hopper

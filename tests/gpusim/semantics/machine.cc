@@ -91,6 +91,8 @@ Result RunPtx(std::string_view body, std::string_view result, const std::vector<
   config.grid = {setup.ctas, 1, 1};
   config.block = {setup.threads, 1, 1};
   config.seed = setup.seed;
+  config.threads = setup.workers;
+  config.all_resident = setup.all_resident;
   Report report;
   Grid grid(program->get(), config, params, &memory, &report);
   run.status = grid.Run();

@@ -21,6 +21,8 @@ using Inputs = std::array<uint64_t, 3>;
 struct PtxLaunch {
   int threads = 1, ctas = 1;
   uint64_t seed = 1;
+  int workers = 2;              // threads that run the launch
+  bool all_resident = false;    // a cooperative launch
   bool scratch_defined = true;  // the global memory of %d4 is zero, not undefined
 };
 

@@ -6,6 +6,7 @@
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/cluster.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -16,60 +17,6 @@ std::string Hex(uint64_t value) {
   do out.insert(out.begin(), kDigits[value & 15]);
   while ((value >>= 4) != 0);
   return "0x" + out;
-}
-
-std::byte* Beyond(Warp& warp, const Op& op, int lane, std::string what) {
-  warp.ReportAt(op, lane, FindingKind::kOutOfBounds, std::move(what));
-  warp.grid().Abort();
-  return nullptr;
-}
-
-std::byte* TouchShared(Warp& warp, const Op& op, int lane, uint64_t address, uint32_t size,
-                       AccessMode mode) {
-  SharedPlace place{&warp.cta(), static_cast<uint32_t>(address)};
-  if (address + size > place.cta->shared_bytes()) [[unlikely]] {  // another CTA's, or nobody's
-    place = ResolveShared(warp, op, lane, address, size);
-    if (place.cta == nullptr) return nullptr;
-  }
-  Cta& cta = *place.cta;
-  const uint32_t at = place.at;
-  Fault fault;
-  const Accessor who = warp.AsAccessor(lane);
-  const bool reads = mode == AccessMode::kRead || mode == AccessMode::kStrongRead;
-  const bool wrong = reads                         ? cta.shadow.Read(at, size, who, &fault)
-                     : mode == AccessMode::kAtomic ? cta.shadow.Atomic(at, size, who, &fault)
-                                                   : cta.shadow.Write(at, size, who, &fault);
-  if (wrong) [[unlikely]]
-    warp.ReportAt(op, lane, fault.kind, fault.what);
-  return cta.shared(at);
-}
-
-std::byte* TouchGlobal(Warp& warp, const Op& op, int lane, uint64_t address, uint32_t size,
-                       AccessMode mode) {
-  DeviceMemory& memory = warp.grid().memory();
-  std::byte* const bytes = memory.Find(address, size);
-  if (bytes == nullptr) {
-    return Beyond(
-        warp, op, lane,
-        StrCat(mode == AccessMode::kRead || mode == AccessMode::kStrongRead ? "reads " : "writes ",
-               size, " bytes at ", Hex(address), ": ", memory.Describe(address)));
-  }
-  const bool reads = mode == AccessMode::kRead || mode == AccessMode::kStrongRead;
-  const bool writes = mode == AccessMode::kWrite || mode == AccessMode::kStrongWrite;
-  if (!writes && !memory.Defined(address, size)) [[unlikely]] {
-    warp.ReportAt(op, lane, FindingKind::kUninitializedGlobal,
-                  StrCat(size, " bytes at ", Hex(address), " are read and not all were written"));
-  }
-  if (!reads) memory.SetDefined(address, size);
-  const GlobalAccessor who =
-      AsGlobalAccessor(warp, lane, mode != AccessMode::kRead && mode != AccessMode::kWrite);
-  GlobalCell* const cells = memory.Cells(address);
-  Fault fault;
-  if (reads ? CheckGlobalRead(cells, address, size, who, &fault)
-            : CheckGlobalWrite(cells, address, size, who, &fault)) [[unlikely]] {
-    warp.ReportAt(op, lane, fault.kind, fault.what);
-  }
-  return bytes;
 }
 
 }  // namespace
@@ -109,14 +56,62 @@ Ordering Ordering::Unpack(uint64_t bits) {
           (bits >> 10 & 1) != 0};
 }
 
-std::byte* Touch(Warp& warp, const Op& op, int lane, uint64_t address, uint32_t size,
-                 MemorySpace space, AccessMode mode) {
-  if ((address & (size - 1)) != 0) [[unlikely]] {
-    warp.ReportAt(op, lane, FindingKind::kMisaligned,
-                  StrCat("address ", Hex(address), " is no multiple of ", size));
-    warp.grid().Abort();
+WarpAccess::WarpAccess(Warp& warp, const Op& op, uint32_t size, MemorySpace space)
+    : warp_(warp),
+      op_(&op),
+      size_(size),
+      space_(space),
+      cta_(&warp.cta()),
+      shared_bytes_(cta_->shared_bytes()),
+      who_(AsGlobalAccessor(warp, 0, false)) {}
+
+std::byte* WarpAccess::Beyond(int lane, std::string what) {
+  warp_.ReportAt(*op_, lane, FindingKind::kOutOfBounds, std::move(what));
+  warp_.grid().Abort();
+  return nullptr;
+}
+
+template <AccessMode mode>
+std::byte* WarpAccess::Shared(Cta& cta, uint32_t at) {
+  Fault fault;
+  const Accessor& who = who_.local;
+  const bool wrong = Reads(mode)                   ? cta.shadow.Read(at, size_, who, &fault)
+                     : mode == AccessMode::kAtomic ? cta.shadow.Atomic(at, size_, who, &fault)
+                                                   : cta.shadow.Write(at, size_, who, &fault);
+  if (wrong) [[unlikely]]
+    warp_.ReportAt(*op_, who.lane, fault.kind, fault.what);
+  return cta.shared(at);
+}
+
+// `address` is one of region_.
+template <AccessMode mode>
+std::byte* WarpAccess::Global(uint64_t address) {
+  constexpr bool kWrites = mode == AccessMode::kWrite || mode == AccessMode::kStrongWrite;
+  const int lane = who_.local.lane;
+  lock_.Hold(address);
+  if (!kWrites && !region_.IsDefined(address, size_)) [[unlikely]] {
+    warp_.ReportAt(*op_, lane, FindingKind::kUninitializedGlobal,
+                   StrCat(size_, " bytes at ", Hex(address), " are read and not all were written"));
+  }
+  if (!Reads(mode)) region_.SetDefined(address, size_);
+  who_.strong = mode != AccessMode::kRead && mode != AccessMode::kWrite;
+  Fault fault;
+  if (Reads(mode) ? CheckGlobalRead(region_.cells, address, size_, who_, &fault)
+                  : CheckGlobalWrite(region_.cells, address, size_, who_, &fault)) [[unlikely]] {
+    warp_.ReportAt(*op_, lane, fault.kind, fault.what);
+  }
+  return region_.bytes + (address - region_.start);
+}
+
+template <AccessMode mode>
+std::byte* WarpAccess::TouchElsewhere(int lane, uint64_t address) {
+  if ((address & (size_ - 1)) != 0) [[unlikely]] {
+    warp_.ReportAt(*op_, lane, FindingKind::kMisaligned,
+                   StrCat("address ", Hex(address), " is no multiple of ", size_));
+    warp_.grid().Abort();
     return nullptr;
   }
+  MemorySpace space = space_;
   if (space == MemorySpace::kGeneric) {
     switch (address & kWindowMask) {
       case kSharedWindow:
@@ -133,41 +128,75 @@ std::byte* Touch(Warp& warp, const Op& op, int lane, uint64_t address, uint32_t 
     }
     if (space != MemorySpace::kGlobal) address &= ~kWindowMask;
   }
+  Become(lane);
   switch (space) {
-    case MemorySpace::kShared:
-      return TouchShared(warp, op, lane, address, size, mode);
-    case MemorySpace::kLocal: {
-      const uint32_t bytes = warp.grid().program().local_bytes;
-      if (address > bytes || size > bytes - address) {
-        return Beyond(warp, op, lane, StrCat("local byte ", address, " of ", bytes));
+    case MemorySpace::kShared: {
+      SharedPlace place{cta_, static_cast<uint32_t>(address)};
+      if (address + size_ > shared_bytes_) {  // another CTA's, or nobody's
+        place = ResolveShared(warp_, *op_, lane, address, size_);
+        if (place.cta == nullptr) return nullptr;
       }
-      return warp.cta().local(warp.index() * kWarpSize + lane, address);
+      return Shared<mode>(*place.cta, place.at);
+    }
+    case MemorySpace::kLocal: {
+      const uint32_t bytes = warp_.grid().program().local_bytes;
+      if (address > bytes || size_ > bytes - address) {
+        return Beyond(lane, StrCat("local byte ", address, " of ", bytes));
+      }
+      return cta_->local(warp_.index() * kWarpSize + lane, address);
     }
     case MemorySpace::kParam: {
-      const auto& params = warp.grid().params();
-      const bool reads = mode == AccessMode::kRead || mode == AccessMode::kStrongRead;
-      if (!reads || address > params.size() || size > params.size() - address) {
-        return Beyond(warp, op, lane, StrCat("parameter byte ", address, " of ", params.size()));
+      const auto& params = warp_.grid().params();
+      if (!Reads(mode) || address > params.size() || size_ > params.size() - address) {
+        return Beyond(lane, StrCat("parameter byte ", address, " of ", params.size()));
       }
       // Parameters are constant: nobody writes through this.
       return reinterpret_cast<std::byte*>(const_cast<char*>(params.data())) + address;
     }
-    default:
-      return TouchGlobal(warp, op, lane, address, size, mode);
+    default: {
+      const DeviceMemory& memory = warp_.grid().memory();
+      const Region region = memory.RegionOf(address, size_);
+      if (region.end == 0) {
+        return Beyond(lane, StrCat(Reads(mode) ? "reads " : "writes ", size_, " bytes at ",
+                                   Hex(address), ": ", memory.Describe(address)));
+      }
+      region_ = region;
+      return Global<mode>(address);
+    }
   }
 }
 
+template std::byte* WarpAccess::TouchElsewhere<AccessMode::kRead>(int, uint64_t);
+template std::byte* WarpAccess::TouchElsewhere<AccessMode::kWrite>(int, uint64_t);
+template std::byte* WarpAccess::TouchElsewhere<AccessMode::kAtomic>(int, uint64_t);
+template std::byte* WarpAccess::TouchElsewhere<AccessMode::kStrongRead>(int, uint64_t);
+template std::byte* WarpAccess::TouchElsewhere<AccessMode::kStrongWrite>(int, uint64_t);
+
+namespace {
+
+// Whether all lanes' accesses lie side by side.
+bool IsRow(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes) {
+  uint64_t differs = addresses[0] & (bytes - 1);
+  for (size_t lane = 0; lane < kWarpSize; ++lane) {
+    differs |= addresses[lane] ^ (addresses[0] + lane * bytes);
+  }
+  return active == kAllLanes && differs == 0;
+}
+
+}  // namespace
+
 int SharedWaves(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes) {
   const int lanes_at_once = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;
+  if (bytes <= 16 && IsRow(addresses, active, bytes)) return kWarpSize / lanes_at_once;
   const uint32_t bank_span = (1u << (bytes + 3) / 4) - 1;
   int waves = 0;
   for (int first = 0; first < kWarpSize; first += lanes_at_once) {
     // Mostly every lane has banks of its own.
     uint32_t used = 0, twice = 0;
     for (int lane = first; lane < first + lanes_at_once; ++lane) {
-      if ((active >> lane & 1) == 0) continue;
       const auto address = static_cast<uint32_t>(addresses[static_cast<size_t>(lane)]);
-      const uint32_t span = std::rotl(bank_span, static_cast<int>(address / 4 % 32));
+      const uint32_t span =
+          (active >> lane & 1) != 0 ? std::rotl(bank_span, static_cast<int>(address / 4 % 32)) : 0;
       twice |= used & span;
       used |= span;
     }
@@ -198,7 +227,7 @@ int SharedWaves(const std::array<uint64_t, kWarpSize>& addresses, LaneMask activ
 
 void CountShared(Warp& warp, const std::array<uint64_t, kWarpSize>& addresses, LaneMask active,
                  uint32_t bytes) {
-  Counters& counters = warp.grid().counters();
+  Counters& counters = warp.worker().counters();
   counters.shared_waves += static_cast<uint64_t>(SharedWaves(addresses, active, bytes));
   const int lanes_at_once = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;
   for (int first = 0; first < kWarpSize; first += lanes_at_once) {
@@ -210,25 +239,38 @@ void CountShared(Warp& warp, const std::array<uint64_t, kWarpSize>& addresses, L
 
 void CountGlobal(Warp& warp, const std::array<uint64_t, kWarpSize>& addresses, LaneMask active,
                  uint32_t bytes) {
-  std::array<uint64_t, kWarpSize> sectors;
-  size_t n = 0;
-  std::array<uint64_t, kWarpSize> distinct;
+  Counters& counters = warp.worker().counters();
+  if (bytes <= 32 && IsRow(addresses, active, bytes)) {
+    counters.global_sectors += (addresses[kWarpSize - 1] / 32) - addresses[0] / 32 + 1;
+    counters.global_sectors_min += bytes;
+    return;
+  }
+  // Most accesses go up from lane to lane.
+  uint64_t sectors = 0, distinct = 0, last = 0, last_sector = ~uint64_t{0};
+  bool sorted = true;
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
-    distinct[n] = address;
-    sectors[n++] = address / 32;
+    sorted &= address >= last;
+    distinct += address != last || sectors == 0 ? 1 : 0;
+    sectors += address / 32 != last_sector ? 1 : 0;
+    last = address;
+    last_sector = address / 32;
   });
-  // Most accesses go up from lane to lane.
-  if (!std::is_sorted(distinct.begin(), distinct.begin() + n)) {
-    std::sort(sectors.begin(), sectors.begin() + n);
-    std::sort(distinct.begin(), distinct.begin() + n);
+  if (!sorted) {
+    std::array<uint64_t, kWarpSize> all;
+    auto end = all.begin();
+    ForEachLane(active, [&](int lane) { *end++ = addresses[static_cast<size_t>(lane)]; });
+    const auto num = [&] {
+      std::sort(all.begin(), end);
+      return static_cast<uint64_t>(std::unique(all.begin(), end) - all.begin());
+    };
+    distinct = num();
+    end = all.begin() + static_cast<ptrdiff_t>(distinct);
+    for (auto it = all.begin(); it != end; ++it) *it /= 32;
+    sectors = num();
   }
-  const auto num = [n](auto& v) {
-    return static_cast<uint64_t>(std::unique(v.begin(), v.begin() + n) - v.begin());
-  };
-  Counters& counters = warp.grid().counters();
-  counters.global_sectors += num(sectors);
-  counters.global_sectors_min += (num(distinct) * bytes + 31) / 32;
+  counters.global_sectors += sectors;
+  counters.global_sectors_min += (distinct * bytes + 31) / 32;
 }
 
 }  // namespace trireme::gpusim

@@ -11,6 +11,7 @@
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/cluster.h"
 #include "tests/gpusim/vm/lanewise.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -18,13 +19,13 @@ namespace {
 using ptx::Instruction;
 using ptx::Type;
 
-void Land(Warp& warp, PendingCopy* copy, int lane) {
+void Land(Warp& warp, WarpAccess* global, PendingCopy* copy, int lane) {
   if (copy->done) return;
   copy->done = true;
   std::byte* to = warp.cta().shared(copy->shared);
   if (copy->bytes_read > 0) {
-    const std::byte* from = Touch(warp, *copy->op, lane, copy->global, copy->bytes_read,
-                                  MemorySpace::kGlobal, AccessMode::kRead);
+    global->Become(*copy->op, copy->bytes_read);
+    const std::byte* from = global->Touch<AccessMode::kRead>(lane, copy->global);
     if (from == nullptr) return;
     std::memcpy(to, from, copy->bytes_read);
   }
@@ -52,14 +53,17 @@ Flow CopyAsync(Warp& warp, const Op& op, LaneMask active) {
     });
   }
   CountGlobal(warp, from, reading, size);
+  WarpAccess shared(warp, op, size, MemorySpace::kShared);
+  WarpAccess global(warp, op, size, MemorySpace::kGlobal);
+  // Which of them land now; the others do when they are waited for.
+  const uint64_t now = warp.worker().random()();
   ForEachLane(active, [&](int lane) {
     const size_t l = static_cast<size_t>(lane);
     if ((from[l] & (size - 1)) != 0) {
       warp.ReportAt(op, lane, FindingKind::kMisaligned,
                     "the source of a copy is not aligned to its size");
     }
-    if (Touch(warp, op, lane, to[l], size, MemorySpace::kShared, AccessMode::kWrite) == nullptr)
-      return;
+    if (shared.Touch<AccessMode::kWrite>(lane, to[l]) == nullptr) return;
     PendingCopy copy;
     copy.shared = static_cast<uint32_t>(to[l]);
     copy.global = from[l];
@@ -69,9 +73,8 @@ Flow CopyAsync(Warp& warp, const Op& op, LaneMask active) {
     copy.op = &op;
     std::memset(warp.cta().shared(copy.shared), 0xff, size);
     warp.cta().shadow.BeginWrite(copy.shared, size);
-    warp.grid().counters().cp_async_bytes += copy.bytes_read;
-    // Now, or when it is waited for.
-    if ((warp.grid().random()() & 1) != 0) Land(warp, &copy, lane);
+    warp.worker().counters().cp_async_bytes += copy.bytes_read;
+    if ((now >> lane & 1) != 0) Land(warp, &global, &copy, lane);
     warp.copies[l].push_back(copy);
   });
   return Flow::kNext;
@@ -84,6 +87,7 @@ Flow CommitGroup(Warp& warp, const Op&, LaneMask active) {
 
 // Waits until at most op.imm of the newest groups are under way; all of them: ~0.
 Flow WaitGroup(Warp& warp, const Op& op, LaneMask active) {
+  WarpAccess global(warp, op, 0, MemorySpace::kGlobal);
   ForEachLane(active, [&](int lane) {
     const size_t l = static_cast<size_t>(lane);
     auto& copies = warp.copies[l];
@@ -94,7 +98,7 @@ Flow WaitGroup(Warp& warp, const Op& op, LaneMask active) {
     size_t done = 0;
     for (; done < copies.size() && copies[done].group < below; ++done) {
       PendingCopy& copy = copies[done];
-      Land(warp, &copy, lane);
+      Land(warp, &global, &copy, lane);
       warp.cta().shadow.EndWrite(copy.shared, copy.size, warp.AsAccessor(lane));
     }
     copies.erase(copies.begin(), copies.begin() + static_cast<ptrdiff_t>(done));
@@ -116,8 +120,9 @@ Flow MbarrierArrive(Warp& warp, const Op& op, LaneMask active) {
     if (op.imm == 0) ++mbarrier->pending;
     auto copies = std::exchange(warp.copies[l], {});
     warp.cta().cluster().async.Start([&warp, &op, lane, mbarrier, copies = std::move(copies)] {
+      WarpAccess global(warp, op, 0, MemorySpace::kGlobal);
       for (PendingCopy copy : copies) {
-        Land(warp, &copy, lane);
+        Land(warp, &global, &copy, lane);
         mbarrier->landed.push_back({&warp.cta(), copy.shared, copy.size, false, false});
       }
       Arrive(warp, op, lane, mbarrier, 1);

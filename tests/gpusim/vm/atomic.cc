@@ -20,13 +20,15 @@ Flow AtomicOperation(Warp& warp, const Op& op, LaneMask active) {
   std::array<uint64_t, kWarpSize> addresses;
   warp.Addresses(op, 0, &addresses);
   const Ordering ordering = Ordering::Unpack(op.imm);
+  WarpAccess access(warp, op, sizeof(T), ordering.space);
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
     if (ordering.space != MemorySpace::kShared && (address & kWindowMask) == 0) {
+      access.Hold(address);
       if (op.num_dst > 0) TakeOver(warp, address, ordering.acquire);
       HandOver(warp, address, LaneMask{1} << lane, ordering.release);
     }
-    std::byte* at = Touch(warp, op, lane, address, sizeof(T), ordering.space, AccessMode::kAtomic);
+    std::byte* at = access.Touch<AccessMode::kAtomic>(lane, address);
     if (at == nullptr) return;
     T old;
     std::memcpy(&old, at, sizeof(T));

@@ -5,6 +5,7 @@
 #include "tests/gpusim/vm/families.h"
 #include "tests/gpusim/vm/lanewise.h"
 #include "tests/gpusim/vm/warp_sync.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -57,7 +58,7 @@ bool Complete(Warp& warp, const NamedBarrier& barrier) {
 void Advance(NamedBarrier* barrier) {
   ++barrier->phase;
   barrier->released.Join(barrier->gathered);
-  barrier->gathered = {};
+  barrier->gathered.Clear();
   barrier->arrived = barrier->expected = 0;
   barrier->last_voters = std::exchange(barrier->voters, 0);
   barrier->last_votes = std::exchange(barrier->votes, 0);
@@ -104,7 +105,7 @@ void Arrive(Warp& warp, const Op& op, LaneMask active, const Arrival& arrival) {
   }
   barrier.expected = arrival.expected;
   barrier.arrived += kWarpSize;
-  barrier.gathered.Join(warp.Release(active));
+  warp.ReleaseInto(active, &barrier.gathered);
   Vote(warp, op, active, &barrier);
   if (Complete(warp, barrier)) Advance(&barrier);
 }
@@ -116,7 +117,9 @@ Flow CtaBarrier(Warp& warp, const Op& op, LaneMask active) {
     warp.RequireDefined(op, active);
     if (!Together(warp, op, warp.live(), active)) {
       // Its other lanes may still come; a barrier is for whole warps.
-      warp.waits_for = StrCat("its other lanes at '", op.text->opcode, "'");
+      if (warp.worker().explaining()) {
+        warp.waits_for = StrCat("its other lanes at '", op.text->opcode, "'");
+      }
       return Flow::kRetry;
     }
     if (!Find(warp, op, active, &arrival)) return Flow::kNext;
@@ -129,8 +132,10 @@ Flow CtaBarrier(Warp& warp, const Op& op, LaneMask active) {
   NamedBarrier& barrier = warp.cta().barriers[static_cast<size_t>(warp.barrier_id)];
   if (barrier.phase == warp.barrier_phase && Complete(warp, barrier)) Advance(&barrier);
   if (barrier.phase == warp.barrier_phase) {
-    warp.waits_for = StrCat("barrier ", warp.barrier_id, " (", barrier.arrived, " of ",
-                            barrier.expected, " threads are there)");
+    if (warp.worker().explaining()) {
+      warp.waits_for = StrCat("barrier ", warp.barrier_id, " (", barrier.arrived, " of ",
+                              barrier.expected, " threads are there)");
+    }
     return Flow::kRetry;
   }
   warp.at_barrier = false;

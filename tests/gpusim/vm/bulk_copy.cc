@@ -7,6 +7,7 @@
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/cluster.h"
 #include "tests/gpusim/vm/lanewise.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -26,24 +27,6 @@ bool CheckAligned(Warp& warp, const Op& op, int lane, uint64_t a, uint64_t b, ui
   if ((a | b | size) % kAlignment == 0 && size > 0) return true;
   return Bad(warp, op, lane, FindingKind::kMisaligned,
              StrCat("addresses and size (", size, ") of a bulk copy are multiples of 16"));
-}
-
-// Device memory of a copy that the machine carries out. Null: reported.
-std::byte* Global(Warp& warp, const Op& op, int lane, uint64_t address, uint64_t size, bool read) {
-  DeviceMemory& memory = warp.grid().memory();
-  std::byte* const bytes = memory.Find(address, size);
-  if (bytes == nullptr) {
-    Bad(warp, op, lane, FindingKind::kOutOfBounds,
-        StrCat("a bulk copy ", read ? "reads " : "writes ", size,
-               " bytes: ", memory.Describe(address)));
-    return nullptr;
-  }
-  if (read && !memory.Defined(address, size)) {
-    warp.ReportAt(op, lane, FindingKind::kUninitializedGlobal,
-                  StrCat(size, " bytes are read by a bulk copy and not all were written"));
-  }
-  if (!read) memory.SetDefined(address, size);
-  return bytes;
 }
 
 // ---- cp.async.bulk.shared::cluster.global: dst, src, size, mbarrier {, CTA mask}
@@ -69,9 +52,10 @@ Flow LoadGlobal(Warp& warp, const Op& op, LaneMask active) {
     }
     StartBulkLoad(warp, op, lane, ctas, to.at, size, on.at,
                   [&warp, &op, lane, from, size](auto* b) {
-                    const std::byte* const bytes = Global(warp, op, lane, from, size, true);
-                    if (bytes != nullptr) std::memcpy(b, bytes, size);
-                    return bytes != nullptr;
+                    return TouchGlobal(warp, op, lane, from, size, BulkUse::kRead,
+                                       [b](const std::byte* bytes, uint64_t at, uint64_t part) {
+                                         std::memcpy(b + at, bytes, part);
+                                       });
                   });
   });
   return Flow::kNext;
@@ -88,13 +72,7 @@ Flow StoreGlobal(Warp& warp, const Op& op, LaneMask active) {
     const SharedPlace from = ResolveShared(warp, op, lane, AddressAt(warp, op, 2, lane), size);
     if (from.cta == nullptr || !CheckAligned(warp, op, lane, to, from.at, size)) return;
     StartBulkStore(warp, op, lane, from.at, size, [&warp, &op, lane, to, size, reduce](auto* b) {
-      std::byte* const memory = Global(warp, op, lane, to, size, reduce != nullptr);
-      if (memory == nullptr) return;
-      if (reduce != nullptr) {
-        reduce(memory, b, size);
-      } else {
-        std::memcpy(memory, b, size);
-      }
+      WriteGlobal(warp, op, lane, to, b, size, reduce);
     });
   });
   return Flow::kNext;
@@ -163,7 +141,7 @@ Flow WaitGroup(Warp& warp, const Op& op, LaneMask active) {
   };
   each([&](int, const BulkStore& store) { ready &= read ? store.read : store.written; });
   if (!ready) {
-    if (warp.grid().explaining()) warp.waits_for = "its bulk copies";
+    if (warp.worker().explaining()) warp.waits_for = "its bulk copies";
     return Flow::kRetry;
   }
   each([&](int lane, BulkStore& store) {
@@ -181,6 +159,40 @@ Flow WaitGroup(Warp& warp, const Op& op, LaneMask active) {
 Flow Nothing(Warp&, const Op&, LaneMask) { return Flow::kNext; }
 
 }  // namespace
+
+bool TouchGlobal(Warp& warp, const Op& op, int lane, uint64_t address, uint64_t size, BulkUse use,
+                 const std::function<void(std::byte*, uint64_t, uint64_t)>& f) {
+  const DeviceMemory& memory = warp.grid().memory();
+  const Region region = memory.RegionOf(address, size);
+  if (region.end == 0) {
+    return Bad(warp, op, lane, FindingKind::kOutOfBounds,
+               StrCat("a bulk copy ", use == BulkUse::kRead ? "reads " : "writes ", size,
+                      " bytes: ", memory.Describe(address)));
+  }
+  bool defined = true;
+  EachPlace(address, size, [&](uint64_t start, uint64_t part) {
+    if (use != BulkUse::kWrite) defined &= region.IsDefined(start, part);
+    if (use != BulkUse::kRead) region.SetDefined(start, part);
+    f(region.bytes + (start - region.start), start - address, part);
+  });
+  if (!defined) {
+    warp.ReportAt(op, lane, FindingKind::kUninitializedGlobal,
+                  StrCat(size, " bytes are read by a bulk copy and not all were written"));
+  }
+  return true;
+}
+
+void WriteGlobal(Warp& warp, const Op& op, int lane, uint64_t address, const std::byte* bytes,
+                 uint64_t size, Reduction reduce) {
+  TouchGlobal(warp, op, lane, address, size, reduce != nullptr ? BulkUse::kReduce : BulkUse::kWrite,
+              [&](std::byte* to, uint64_t at, uint64_t part) {
+                if (reduce != nullptr) {
+                  reduce(to, bytes + at, part);
+                } else {
+                  std::memcpy(to, bytes + at, part);
+                }
+              });
+}
 
 std::vector<Cta*> MulticastTargets(Warp& warp, const Op& op, int lane, uint32_t mask) {
   std::vector<Cta*> ctas;
@@ -213,7 +225,7 @@ bool StartBulkLoad(Warp& warp, const Op& op, int lane, const std::vector<Cta*>& 
     ++cta->bulk_writes_in_flight;
     std::memset(cta->shared(at), 0xff, size);
   }
-  warp.grid().counters().tma_bytes += size;
+  warp.worker().counters().tma_bytes += size;
   // Each CTA gets its part at a time of its own.
   for (Cta* cta : to) {
     warp.cta().cluster().async.Start([&warp, &op, lane, cta, at, size, mbarrier_at, read] {
@@ -242,7 +254,7 @@ bool StartBulkStore(Warp& warp, const Op& op, int lane, uint32_t at, uint32_t si
     warp.ReportAt(op, lane, fault.kind, fault.what);
   }
   cta.shadow.BeginRead(at, size);
-  warp.grid().counters().tma_bytes += size;
+  warp.worker().counters().tma_bytes += size;
   BulkGroups& groups = warp.bulk_groups[static_cast<size_t>(lane)];
   auto store = std::make_shared<BulkStore>();
   store->group = groups.committed;

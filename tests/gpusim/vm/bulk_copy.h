@@ -50,6 +50,15 @@ bool StartBulkStore(Warp& warp, const Op& op, int lane, uint32_t at, uint32_t si
 
 // memory[i] = memory[i] op bytes[i], for elements of a type.
 using Reduction = void (*)(std::byte* memory, const std::byte* bytes, size_t size);
+enum class BulkUse : uint8_t { kRead, kWrite, kReduce };
+// Device memory [address, address + size) of a copy that the machine carries out: f(bytes, offset,
+// size) gets it part by part, each one locked. False: it is out of bounds, the launch aborted.
+bool TouchGlobal(Warp& warp, const Op& op, int lane, uint64_t address, uint64_t size, BulkUse use,
+                 const std::function<void(std::byte* bytes, uint64_t at, uint64_t size)>& f);
+// Writes or, with `reduce`, combines.
+void WriteGlobal(Warp& warp, const Op& op, int lane, uint64_t address, const std::byte* bytes,
+                 uint64_t size, Reduction reduce);
+
 // "add" of f32; null: there is none.
 Reduction ReductionOf(std::string_view what, ptx::Type type);
 // What an opcode names: "add"; "".

@@ -91,6 +91,11 @@ struct Knowledge {
     async_proxy.Join(other.async_proxy);
     foreign.Join(other.foreign);
   }
+  void Clear() {
+    generic.Clear();
+    async_proxy.Clear();
+    foreign.Clear();
+  }
 };
 
 }  // namespace trireme::gpusim

@@ -10,6 +10,7 @@
 #include "tests/gpusim/vm/tcgen05.h"
 #include "tests/gpusim/vm/warp_sync.h"
 #include "tests/gpusim/vm/wgmma.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -22,7 +23,7 @@ using ptx::Type;
 void Advance(Cluster::Barrier* barrier) {
   ++barrier->phase;
   barrier->released.Join(barrier->gathered);
-  barrier->gathered = {};
+  barrier->gathered.Clear();
 }
 
 // op.imm: 1 for .relaxed.
@@ -34,7 +35,7 @@ Flow ClusterArrive(Warp& warp, const Op& op, LaneMask active) {
     return Flow::kNext;
   }
   Cluster::Barrier& barrier = warp.cta().cluster().barrier;
-  if (op.imm == 0) barrier.gathered.Join(warp.Release(active));
+  if (op.imm == 0) warp.ReleaseInto(active, &barrier.gathered);
   warp.at_cluster_barrier |= active;
   warp.cluster_phase = barrier.phase;
   return Flow::kNext;
@@ -53,7 +54,7 @@ Flow ClusterWait(Warp& warp, const Op& op, LaneMask active) {
   if (barrier.phase == warp.cluster_phase) {
     const int missing = cluster.missing_threads();
     if (missing > 0) {
-      if (warp.grid().explaining()) {
+      if (warp.worker().explaining()) {
         warp.waits_for = StrCat("the cluster barrier (", missing, " threads are missing)");
       }
       return Flow::kRetry;
@@ -169,8 +170,8 @@ void CheckMbarriers(Warp& warp, const Op& op) {
 
 }  // namespace
 
-Cluster::Cluster(Grid* grid, std::array<int, 3> first_cta, uint32_t first_agent)
-    : first_agent_(first_agent) {
+Cluster::Cluster(Grid* grid, Worker* worker, std::array<int, 3> first_cta, uint32_t first_agent)
+    : worker_(worker), first_agent_(first_agent) {
   const auto& size = grid->config().cluster;
   for (int z = 0; z < size[2]; ++z) {
     for (int y = 0; y < size[1]; ++y) {

@@ -13,9 +13,10 @@ namespace trireme::gpusim {
 
 class Cluster {
  public:
-  // `first_agent`: the number in the launch of its first agent.
-  Cluster(Grid* grid, std::array<int, 3> first_cta, uint32_t first_agent);
+  // `worker` runs it. `first_agent`: the number in the launch of its first agent.
+  Cluster(Grid* grid, Worker* worker, std::array<int, 3> first_cta, uint32_t first_agent);
 
+  Worker& worker() { return *worker_; }
   int size() const { return static_cast<int>(ctas_.size()); }
   Cta& cta(uint32_t rank) { return *ctas_[rank]; }
   std::vector<std::unique_ptr<Cta>>& ctas() { return ctas_; }
@@ -37,6 +38,7 @@ class Cluster {
   bool finished() const;        // its threads are; copies may be under way
 
  private:
+  Worker* const worker_;
   const uint32_t first_agent_;
   uint32_t num_agents_ = 0;
   std::vector<std::unique_ptr<Cta>> ctas_;  // by rank

@@ -33,8 +33,10 @@ Flow Trap(Warp& warp, const Op& op, LaneMask active) {
 // The text at an address of this device, as far as it is there.
 std::string TextAt(const DeviceMemory& memory, uint64_t address) {
   std::string text;
+  MemoryLock lock;
   for (const std::byte* c; text.size() < 200 && (c = memory.Find(address, 1)) != nullptr;
        ++address) {
+    lock.Hold(address);
     if (*c == std::byte{0}) break;
     text += static_cast<char>(*c);
   }

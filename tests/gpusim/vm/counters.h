@@ -19,6 +19,19 @@ struct Counters {
   uint64_t shared_waves = 0, shared_waves_min = 0;
   uint64_t cp_async_bytes = 0, tma_bytes = 0;
 
+  Counters& operator+=(const Counters& other) {
+    for (size_t i = 0; i < instructions.size(); ++i) instructions[i] += other.instructions[i];
+    mma += other.mma;
+    wgmma += other.wgmma;
+    tcgen05 += other.tcgen05;
+    global_sectors += other.global_sectors;
+    global_sectors_min += other.global_sectors_min;
+    shared_waves += other.shared_waves;
+    shared_waves_min += other.shared_waves_min;
+    cp_async_bytes += other.cp_async_bytes;
+    tma_bytes += other.tma_bytes;
+    return *this;
+  }
   uint64_t total() const {
     uint64_t sum = 0;
     for (const uint64_t n : instructions) sum += n;

@@ -18,6 +18,7 @@ constexpr uint64_t kAlignment = 4096;  // a page, so that a freed one goes back 
 // given out twice before the span is used up: a stale pointer is noticed, too.
 constexpr uint64_t kGap = 4096;
 constexpr uint64_t kSpanFactor = 8;
+constexpr uint64_t kBlockBytes = GlobalBlock::kBytes;
 
 std::byte* Map(uint64_t bytes, int protection) {
   void* at = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -28,11 +29,33 @@ std::byte* Map(uint64_t bytes, int protection) {
 // The allocation that this thread found last is most often the next one, too.
 struct Hot {
   const DeviceMemory* owner = nullptr;
-  uint64_t num_frees = 0, start = 0, end = 0;
+  uint64_t num_frees = 0;
+  Region region;
 };
 thread_local Hot hot;
 
+bool AllOnes(const std::byte* at, uint64_t size) {
+  for (; size >= 8; at += 8, size -= 8) {
+    uint64_t eight;
+    std::memcpy(&eight, at, 8);
+    if (eight != 0x0101010101010101u) return false;
+  }
+  return std::all_of(at, at + size, [](std::byte b) { return b == std::byte{1}; });
+}
+
 }  // namespace
+
+bool Region::IsDefined(uint64_t address, uint64_t size) const {
+  return always_defined || AllOnes(defined + (address - start), size);
+}
+
+std::mutex& MemoryLock::MutexOf(uint64_t place) {
+  struct alignas(64) Alone {  // on a cache line
+    std::mutex mu;
+  };
+  static Alone all[256];
+  return all[place % std::size(all)].mu;
+}
 
 DeviceMemory::DeviceMemory(uint64_t capacity, Visibility visibility)
     : capacity_(capacity), visibility_(visibility) {
@@ -41,15 +64,18 @@ DeviceMemory::DeviceMemory(uint64_t capacity, Visibility visibility)
   base_ =
       reinterpret_cast<uint64_t>(visibility == Visibility::kHost ? bytes_ : Map(span_, PROT_NONE));
   defined_ = Map(span_, PROT_READ | PROT_WRITE);
-  cells_ =
-      reinterpret_cast<GlobalCell*>(Map(span_ / 4 * sizeof(GlobalCell), PROT_READ | PROT_WRITE));
+  blocks_ = reinterpret_cast<GlobalBlock*>(
+      Map(span_ / kBlockBytes * sizeof(GlobalBlock), PROT_READ | PROT_WRITE));
+  words_ =
+      reinterpret_cast<GlobalWord*>(Map(span_ / 4 * sizeof(GlobalWord), PROT_READ | PROT_WRITE));
 }
 
 DeviceMemory::~DeviceMemory() {
   if (visibility_ == Visibility::kDevice) munmap(reinterpret_cast<void*>(base_), span_);
   munmap(bytes_, span_);
   munmap(defined_, span_);
-  munmap(cells_, span_ / 4 * sizeof(GlobalCell));
+  munmap(blocks_, span_ / kBlockBytes * sizeof(GlobalBlock));
+  munmap(words_, span_ / 4 * sizeof(GlobalWord));
 }
 
 absl::StatusOr<uint64_t> DeviceMemory::Allocate(uint64_t bytes) {
@@ -75,8 +101,10 @@ absl::Status DeviceMemory::Free(uint64_t address) {
   const uint64_t offset = address - base_;
   madvise(bytes_ + offset / 4096 * 4096, it->second / 4096 * 4096, MADV_DONTNEED);
   std::memset(defined_ + offset, 0, it->second);
-  const uint64_t cell_bytes = it->second / 4 * sizeof(GlobalCell) / 4096 * 4096;
-  madvise(cells_ + offset / 4, cell_bytes, MADV_DONTNEED);  // 4096 / 4 cells: whole pages
+  // Of 4096 bytes both are whole pages.
+  const uint64_t pages = it->second / 4096 * 4096;
+  madvise(blocks_ + offset / kBlockBytes, pages / kBlockBytes * sizeof(GlobalBlock), MADV_DONTNEED);
+  madvise(words_ + offset / 4, pages / 4 * sizeof(GlobalWord), MADV_DONTNEED);
   used_ -= it->second;
   allocations_.erase(it);
   ++num_frees_;
@@ -95,20 +123,32 @@ DeviceMemory* DeviceMemory::OwnerOf(uint64_t address) const {
   return nullptr;
 }
 
-std::byte* DeviceMemory::Find(uint64_t address, uint64_t size) const {
+Region DeviceMemory::RegionOf(uint64_t address, uint64_t size) const {
   if (!Owns(address)) {
     const DeviceMemory* owner = OwnerOf(address);
-    return owner != nullptr ? owner->Find(address, size) : nullptr;
+    return owner != nullptr ? owner->RegionOf(address, size) : Region{};
   }
   const uint64_t num_frees = num_frees_.load(std::memory_order_relaxed);
-  if (hot.owner == this && hot.num_frees == num_frees && address >= hot.start &&
-      size <= hot.end - hot.start && address <= hot.end - size) {
-    return bytes_ + (address - base_);
+  if (hot.owner == this && hot.num_frees == num_frees && hot.region.Holds(address, size)) {
+    return hot.region;
   }
   const auto [start, length] = AllocationOf(address);
-  if (size > length || address - start > length - size) return nullptr;
-  hot = {this, num_frees, start, start + length};
-  return bytes_ + (address - base_);
+  if (size > length || address - start > length - size) return {};
+  const uint64_t offset = start - base_;
+  hot = {this,
+         num_frees,
+         {start,
+          start + length,
+          bytes_ + offset,
+          defined_ + offset,
+          visibility_ == Visibility::kHost,
+          {blocks_ + offset / kBlockBytes, words_ + offset / 4, start}}};
+  return hot.region;
+}
+
+std::byte* DeviceMemory::Find(uint64_t address, uint64_t size) const {
+  const Region region = RegionOf(address, size);
+  return region.end != 0 ? region.bytes + (address - region.start) : nullptr;
 }
 
 std::pair<uint64_t, uint64_t> DeviceMemory::AllocationOf(uint64_t address) const {
@@ -134,27 +174,12 @@ std::string DeviceMemory::Describe(uint64_t address) const {
                                 " bytes behind the end of an allocation of ", it->second, " bytes");
 }
 
-GlobalCell* DeviceMemory::Cells(uint64_t address) const {
-  if (!Owns(address)) {
-    const DeviceMemory* owner = OwnerOf(address);
-    return owner != nullptr ? owner->Cells(address) : nullptr;
-  }
-  return cells_ + (address - base_) / 4;
-}
-
 bool DeviceMemory::Defined(uint64_t address, uint64_t size) const {
   if (!Owns(address)) {
     const DeviceMemory* owner = OwnerOf(address);
     return owner != nullptr && owner->Defined(address, size);
   }
-  if (visibility_ == Visibility::kHost) return true;
-  const std::byte* at = defined_ + (address - base_);
-  for (; size >= 8; at += 8, size -= 8) {
-    uint64_t eight;
-    std::memcpy(&eight, at, 8);
-    if (eight != 0x0101010101010101u) return false;
-  }
-  return std::all_of(at, at + size, [](std::byte b) { return b == std::byte{1}; });
+  return visibility_ == Visibility::kHost || AllOnes(defined_ + (address - base_), size);
 }
 
 void DeviceMemory::SetDefined(uint64_t address, uint64_t size) {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <string>
@@ -16,7 +17,74 @@
 
 namespace trireme::gpusim {
 
-struct GlobalCell;
+struct GlobalBlock;
+struct GlobalWord;
+
+// What the checkers remember of memory from the address `start` on (global_order.h): blocks of 16
+// bytes, and their words.
+struct GlobalCells {
+  GlobalBlock* blocks = nullptr;
+  GlobalWord* words = nullptr;
+  uint64_t start = 0;
+};
+
+// An allocation: what lies behind its addresses [start, end), from `start` on.
+struct Region {
+  uint64_t start = 0, end = 0;
+  std::byte* bytes = nullptr;
+  std::byte* defined = nullptr;  // one a byte: 1 once it was written
+  bool always_defined = false;   // page-locked host memory
+  GlobalCells cells;
+
+  bool Holds(uint64_t address, uint64_t size) const {
+    return address >= start && size <= end - start && address <= end - size;
+  }
+  bool IsDefined(uint64_t address, uint64_t size) const;
+  void SetDefined(uint64_t address, uint64_t size) const {
+    std::memset(defined + (address - start), 1, size);
+  }
+};
+
+// Kernels of all devices run on several threads. Whoever reads or writes device memory for one, or
+// what is remembered of it, holds the lock of the place: accesses to it follow one another, those
+// that race in the kernel, too. One place at a time, so that nobody waits in a circle.
+class MemoryLock {
+ public:
+  static constexpr uint64_t kPlaceBytes = 4096;  // an aligned access of up to so many lies in one
+
+  void Hold(uint64_t address) {
+    const uint64_t place = address / kPlaceBytes;
+    if (place == place_) return;
+    Release();
+    place_ = place;
+    lock_ = std::unique_lock(MutexOf(place));
+  }
+  void Release() {
+    if (lock_.owns_lock()) lock_.unlock();
+    place_ = kNone;
+  }
+
+ private:
+  static constexpr uint64_t kNone = ~uint64_t{0};
+  static std::mutex& MutexOf(uint64_t place);
+
+  uint64_t place_ = kNone;
+  std::unique_lock<std::mutex> lock_;
+};
+
+// Calls f(start, size) for the parts of [address, address + size) that lie in one place each, with
+// its lock held.
+template <typename F>
+void EachPlace(uint64_t address, uint64_t size, F&& f) {
+  MemoryLock lock;
+  for (const uint64_t end = address + size; address < end;) {
+    const uint64_t next = (address / MemoryLock::kPlaceBytes + 1) * MemoryLock::kPlaceBytes;
+    const uint64_t part = (next < end ? next : end) - address;
+    lock.Hold(address);
+    f(address, part);
+    address += part;
+  }
+}
 
 // Thread-safe, but for SetPeers().
 class DeviceMemory {
@@ -41,18 +109,16 @@ class DeviceMemory {
   // Before the first launch that needs it; the others outlive this.
   void SetPeers(std::vector<DeviceMemory*> peers) { peers_ = std::move(peers); }
 
-  // The bytes behind [address, address + size), which lie within one allocation of this device or
-  // of a peer; else null.
+  // The allocation of this device or of a peer that [address, address + size) lies in; end 0: there
+  // is none.
+  Region RegionOf(uint64_t address, uint64_t size) const;
+  // The bytes behind it, or null.
   std::byte* Find(uint64_t address, uint64_t size) const;
   // "12 bytes behind an allocation of 4096 bytes": what is wrong with an address that has none.
   std::string Describe(uint64_t address) const;
   bool Owns(uint64_t address) const { return address - base_ < span_; }
   // The allocation that holds the address: its start and size; size 0: none.
   std::pair<uint64_t, uint64_t> AllocationOf(uint64_t address) const;
-
-  // What is remembered of the order of accesses to the word that holds the address, and behind it
-  // to those that follow. Null outside of device and peer memory.
-  GlobalCell* Cells(uint64_t address) const;
 
   // Which bytes were ever written, one a byte.
   bool Defined(uint64_t address, uint64_t size) const;
@@ -69,11 +135,12 @@ class DeviceMemory {
   uint64_t base_ = 0, span_ = 0;  // addresses given to kernels
   std::byte* bytes_ = nullptr;    // the same offsets, readable
   std::byte* defined_ = nullptr;
-  GlobalCell* cells_ = nullptr;
+  GlobalBlock* blocks_ = nullptr;
+  GlobalWord* words_ = nullptr;
   mutable std::mutex mu_;
   std::map<uint64_t, uint64_t> allocations_;  // address -> size; guarded by mu_
   uint64_t used_ = 0, next_ = 0;
-  std::atomic<uint64_t> num_frees_ = 0;  // what a thread remembers of Find() is void after one
+  std::atomic<uint64_t> num_frees_ = 0;  // what a thread remembers of RegionOf() is void after one
 };
 
 }  // namespace trireme::gpusim

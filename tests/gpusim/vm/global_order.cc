@@ -9,23 +9,7 @@
 namespace trireme::gpusim {
 namespace {
 
-bool Ordered(const GlobalCell::Access& access, const GlobalAccessor& who) {
-  const uint32_t local = access.agent - who.first_agent;
-  if (local >= who.num_agents) {
-    return who.foreign->Of(access.agent).Covers(access.lane, access.time);
-  }
-  if (local == who.local.agent) {
-    return access.lane == who.local.lane || access.time <= who.local.lanes_seen;
-  }
-  return who.local.seen->Of(local).Covers(access.lane, access.time);
-}
-
-// Whether two accesses that share bytes have to be ordered at all, and are not.
-bool Races(const GlobalCell::Access& before, uint8_t bytes, const GlobalAccessor& who) {
-  return (before.bytes & bytes) != 0 && !(before.strong && who.strong) && !Ordered(before, who);
-}
-
-Fault RaceWith(const GlobalCell::Access& before, const GlobalAccessor& who, uint64_t word,
+Fault RaceWith(const GlobalAccess& before, const GlobalAccessor& who, uint64_t word,
                std::string_view doing, std::string_view done) {
   const uint32_t local = before.agent - who.first_agent;
   const std::string whom = local < who.num_agents
@@ -36,21 +20,44 @@ Fault RaceWith(const GlobalCell::Access& before, const GlobalAccessor& who, uint
                  whom, ", lane ", int{before.lane})};
 }
 
-GlobalCell::Access As(const GlobalAccessor& who, uint8_t bytes) {
-  return {who.first_agent + who.local.agent, who.local.time, static_cast<uint8_t>(who.local.lane),
-          bytes, who.strong};
-}
-
-// Calls f(cell, word, bytes of it) until one says true.
-template <typename F>
-bool EachWord(GlobalCell* cells, uint64_t at, uint32_t size, uint32_t launch, F&& f) {
-  const uint64_t end = at + size;
-  for (uint64_t word = at / 4; word * 4 < end; ++word, ++cells) {
-    const uint64_t first = std::max(at, word * 4) - word * 4;
-    const uint64_t last = std::min(end, word * 4 + 4) - word * 4;
-    if (cells->launch != launch) *cells = {.launch = launch};
-    const auto bytes = static_cast<uint8_t>(((1u << last) - 1) & ~((1u << first) - 1));
-    if (f(*cells, word, bytes)) return true;
+// Calls whole_block(block) for blocks that are touched as a whole. For others, and where it says
+// false, one_word(word, its number, bytes of it), until that says true.
+template <typename F, typename G>
+bool EachBlock(const GlobalCells& cells, uint64_t address, uint32_t size, uint32_t launch,
+               F&& whole_block, G&& one_word) {
+  constexpr uint32_t kBytes = GlobalBlock::kBytes;
+  const uint64_t end = address + size;
+  while (address < end) {
+    const uint64_t index = (address - cells.start) / kBytes;
+    const uint64_t first = address / kBytes * kBytes, next = std::min(end, first + kBytes);
+    GlobalBlock& block = cells.blocks[index];
+    const bool whole = next - address == kBytes;
+    if (whole && whole_block(&block)) {
+      address = next;
+      continue;
+    }
+    GlobalWord* const words = cells.words + index * GlobalBlock::kWords;
+    if (block.launch != launch) block = {.launch = launch};
+    if (!block.by_words)
+      std::fill_n(words, GlobalBlock::kWords, GlobalWord{block.writer, block.reader});
+    block.by_words = true;
+    for (uint64_t word = address / 4; word * 4 < next; ++word) {
+      const uint64_t from = std::max(address, word * 4) % 4;
+      const uint64_t to = std::min(next - word * 4, uint64_t{4});
+      const auto bytes = static_cast<uint8_t>(((1u << to) - 1) & ~((1u << from) - 1));
+      if (one_word(&words[word % GlobalBlock::kWords], word, bytes)) return true;
+    }
+    // Whoever has touched all of it alone is the same for its words.
+    const auto same = [](const GlobalAccess& a, const GlobalAccess& b) {
+      return a.bytes == b.bytes && (a.bytes == 0 || (a.agent == b.agent && a.time == b.time &&
+                                                     a.lane == b.lane && a.strong == b.strong));
+    };
+    if (whole && std::all_of(words + 1, words + GlobalBlock::kWords, [&](const GlobalWord& word) {
+          return same(word.writer, words[0].writer) && same(word.reader, words[0].reader);
+        })) {
+      block = {launch, false, words[0].writer, words[0].reader};
+    }
+    address = next;
   }
   return false;
 }
@@ -79,42 +86,46 @@ void Learn(Warp& warp, const SparseClock& from) {
 
 }  // namespace
 
-bool CheckGlobalRead(GlobalCell* cells, uint64_t at, uint32_t size, const GlobalAccessor& who,
-                     Fault* fault) {
-  if (at % 4 == 0 && size % 4 == 0) {  // mostly nobody has written there in this launch
-    const GlobalCell::Access mine = As(who, 15);
-    const GlobalCell* const end = cells + size / 4;
-    for (; cells != end && (cells->launch != who.launch || cells->writer.bytes == 0); ++cells) {
-      cells->launch = who.launch;
-      cells->writer.bytes = 0;
-      cells->reader = mine;
-      at += 4;
-      size -= 4;
-    }
-  }
-  return EachWord(cells, at, size, who.launch, [&](GlobalCell& cell, uint64_t word, uint8_t bytes) {
-    if (Races(cell.writer, bytes, who)) [[unlikely]] {
-      *fault = RaceWith(cell.writer, who, word, "read", "write");
-      return true;
-    }
-    cell.reader = As(who, bytes);
-    return false;
-  });
+bool CheckGlobalRead(const GlobalCells& cells, uint64_t address, uint32_t size,
+                     const GlobalAccessor& who, Fault* fault) {
+  return EachBlock(
+      cells, address, size, who.launch, [&](GlobalBlock* block) { return ReadBlock(block, who); },
+      [&](GlobalWord* cell, uint64_t word, uint8_t bytes) {
+        if (who.RacesWith(cell->writer, bytes)) [[unlikely]] {
+          *fault = RaceWith(cell->writer, who, word, "read", "write");
+          return true;
+        }
+        cell->reader = who.As(bytes);
+        return false;
+      });
 }
 
-bool CheckGlobalWrite(GlobalCell* cells, uint64_t at, uint32_t size, const GlobalAccessor& who,
-                      Fault* fault) {
-  return EachWord(cells, at, size, who.launch, [&](GlobalCell& cell, uint64_t word, uint8_t bytes) {
-    const bool after_write = Races(cell.writer, bytes, who);
-    if (after_write || Races(cell.reader, bytes, who)) [[unlikely]] {
-      *fault = RaceWith(after_write ? cell.writer : cell.reader, who, word, "written",
-                        after_write ? "write" : "read");
-      return true;
-    }
-    cell.writer = As(who, bytes);
-    cell.reader.bytes &= static_cast<uint8_t>(~bytes);
-    return false;
-  });
+bool CheckGlobalWrite(const GlobalCells& cells, uint64_t address, uint32_t size,
+                      const GlobalAccessor& who, Fault* fault) {
+  return EachBlock(
+      cells, address, size, who.launch, [&](GlobalBlock* block) { return WriteBlock(block, who); },
+      [&](GlobalWord* cell, uint64_t word, uint8_t bytes) {
+        const bool after_write = who.RacesWith(cell->writer, bytes);
+        if (after_write || who.RacesWith(cell->reader, bytes)) [[unlikely]] {
+          *fault = RaceWith(after_write ? cell->writer : cell->reader, who, word, "written",
+                            after_write ? "write" : "read");
+          return true;
+        }
+        cell->writer = who.As(bytes);
+        cell->reader.bytes &= static_cast<uint8_t>(~bytes);
+        return false;
+      });
+}
+
+void GlobalReleases::Add(uint64_t address, const SparseClock& what) {
+  std::lock_guard lock(mu_);
+  by_address_[address].Join(what);
+}
+
+void GlobalReleases::Take(uint64_t address, SparseClock* into) const {
+  std::lock_guard lock(mu_);
+  const auto found = by_address_.find(address);
+  if (found != by_address_.end()) into->Join(found->second);
 }
 
 GlobalAccessor AsGlobalAccessor(const Warp& warp, int lane, bool strong) {
@@ -132,14 +143,11 @@ void FenceGlobal(Warp& warp, LaneMask lanes) {
 void HandOver(Warp& warp, uint64_t address, LaneMask lanes, bool release) {
   if (release)
     warp.order.released = Flatten(warp.Release(lanes), warp.cta().cluster().first_agent());
-  if (!warp.order.released.empty()) warp.grid().releases()[address].Join(warp.order.released);
+  if (!warp.order.released.empty()) warp.grid().releases().Add(address, warp.order.released);
 }
 
 void TakeOver(Warp& warp, uint64_t address, bool acquire) {
-  const auto& releases = warp.grid().releases();
-  if (const auto found = releases.find(address); found != releases.end()) {
-    warp.order.observed.Join(found->second);
-  }
+  warp.grid().releases().Take(address, &warp.order.observed);
   if (!acquire) return;
   Learn(warp, warp.order.observed);
   warp.order.observed.Clear();

@@ -9,9 +9,11 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <unordered_map>
 
 #include "tests/gpusim/vm/clock.h"
+#include "tests/gpusim/vm/device_memory.h"
 #include "tests/gpusim/vm/lanes.h"
 #include "tests/gpusim/vm/report.h"
 #include "tests/gpusim/vm/shadow.h"
@@ -20,17 +22,24 @@ namespace trireme::gpusim {
 
 class Warp;
 
-// What is remembered of a word of global memory: its last writer and its last reader. Who came
-// before them is forgotten: an error may be missed by that, but none is made up.
-struct GlobalCell {
-  struct Access {
-    uint32_t agent = 0, time = 0;
-    uint8_t lane = 0;
-    uint8_t bytes = 0;  // of the word; 0: nobody
-    bool strong = false;
-  };
-  uint32_t launch = 0;
-  Access writer, reader;
+// What is remembered of global memory: the last writer and the last reader of each byte of a word.
+// Who came before them is forgotten: an error may be missed by that, but none is made up.
+struct GlobalAccess {
+  uint32_t agent = 0, time = 0;
+  uint8_t lane = 0;
+  uint8_t bytes = 0;  // of the word; 0: nobody
+  bool strong = false;
+};
+struct GlobalWord {
+  GlobalAccess writer, reader;
+};
+// 16 bytes. As long as whole blocks are written and read its four words are the same.
+struct GlobalBlock {
+  static constexpr uint32_t kBytes = 16, kWords = 4;
+
+  uint32_t launch = 0;    // of another one: nobody has been there
+  bool by_words = false;  // its GlobalWords count, not these
+  GlobalAccess writer, reader;
 };
 
 struct GlobalAccessor {
@@ -39,17 +48,79 @@ struct GlobalAccessor {
   uint32_t first_agent = 0, num_agents = 0;  // of the cluster
   const SparseClock* foreign = nullptr;
   bool strong = false;  // atomic, volatile, relaxed, acquire, release
+
+  GlobalAccess As(uint8_t bytes) const {
+    return {first_agent + local.agent, local.time, static_cast<uint8_t>(local.lane), bytes, strong};
+  }
+  // Whether what this one does is ordered after that.
+  bool Follows(const GlobalAccess& access) const {
+    const uint32_t other = access.agent - first_agent;
+    if (other >= num_agents) return foreign->Of(access.agent).Covers(access.lane, access.time);
+    return local.HasSeen(other, access.lane, access.time);
+  }
+  // Whether two accesses that share bytes have to be ordered, and are not.
+  bool RacesWith(const GlobalAccess& before, uint8_t bytes) const {
+    return (before.bytes & bytes) != 0 && !(before.strong && strong) && !Follows(before);
+  }
 };
 
-// True if an access of [at, at + size) is not ordered after what `cells` (one a word, from that of
-// `at` on) remember; *fault says how. Remembers it.
-bool CheckGlobalRead(GlobalCell* cells, uint64_t at, uint32_t size, const GlobalAccessor& who,
-                     Fault* fault);
-bool CheckGlobalWrite(GlobalCell* cells, uint64_t at, uint32_t size, const GlobalAccessor& who,
-                      Fault* fault);
+// The commonest: all of a block that is not kept by words. False: it takes a closer look.
+inline bool ReadBlock(GlobalBlock* block, const GlobalAccessor& who) {
+  if (block->launch != who.launch) {
+    *block = {who.launch, false, {}, who.As(15)};
+    return true;
+  }
+  if (block->by_words || who.RacesWith(block->writer, 15)) return false;
+  block->reader = who.As(15);
+  return true;
+}
+inline bool WriteBlock(GlobalBlock* block, const GlobalAccessor& who) {
+  if (block->launch == who.launch &&
+      (block->by_words || who.RacesWith(block->writer, 15) || who.RacesWith(block->reader, 15))) {
+    return false;
+  }
+  *block = {who.launch, false, who.As(15), {}};
+  return true;
+}
 
-// Of a launch: what strong writes have handed over, by address.
-using GlobalReleases = std::unordered_map<uint64_t, SparseClock>;
+// The same for a word of a block that is kept by words.
+inline bool ReadWord(const GlobalCells& cells, uint64_t address, const GlobalAccessor& who) {
+  const uint64_t at = address - cells.start;
+  const GlobalBlock& block = cells.blocks[at / GlobalBlock::kBytes];
+  GlobalWord& word = cells.words[at / 4];
+  if (block.launch != who.launch || !block.by_words || who.RacesWith(word.writer, 15)) return false;
+  word.reader = who.As(15);
+  return true;
+}
+inline bool WriteWord(const GlobalCells& cells, uint64_t address, const GlobalAccessor& who) {
+  const uint64_t at = address - cells.start;
+  const GlobalBlock& block = cells.blocks[at / GlobalBlock::kBytes];
+  GlobalWord& word = cells.words[at / 4];
+  if (block.launch != who.launch || !block.by_words || who.RacesWith(word.writer, 15) ||
+      who.RacesWith(word.reader, 15)) {
+    return false;
+  }
+  word = {who.As(15), {}};
+  return true;
+}
+
+// True if an access of [address, address + size) is not ordered after what is remembered; *fault
+// says how. Remembers it.
+bool CheckGlobalRead(const GlobalCells& cells, uint64_t address, uint32_t size,
+                     const GlobalAccessor& who, Fault* fault);
+bool CheckGlobalWrite(const GlobalCells& cells, uint64_t address, uint32_t size,
+                      const GlobalAccessor& who, Fault* fault);
+
+// Of a launch: what strong writes have handed over, by address. Thread-safe.
+class GlobalReleases {
+ public:
+  void Add(uint64_t address, const SparseClock& what);
+  void Take(uint64_t address, SparseClock* into) const;
+
+ private:
+  mutable std::mutex mu_;
+  std::unordered_map<uint64_t, SparseClock> by_address_;
+};
 
 // Of a warp: what it has put in front of its strong writes by a fence, and what its strong reads
 // have brought that a fence has yet to make good.
@@ -60,7 +131,8 @@ struct PendingOrder {
 GlobalAccessor AsGlobalAccessor(const Warp& warp, int lane, bool strong);
 // fence, membar by these lanes.
 void FenceGlobal(Warp& warp, LaneMask lanes);
-// A strong write or read of `address`; `release`, `acquire`: it is a fence itself.
+// A strong write or read of `address`, whose MemoryLock is held from here to the access itself;
+// `release`, `acquire`: it is a fence itself.
 void HandOver(Warp& warp, uint64_t address, LaneMask lanes, bool release);
 void TakeOver(Warp& warp, uint64_t address, bool acquire);
 

@@ -1,28 +1,29 @@
 #include "tests/gpusim/vm/grid.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cstring>
+#include <ctime>
+#include <random>
+#include <thread>
 #include <utility>
 
 #include "runtime/base/check.h"
-#include "runtime/base/strings.h"
-#include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/cluster.h"
 #include "tests/gpusim/vm/tcgen05.h"
 #include "tests/gpusim/vm/wgmma.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
 
 // What fills memory that nobody has written: a NaN in every float format.
 constexpr std::byte kPoison{0xff};
-// Operations that a warp runs before another may: between these, at random.
-constexpr int kMinQuantum = 1, kMaxQuantum = 64;
-constexpr uint64_t kMostResident = 4;  // clusters of an ordinary launch at the same time
+constexpr size_t kWorkers = 2;
 
-uint32_t LinearIndex(const std::array<int, 3>& at, const std::array<int, 3>& size) {
-  return static_cast<uint32_t>((at[2] * size[1] + at[1]) * size[0] + at[0]);
+// What this thread has computed: a busy machine does not show.
+double ThreadSeconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
 uint32_t NextLaunch() {
@@ -30,294 +31,7 @@ uint32_t NextLaunch() {
   return ++last;
 }
 
-int Volume(const std::array<int, 3>& size) { return size[0] * size[1] * size[2]; }
-
-uint32_t SpecialValue(Special special, const Cta& cta, const Grid& grid, int warp, int lane) {
-  const LaunchConfig& config = grid.config();
-  const int thread = warp * kWarpSize + lane;
-  const auto& block = config.block;
-  std::array<int, 3> in_cluster, cluster_id, clusters;
-  for (size_t i = 0; i < 3; ++i) {
-    in_cluster[i] = cta.id()[i] % config.cluster[i];
-    cluster_id[i] = cta.id()[i] / config.cluster[i];
-    clusters[i] = config.grid[i] / config.cluster[i];
-  }
-  const auto dimension = [special](Special x) {
-    return static_cast<size_t>(special) - static_cast<size_t>(x);
-  };
-  const auto of = [&](const std::array<int, 3>& v, Special x) {
-    return static_cast<uint32_t>(v[dimension(x)]);
-  };
-  switch (special) {
-    case Special::kTidX:
-      return static_cast<uint32_t>(thread % block[0]);
-    case Special::kTidY:
-      return static_cast<uint32_t>(thread / block[0] % block[1]);
-    case Special::kTidZ:
-      return static_cast<uint32_t>(thread / (block[0] * block[1]));
-    case Special::kNtidX:
-    case Special::kNtidY:
-    case Special::kNtidZ:
-      return of(block, Special::kNtidX);
-    case Special::kCtaidX:
-    case Special::kCtaidY:
-    case Special::kCtaidZ:
-      return of(cta.id(), Special::kCtaidX);
-    case Special::kNctaidX:
-    case Special::kNctaidY:
-    case Special::kNctaidZ:
-      return of(config.grid, Special::kNctaidX);
-    case Special::kLaneid:
-      return static_cast<uint32_t>(lane);
-    case Special::kWarpid:
-      return static_cast<uint32_t>(warp);
-    case Special::kNwarpid:
-      return static_cast<uint32_t>((cta.num_threads() + kWarpSize - 1) / kWarpSize);
-    case Special::kSmid:
-      return LinearIndex(cta.id(), config.grid) % 8;
-    case Special::kNsmid:
-      return 8;
-    case Special::kLanemaskEq:
-      return 1u << lane;
-    case Special::kLanemaskLt:
-      return (1u << lane) - 1;
-    case Special::kLanemaskLe:
-      return ((1u << lane) - 1) | (1u << lane);
-    case Special::kLanemaskGt:
-      return ~(((1u << lane) - 1) | (1u << lane));
-    case Special::kLanemaskGe:
-      return ~((1u << lane) - 1);
-    case Special::kClusterCtaidX:
-    case Special::kClusterCtaidY:
-    case Special::kClusterCtaidZ:
-      return of(in_cluster, Special::kClusterCtaidX);
-    case Special::kClusterNctaidX:
-    case Special::kClusterNctaidY:
-    case Special::kClusterNctaidZ:
-      return of(config.cluster, Special::kClusterNctaidX);
-    case Special::kClusterCtarank:
-      return LinearIndex(in_cluster, config.cluster);
-    case Special::kClusterNctarank:
-      return static_cast<uint32_t>(Volume(config.cluster));
-    case Special::kClusteridX:
-    case Special::kClusteridY:
-    case Special::kClusteridZ:
-      return of(cluster_id, Special::kClusteridX);
-    case Special::kNclusteridX:
-    case Special::kNclusteridY:
-    case Special::kNclusteridZ:
-      return of(clusters, Special::kNclusteridX);
-    case Special::kIsExplicitCluster:
-      return Volume(config.cluster) > 1 ? 1 : 0;
-    case Special::kDynamicSmemSize:
-      return config.dynamic_shared_bytes;
-    case Special::kTotalSmemSize:
-      return config.dynamic_shared_bytes + grid.program().static_shared_bytes;
-    case Special::kEnvreg1:
-      return static_cast<uint32_t>(config.workspace >> 32);
-    case Special::kEnvreg2:
-      return static_cast<uint32_t>(config.workspace);
-    default:
-      return 0;
-  }
-}
-
 }  // namespace
-
-// ---- Warp
-
-Warp::Warp(Cta* cta, int index)
-    : cta_(cta),
-      index_(index),
-      agent_(cta->cluster().NewAgent()),
-      program_(cta->grid().program()),
-      file_(program_.image),
-      defined_(program_.defined) {
-  const int threads = std::min(cta->num_threads() - index * kWarpSize, kWarpSize);
-  live_ = threads == kWarpSize ? kAllLanes : (LaneMask{1} << threads) - 1;
-  splits_.push_back({0, live_, false});
-  for (const Program::SpecialSlot& special : program_.specials) {
-    auto* place = reinterpret_cast<uint32_t*>(file_.data() + special.slot.offset);
-    for (int lane = 0; lane < kWarpSize; ++lane) {
-      place[lane] = SpecialValue(special.special, *cta, cta->grid(), index, lane);
-    }
-  }
-}
-
-Warp::~Warp() = default;
-
-Grid& Warp::grid() { return cta_->grid(); }
-const Grid& Warp::grid() const { return cta_->grid(); }
-
-void Warp::Addresses(const Op& op, int i, std::array<uint64_t, kWarpSize>* out) const {
-  const uint64_t offset = static_cast<uint64_t>(op.offset);
-  if (op.narrow_address) {
-    const uint32_t* base = In<uint32_t>(op.src[i]);
-    for (size_t lane = 0; lane < kWarpSize; ++lane) {
-      (*out)[lane] = static_cast<uint32_t>(base[lane] + offset);
-    }
-  } else {
-    const uint64_t* base = In<uint64_t>(op.src[i]);
-    for (size_t lane = 0; lane < kWarpSize; ++lane) (*out)[lane] = base[lane] + offset;
-  }
-}
-
-void Warp::BranchTo(LaneMask taken, uint32_t target) {
-  const Split before = *current_;
-  const LaneMask stay = before.lanes & ~taken;
-  current_->pc = stay != 0 ? before.pc + 1 : target;
-  if (stay != 0) {
-    current_->lanes = stay;
-    splits_.push_back({target, taken, false});
-  }
-  changed_ = true;
-}
-
-void Warp::Exit(LaneMask lanes) {
-  live_ &= ~lanes;
-  current_->lanes &= ~lanes;
-  ++current_->pc;
-  if (current_->lanes == 0) {
-    splits_.erase(splits_.begin() + (current_ - splits_.data()));
-  }
-  // Others may have waited for these.
-  for (Split& split : splits_) split.waiting = false;
-  changed_ = true;
-}
-
-LaneMask Warp::LanesAt(uint32_t pc) const {
-  LaneMask lanes = 0;
-  for (const Split& split : splits_) {
-    if (split.pc == pc) lanes |= split.lanes;
-  }
-  return lanes;
-}
-
-void Warp::Converge(LaneMask lanes) {
-  ForEachLane(lanes, [&](int lane) { lanes_seen_[static_cast<size_t>(lane)] = time_; });
-  ++time_;
-}
-
-Knowledge Warp::Release(LaneMask lanes) {
-  Knowledge released = knowledge;
-  Seen mine;
-  if (lanes == live_) {
-    mine.all = time_;
-  } else {
-    ForEachLane(lanes, [&](int lane) {
-      mine.all = std::max(mine.all, lanes_seen_[static_cast<size_t>(lane)]);
-    });
-    mine.some = lanes;
-    mine.some_time = time_;
-  }
-  released.generic.Mutable(agent_).Join(mine);
-  ++time_;
-  return released;
-}
-
-void Warp::FenceAsyncProxy(LaneMask lanes) {
-  const Knowledge seen = Release(lanes);
-  knowledge.async_proxy.Join(seen.generic);
-}
-
-void Warp::Acquire(const Knowledge& released, LaneMask lanes) {
-  (void)lanes;
-  knowledge.Join(released);
-}
-
-// Splits that stand at the same place are one again.
-void Warp::Merge() {
-  for (size_t i = 0; i < splits_.size(); ++i) {
-    for (size_t j = splits_.size() - 1; j > i; --j) {
-      if (splits_[j].pc != splits_[i].pc) continue;
-      splits_[i].lanes |= splits_[j].lanes;
-      splits_[i].waiting = false;
-      splits_.erase(splits_.begin() + static_cast<ptrdiff_t>(j));
-    }
-  }
-}
-
-// The one that is furthest behind, so that they meet again soon; now and then another, so that a
-// lane that spins until its neighbour has done something sees it done.
-size_t Warp::PickSplit() {
-  size_t best = splits_.size();
-  const bool rotate = ++turns_ % 8 == 0;
-  for (size_t k = 0; k < splits_.size(); ++k) {
-    const size_t i = rotate ? (k + turns_ / 8) % splits_.size() : k;
-    if (splits_[i].waiting) continue;
-    if (best == splits_.size() || (!rotate && splits_[i].pc < splits_[best].pc)) best = i;
-  }
-  return best;
-}
-
-bool Warp::Run(int quantum) {
-  bool ran = false;
-  for (Split& split : splits_) split.waiting = false;
-  Grid& in = grid();
-  while (quantum > 0 && !splits_.empty() && !in.aborted()) {
-    const size_t picked = splits_.size() == 1 && !splits_[0].waiting ? 0 : PickSplit();
-    if (picked == splits_.size()) return ran;
-    current_ = &splits_[picked];
-    changed_ = false;
-    while (quantum-- > 0) {
-      TRIREME_CHECK(current_->pc < program_.ops.size());
-      const Op& op = program_.ops[current_->pc];
-      LaneMask active = current_->lanes;
-      if (op.guarded) {
-        if ((active & ~defined_[op.guard.index]) != 0) [[unlikely]]
-          ReportUndefined(op, active);
-        active &= op.guard_negated ? ~Predicate(op.guard) : Predicate(op.guard);
-      }
-      Flow flow = Flow::kNext;
-      if (active != 0) {
-        flow = op.run(*this, op, active);
-      }
-      if (flow == Flow::kRetry) {
-        // Takes nothing of the quantum: the warp's other lanes must run before it is said to wait.
-        current_->waiting = true;
-        ++quantum;
-        break;
-      }
-      ran = true;
-      ++in.counters().instructions[static_cast<size_t>(op.op_class)];
-      if (changed_ || in.aborted()) break;
-      ++current_->pc;
-      if (splits_.size() > 1) break;
-    }
-    if (splits_.size() > 1) Merge();
-  }
-  return ran;
-}
-
-void Warp::ReportAt(const Op& op, int lane, FindingKind kind, std::string what) {
-  Finding finding;
-  finding.kind = kind;
-  finding.kernel = program_.name;
-  finding.instruction = op.text->opcode;
-  finding.ptx_line = op.text->ptx_line;
-  finding.line = op.text->source.line;
-  if (op.text->source.file < program_.module->files.size()) {
-    finding.file = program_.module->files[op.text->source.file];
-  }
-  std::copy(cta_->id().begin(), cta_->id().end(), finding.ctaid);
-  finding.warp = index_;
-  finding.lane = lane;
-  finding.what = std::move(what);
-  grid().NoteFinding(kind);
-  grid().report().Add(std::move(finding));
-}
-
-void Warp::ReportUndefined(const Op& op, LaneMask active) {
-  const auto check = [&](Slot slot, std::string_view what) {
-    const LaneMask missing = active & ~defined_[slot.index];
-    if (missing == 0) return;
-    ReportAt(op, std::countr_zero(missing), FindingKind::kUninitializedRegister,
-             StrCat(what, " holds nothing yet"));
-    defined_[slot.index] |= active;  // said once
-  };
-  if (op.guarded) check(op.guard, "the predicate");
-  for (int i = 0; i < op.num_src; ++i) check(op.src[i], StrCat("source ", i));
-}
 
 // ---- Cta
 
@@ -358,43 +72,12 @@ Grid::Grid(const Program* program, const LaunchConfig& config, std::vector<char>
       params_(std::move(params)),
       memory_(memory),
       report_(report),
-      random_(config.seed),
       launch_(NextLaunch()) {}
 
 int Grid::RegistersPerThread() const {
   if (config_.registers_per_thread > 0) return config_.registers_per_thread;
   constexpr int kOfMultiprocessor = 65536, kMost = 255;
   return std::min(kOfMultiprocessor / Volume(config_.block), kMost) / 8 * 8;
-}
-
-// Each warp once, and between them copies of its cluster. False: nothing could be run.
-bool Grid::RunRound(const Resident& resident, std::vector<Warp*>* warps) {
-  std::uniform_int_distribution<int> quantum(kMinQuantum, kMaxQuantum);
-  std::shuffle(warps->begin(), warps->end(), random_);
-  bool ran = false;
-  for (Warp* warp : *warps) {
-    ran |= warp->Run(quantum(random_));
-    AsyncWork& async = warp->cta().cluster().async;
-    if (!async.empty() && random_() % 2 == 0) ran |= async.RunOne(random_);
-  }
-  for (size_t i = 0; !ran && !aborted_ && i < resident.size(); ++i) {
-    ran = resident[i]->async.RunOne(random_);
-  }
-  return ran || aborted_;
-}
-
-void Grid::ReportDeadlock(const std::vector<Warp*>& warps) {
-  explaining_ = true;
-  std::string who;
-  for (Warp* warp : warps) {
-    warp->Run(1);
-    who += StrCat(who.empty() ? "" : "; ", "CTA rank ", warp->cta().rank(), " warp ", warp->index(),
-                  " waits for ", warp->waits_for.empty() ? "its other lanes" : warp->waits_for);
-  }
-  Warp* const first = warps.front();
-  first->ReportAt(program_->ops[first->pc()], 0, FindingKind::kDeadlock,
-                  StrCat("nothing can go on: ", who));
-  Abort();
 }
 
 absl::Status Grid::Run() {
@@ -404,31 +87,36 @@ absl::Status Grid::Run() {
       for (int x = 0; x < config_.grid[0]; x += config_.cluster[0]) clusters.push_back({x, y, z});
     }
   }
-  std::shuffle(clusters.begin(), clusters.end(), random_);
   TRIREME_CHECK(clusters.size() <= UINT32_MAX / Cluster::kMaxAgents);
-  const size_t most = config_.all_resident ? clusters.size() : 1 + random_() % kMostResident;
-  Resident resident;
-  std::vector<Warp*> warps;
-  uint32_t next = 0;
-  while (next < clusters.size() || !resident.empty()) {
-    for (; next < clusters.size() && resident.size() < most; ++next) {
-      resident.push_back(
-          std::make_unique<Cluster>(this, clusters[next], next * Cluster::kMaxAgents));
-      for (const auto& cta : resident.back()->ctas()) {
-        for (const auto& warp : cta->warps()) warps.push_back(warp.get());
-      }
+  std::mt19937_64 random(config_.seed);
+  std::shuffle(clusters.begin(), clusters.end(), random);
+  // The shares do not depend on how many threads there are: nor does what a cluster does.
+  std::vector<std::unique_ptr<Worker>> workers;
+  for (size_t i = 0; i < std::min(kWorkers, clusters.size()); ++i) {
+    std::vector<Worker::Share> share;
+    for (size_t at = i; at < clusters.size(); at += kWorkers) {
+      share.push_back({clusters[at], static_cast<uint32_t>(at) * Cluster::kMaxAgents});
     }
-    if (!RunRound(resident, &warps)) ReportDeadlock(warps);
-    if (aborted_) return absl::AbortedError("the launch failed; see the findings");
-    std::erase_if(warps, [](const Warp* warp) { return warp->finished(); });
-    std::erase_if(resident, [&](const auto& cluster) {
-      if (!cluster->finished()) return false;
-      while (!aborted_ && cluster->async.RunOne(random_)) {
-      }
-      return true;
-    });
-    if (aborted_) return absl::AbortedError("the launch failed; see the findings");
+    workers.push_back(std::make_unique<Worker>(this, random(), std::move(share)));
   }
+  const double start = ThreadSeconds();
+  double of_second = 0;
+  if (workers.size() == kWorkers && config_.threads > 1) {
+    std::thread second([&] {
+      workers[1]->Finish();
+      of_second = ThreadSeconds();
+    });
+    workers[0]->Finish();
+    second.join();
+  } else {
+    for (bool more = true; more;) {
+      more = false;
+      for (const auto& worker : workers) more |= worker->Round();
+    }
+  }
+  cpu_seconds_ = ThreadSeconds() - start + of_second;
+  for (const auto& worker : workers) counters_ += worker->counters();
+  if (aborted()) return absl::AbortedError("the launch failed; see the findings");
   return absl::OkStatus();
 }
 

@@ -1,11 +1,11 @@
-// One launch: its CTAs, their warps, and the scheduler that runs them.
+// One launch: its CTAs and their warps. worker.h runs them.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -27,7 +27,9 @@ namespace trireme::gpusim {
 class Cluster;
 class Cta;
 class Grid;
+inline int Volume(const std::array<int, 3>& size) { return size[0] * size[1] * size[2]; }
 class Warpgroup;
+class Worker;
 struct TensorWarp;
 struct WgmmaRegisters;
 
@@ -104,9 +106,11 @@ class Warp {
     who.fenced = &knowledge.async_proxy;
     return who;
   }
+  uint32_t lanes_seen(int lane) const { return lanes_seen_[static_cast<size_t>(lane)]; }
   void FenceAsyncProxy(LaneMask lanes);  // it sees what they have written or seen
   void Converge(LaneMask lanes);         // they have seen each other
   Knowledge Release(LaneMask lanes);
+  void ReleaseInto(LaneMask lanes, Knowledge* into);  // joins it
   void Acquire(const Knowledge& released, LaneMask lanes);
   Knowledge knowledge;
   PendingOrder order;
@@ -117,8 +121,9 @@ class Warp {
   void ReportAt(const Op& op, int lane, FindingKind kind, std::string what);
   Cta& cta() { return *cta_; }
   const Cta& cta() const { return *cta_; }
-  Grid& grid();
-  const Grid& grid() const;
+  Grid& grid() { return grid_; }
+  const Grid& grid() const { return grid_; }
+  Worker& worker() { return worker_; }
 
   // cp.async: by lane, in order of issue.
   std::array<std::vector<PendingCopy>, kWarpSize> copies;
@@ -143,6 +148,8 @@ class Warp {
   size_t PickSplit();
 
   Cta* const cta_;
+  Grid& grid_;
+  Worker& worker_;
   const int index_;
   const uint32_t agent_;
   const Program& program_;
@@ -212,6 +219,7 @@ struct LaunchConfig {
   MatrixRounding matrix_rounding = MatrixRounding::kFloatOrder;
   int registers_per_thread = 0;  // as ptxas says; 0: as many as the CTA's threads could have
   bool all_resident = false;     // a cooperative launch: every CTA runs from the beginning
+  int threads = 2;               // its workers have each one, or (1) take turns
   uint64_t workspace = 0;        // its 64 bytes of zeros in global memory, for grid.sync()
 };
 
@@ -223,19 +231,18 @@ class Grid {
   // Runs every CTA. ABORTED when a lane touched what it must not, or nothing can go on: the
   // findings tell.
   absl::Status Run();
+  const Counters& counters() const { return counters_; }  // after Run()
+  double cpu_seconds() const { return cpu_seconds_; }     // of all threads
 
+  // All below: thread-safe.
   const Program& program() const { return *program_; }
   const LaunchConfig& config() const { return config_; }
   const std::vector<char>& params() const { return params_; }
   DeviceMemory& memory() { return *memory_; }
   Report& report() { return *report_; }
-  Counters& counters() { return counters_; }
-  std::mt19937_64& random() { return random_; }
   MatrixRounding matrix_rounding() const { return config_.matrix_rounding; }
-  // Whether nothing can go on and the operations are run once more to say what they wait for.
-  bool explaining() const { return explaining_; }
-  void Abort() { aborted_ = true; }  // the launch fails
-  bool aborted() const { return aborted_; }
+  void Abort() { aborted_.store(true, std::memory_order_relaxed); }  // the launch fails
+  bool aborted() const { return aborted_.load(std::memory_order_relaxed); }
   int RegistersPerThread() const;  // of a warp that starts
   void NoteFinding(FindingKind kind) { failure_ = kind; }
   FindingKind failure() const { return failure_; }  // the last finding: why it was aborted
@@ -244,20 +251,15 @@ class Grid {
   GlobalReleases& releases() { return releases_; }
 
  private:
-  // The clusters that run at the same time, and their warps.
-  using Resident = std::vector<std::unique_ptr<Cluster>>;
-  bool RunRound(const Resident& resident, std::vector<Warp*>* warps);
-  void ReportDeadlock(const std::vector<Warp*>& warps);
-
   const Program* const program_;
   const LaunchConfig config_;
   const std::vector<char> params_;
   DeviceMemory* const memory_;
   Report* const report_;
   Counters counters_;
-  std::mt19937_64 random_;
-  bool aborted_ = false, explaining_ = false;
-  FindingKind failure_ = FindingKind::kCount;
+  double cpu_seconds_ = 0;
+  std::atomic<bool> aborted_ = false;
+  std::atomic<FindingKind> failure_ = FindingKind::kCount;
   const uint32_t launch_;
   GlobalReleases releases_;
 };

@@ -23,13 +23,14 @@ Flow LoadMatrix(Warp& warp, const Op& op, LaneMask active) {
   warp.RequireDefined(op, active);
   std::array<uint64_t, kWarpSize> addresses;
   warp.Addresses(op, 0, &addresses);
+  WarpAccess access(warp, op, 16, MemorySpace::kShared);
   for (int m = 0; m < op.num_dst; ++m) {
     uint16_t rows[8][8];
     std::array<uint64_t, kWarpSize> of_matrix{};
     for (int i = 0; i < 8; ++i) {
       const int lane = 8 * m + i;
-      const std::byte* from = Touch(warp, op, lane, addresses[static_cast<size_t>(lane)], 16,
-                                    MemorySpace::kShared, AccessMode::kRead);
+      const std::byte* from =
+          access.Touch<AccessMode::kRead>(lane, addresses[static_cast<size_t>(lane)]);
       if (from == nullptr) return Flow::kNext;
       std::memcpy(rows[i], from, 16);
       of_matrix[static_cast<size_t>(i)] = addresses[static_cast<size_t>(lane)];
@@ -52,6 +53,7 @@ Flow StoreMatrix(Warp& warp, const Op& op, LaneMask active) {
   warp.RequireDefined(op, active);
   std::array<uint64_t, kWarpSize> addresses;
   warp.Addresses(op, 0, &addresses);
+  WarpAccess access(warp, op, 16, MemorySpace::kShared);
   for (int m = 0; m < op.num_src - 1; ++m) {
     uint16_t rows[8][8];
     const uint32_t* src = warp.In<uint32_t>(op.src[1 + m]);
@@ -64,8 +66,7 @@ Flow StoreMatrix(Warp& warp, const Op& op, LaneMask active) {
     std::array<uint64_t, kWarpSize> of_matrix{};
     for (int i = 0; i < 8; ++i) {
       const int lane = 8 * m + i;
-      std::byte* to = Touch(warp, op, lane, addresses[static_cast<size_t>(lane)], 16,
-                            MemorySpace::kShared, AccessMode::kWrite);
+      std::byte* to = access.Touch<AccessMode::kWrite>(lane, addresses[static_cast<size_t>(lane)]);
       if (to == nullptr) return Flow::kNext;
       std::memcpy(to, rows[i], 16);
       of_matrix[static_cast<size_t>(i)] = addresses[static_cast<size_t>(lane)];

@@ -5,6 +5,7 @@
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/cluster.h"
 #include "tests/gpusim/vm/lanewise.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -210,18 +211,18 @@ Flow Wait(Warp& warp, const Op& op, LaneMask active) {
       key =
           (uint64_t{place.cta->rank()} << 32 | place.at) * kWarpSize + static_cast<uint64_t>(lane);
       phase = mbarrier->phase;
-      if (warp.grid().explaining()) waits_for = WaitingFor(*mbarrier, place, parity, value);
+      if (warp.worker().explaining()) waits_for = WaitingFor(*mbarrier, place, parity, value);
     }
   });
   if (!found) return Flow::kNext;
   if (done == 0) {
     warp.waits_for = std::move(waits_for);
-    if (warp.grid().explaining()) return Flow::kRetry;
+    if (warp.worker().explaining()) return Flow::kRetry;
     MbarrierPolls& polls = warp.polls[key];
     if (polls.phase != phase) polls = {phase, 0};
     const bool suspends = (op.imm & kSuspends) != 0;
     if (polls.in_vain >= (suspends ? kMaxSpurious : kMaxTests)) return Flow::kRetry;
-    if (suspends && warp.grid().random()() % 8 != 0) return Flow::kRetry;
+    if (suspends && warp.worker().random()() % 8 != 0) return Flow::kRetry;
     ++polls.in_vain;
   }
   warp.SetPredicate(op.dst[0], done, active);

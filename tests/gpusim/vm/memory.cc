@@ -42,14 +42,21 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
   const uint32_t bytes = static_cast<uint32_t>(sizeof(M) * op.count);
   Count(warp, op, addresses, active, bytes);
   const Ordering ordering = Ordering::Unpack(op.imm);
-  const AccessMode mode = ordering.strong ? AccessMode::kStrongRead : AccessMode::kRead;
+  WarpAccess access(warp, op, bytes, ordering.space);
   R* dst[kMaxVector];
   for (int i = 0; i < op.count; ++i) dst[i] = warp.Out<R>(op.dst[i], active);
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
-    if (ordering.strong && IsGlobal(ordering.space, address)) [[unlikely]]
-      TakeOver(warp, address, ordering.acquire);
-    const std::byte* from = Touch(warp, op, lane, address, bytes, ordering.space, mode);
+    const std::byte* from;
+    if (ordering.strong) {
+      if (IsGlobal(ordering.space, address)) {
+        access.Hold(address);
+        TakeOver(warp, address, ordering.acquire);
+      }
+      from = access.Touch<AccessMode::kStrongRead>(lane, address);
+    } else {
+      from = access.Touch<AccessMode::kRead>(lane, address);
+    }
     if (from == nullptr) return;
     for (int i = 0; i < op.count; ++i) {
       M value;
@@ -83,14 +90,21 @@ Flow Store(Warp& warp, const Op& op, LaneMask active) {
   const uint32_t bytes = static_cast<uint32_t>(sizeof(M) * op.count);
   Count(warp, op, addresses, active, bytes);
   const Ordering ordering = Ordering::Unpack(op.imm);
-  const AccessMode mode = ordering.strong ? AccessMode::kStrongWrite : AccessMode::kWrite;
+  WarpAccess access(warp, op, bytes, ordering.space);
   const R* src[kMaxVector];
   for (int i = 0; i < op.count; ++i) src[i] = warp.In<R>(op.src[1 + i]);
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
-    if (ordering.strong && IsGlobal(ordering.space, address)) [[unlikely]]
-      HandOver(warp, address, LaneMask{1} << lane, ordering.release);
-    std::byte* to = Touch(warp, op, lane, address, bytes, ordering.space, mode);
+    std::byte* to;
+    if (ordering.strong) {
+      if (IsGlobal(ordering.space, address)) {
+        access.Hold(address);
+        HandOver(warp, address, LaneMask{1} << lane, ordering.release);
+      }
+      to = access.Touch<AccessMode::kStrongWrite>(lane, address);
+    } else {
+      to = access.Touch<AccessMode::kWrite>(lane, address);
+    }
     if (to == nullptr) return;
     for (int i = 0; i < op.count; ++i) {
       const M value = static_cast<M>(src[i][lane]);

@@ -15,6 +15,7 @@
 #include "tests/gpusim/vm/matrix_unit.h"
 #include "tests/gpusim/vm/numbers.h"
 #include "tests/gpusim/vm/warp_sync.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -145,7 +146,7 @@ Flow MultiplyMatrix(Warp& warp, const Op& op, LaneMask active) {
   if (active != kAllLanes) {
     warp.ReportAt(op, std::countr_zero(active), FindingKind::kDivergence, "mma needs all 32 lanes");
   }
-  ++warp.grid().counters().mma;
+  ++warp.worker().counters().mma;
   using Of = Fragments<A, B, k>;
   Of f;
   f.Read(warp, op);

@@ -208,7 +208,7 @@ bool SharedShadow::CheckReadable(const Part& part, const Accessor& who, Fault* f
   return false;
 }
 
-bool SharedShadow::ReadParts(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
+bool SharedShadow::Read(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
   return EachPart(at, size, [&](const Part& part) {
     if (CheckReadable(part, who, fault)) return true;
     NoteReader(part, who);
@@ -266,7 +266,7 @@ bool SharedShadow::CheckWritable(const Part& part, const Accessor& who, bool ato
   return false;
 }
 
-bool SharedShadow::WriteParts(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
+bool SharedShadow::Write(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
   return EachPart(at, size, [&](const Part& part) {
     if (CheckWritable(part, who, false, fault)) return true;
     NoteWriter(part, who, false);

@@ -41,21 +41,24 @@ class SharedShadow {
   // Forgets everything: a CTA begins.
   void Reset(uint32_t bytes);
 
-  // Each false if the access is in order; else *fault says why not. [at, at + size) is in bounds.
-  bool Read(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
-    if (size == kBlockBytes && at % kBlockBytes == 0 && ReadWhole(&At(at / kBlockBytes), who)) {
-      return false;
-    }
-    return ReadParts(at, size, who, fault);
+  // The commonest accesses: 4, 8 or 16 bytes, aligned, by the generic proxy. True: in order. False:
+  // Read() and Write() take a closer look.
+  bool TryRead(uint32_t at, uint32_t size, const Accessor& who) {
+    Block& block = At(at / kBlockBytes);
+    if (size == kBlockBytes) return ReadWhole(&block, who);
+    return size >= 4 && ReadWords(&block, at % kBlockBytes / 4, size / 4, who);
   }
+  bool TryWrite(uint32_t at, uint32_t size, const Accessor& who) {
+    Block& block = At(at / kBlockBytes);
+    if (size == kBlockBytes) return WriteWhole(&block, who);
+    return size >= 4 && WriteWords(&block, at % kBlockBytes / 4, size / 4, who);
+  }
+
+  // Each false if the access is in order; else *fault says why not. [at, at + size) is in bounds.
+  bool Read(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
   // The same without remembering the reader: BeginRead and EndRead do.
   bool CheckRead(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
-  bool Write(uint32_t at, uint32_t size, const Accessor& who, Fault* fault) {
-    if (size == kBlockBytes && at % kBlockBytes == 0 && WriteWhole(&At(at / kBlockBytes), who)) {
-      return false;
-    }
-    return WriteParts(at, size, who, fault);
-  }
+  bool Write(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
   // Whether it might be written, as before BeginWrite.
   bool CheckFree(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
   // A read-modify-write that is ordered with every other one.
@@ -116,29 +119,33 @@ class SharedShadow {
     }
     return block;
   }
-  // The first word that is not ordered, -1: all are.
-  // The commonest: a block that one agent has written as a whole, long seen by who touches all of
-  // it now. False: it takes a closer look.
   static bool IsPlain(const Block& block) {
-    return (block.writes_in_flight[0] | block.writes_in_flight[1] | block.writes_in_flight[2] |
-            block.writes_in_flight[3]) == 0;
+    return std::bit_cast<uint64_t>(block.writes_in_flight) == 0;
   }
+  static bool IsFree(const Block& block) {
+    return (std::bit_cast<uint64_t>(block.writes_in_flight) |
+            std::bit_cast<uint64_t>(block.reads_in_flight)) == 0;
+  }
+  // Whether that is plainly seen; false: it takes a closer look.
   static bool HasSeen(const Writer& writer, const Accessor& who) {
     if (writer.agent != who.agent) return writer.time <= who.seen->Of(writer.agent).all;
     const auto lane = static_cast<uint32_t>(who.lane);
     return writer.time <= who.lanes_seen ||
            std::bit_cast<uint32_t>(writer.lanes) == lane * 0x01010101u;
   }
-  static bool HasSeen(const Reader& reader, const Accessor& who) {
-    if (reader.agent != who.agent) return reader.time <= who.seen->Of(reader.agent).all;
-    const auto& lanes = reader.lanes;
-    return reader.time <= who.lanes_seen ||
-           (lanes[0] | lanes[1] | lanes[2] | lanes[3]) == LaneMask{1} << who.lane;
+  static bool HasSeen(const Writer& writer, uint32_t word, const Accessor& who) {
+    if (writer.agent != who.agent) return writer.time <= who.seen->Of(writer.agent).all;
+    return writer.time <= who.lanes_seen || writer.lanes[word] == who.lane;
   }
+  static bool HasSeen(const Reader& reader, LaneMask lanes, const Accessor& who) {
+    if (reader.agent != who.agent) return reader.time <= who.seen->Of(reader.agent).all;
+    return reader.time <= who.lanes_seen || (lanes & ~(LaneMask{1} << who.lane)) == 0;
+  }
+  // A block that one agent has written as a whole.
   static bool ReadWhole(Block* block, const Accessor& who) {
     const Writer& writer = block->writers[0];
     if (block->num_writers != 1 || writer.bytes != kAllBytes || !IsPlain(*block) ||
-        who.async_proxy || !HasSeen(writer, who)) {
+        !HasSeen(writer, who)) {
       return false;
     }
     Reader& reader = block->readers[0];
@@ -157,15 +164,14 @@ class SharedShadow {
   }
   static bool WriteWhole(Block* block, const Accessor& who) {
     const Writer& writer = block->writers[0];
-    const bool in_flight = (block->reads_in_flight[0] | block->reads_in_flight[1] |
-                            block->reads_in_flight[2] | block->reads_in_flight[3]) != 0;
-    if (block->num_writers > 1 || !IsPlain(*block) || in_flight || who.async_proxy ||
+    if (block->num_writers > 1 || !IsFree(*block) ||
         (block->num_writers == 1 && !HasSeen(writer, who))) {
       return false;
     }
     for (int i = 0; i < block->num_readers; ++i) {
       const Reader& reader = block->readers[static_cast<size_t>(i)];
-      if (!HasSeen(reader, who)) return false;
+      const auto& lanes = reader.lanes;
+      if (!HasSeen(reader, lanes[0] | lanes[1] | lanes[2] | lanes[3], who)) return false;
     }
     block->defined = kAllBytes;
     const auto lane = static_cast<uint8_t>(who.lane);
@@ -176,8 +182,9 @@ class SharedShadow {
     block->num_readers = 0;
     return true;
   }
-  bool ReadParts(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
-  bool WriteParts(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
+  static bool ReadWords(Block* block, uint32_t first, uint32_t num, const Accessor& who);
+  static bool WriteWords(Block* block, uint32_t first, uint32_t num, const Accessor& who);
+  // The first word that is not ordered, -1: all are.
   static int Unordered(const Writer& writer, uint32_t bytes, const Accessor& who);
   static int Unordered(const Reader& reader, uint32_t words, const Accessor& who);
   static int Unfenced(const Writer& writer, uint32_t bytes, const Accessor& who);
@@ -191,5 +198,90 @@ class SharedShadow {
   std::vector<Block> blocks_;
   uint32_t generation_ = 0;
 };
+
+// What NoteReader() and NoteWriter() do, for words.
+inline bool SharedShadow::ReadWords(Block* block, uint32_t first, uint32_t num,
+                                    const Accessor& who) {
+  const uint32_t bytes = ((1u << 4 * num) - 1) << 4 * first;
+  if (!IsPlain(*block) || (block->defined & bytes) != bytes) return false;
+  for (size_t i = 0; i < block->num_writers; ++i) {
+    const Writer& writer = block->writers[i];
+    for (uint32_t word = first; word < first + num; ++word) {
+      if ((writer.bytes >> 4 * word & 15) != 0 && !HasSeen(writer, word, who)) return false;
+    }
+  }
+  const LaneMask lane = LaneMask{1} << who.lane;
+  Reader* mine = nullptr;
+  for (size_t i = 0; i < block->num_readers; ++i) {
+    Reader& reader = block->readers[i];
+    if (reader.agent != who.agent) continue;
+    if (reader.time == who.time) {
+      mine = &reader;
+      continue;
+    }
+    // Who is ordered after this read is so after those of the agent that it has seen.
+    const LaneMask known = reader.time <= who.lanes_seen ? kAllLanes : lane;
+    for (uint32_t word = first; word < first + num; ++word) reader.lanes[word] &= ~known;
+    if ((reader.lanes[0] | reader.lanes[1] | reader.lanes[2] | reader.lanes[3]) == 0) {
+      reader.time = who.time;
+      mine = &reader;
+    }
+  }
+  if (mine == nullptr) {
+    if (block->num_readers == kMaxReaders) return false;
+    mine = &block->readers[block->num_readers++];
+    *mine = {who.time, static_cast<uint16_t>(who.agent), {}};
+  }
+  for (uint32_t word = first; word < first + num; ++word) mine->lanes[word] |= lane;
+  return true;
+}
+
+inline bool SharedShadow::WriteWords(Block* block, uint32_t first, uint32_t num,
+                                     const Accessor& who) {
+  const auto bytes = static_cast<uint16_t>(((1u << 4 * num) - 1) << 4 * first);
+  if (!IsFree(*block) || block->num_writers == kMaxWriters) return false;
+  for (uint32_t word = first; word < first + num; ++word) {
+    for (size_t i = 0; i < block->num_writers; ++i) {
+      const Writer& writer = block->writers[i];
+      if ((writer.bytes >> 4 * word & 15) != 0 && !HasSeen(writer, word, who)) return false;
+    }
+    for (size_t i = 0; i < block->num_readers; ++i) {
+      const Reader& reader = block->readers[i];
+      if (reader.lanes[word] != 0 && !HasSeen(reader, reader.lanes[word], who)) return false;
+    }
+  }
+  block->defined |= bytes;
+  const auto agent = static_cast<uint16_t>(who.agent);
+  Writer* mine = nullptr;
+  size_t kept = 0;
+  for (size_t i = 0; i < block->num_writers; ++i) {
+    Writer writer = block->writers[i];
+    writer.bytes &= static_cast<uint16_t>(~bytes);
+    if (writer.bytes == 0) continue;
+    Writer& place = block->writers[kept++] = writer;
+    if (writer.agent == agent && writer.time == who.time && !writer.atomic && !writer.async_proxy) {
+      mine = &place;
+    }
+  }
+  if (mine == nullptr) {
+    mine = &block->writers[kept++];
+    *mine = {who.time, agent, 0, {}, false, false};
+  }
+  mine->bytes |= bytes;
+  for (uint32_t word = first; word < first + num; ++word) {
+    mine->lanes[word] = static_cast<uint8_t>(who.lane);
+  }
+  block->num_writers = static_cast<uint8_t>(kept);
+  uint8_t readers = 0;
+  for (size_t i = 0; i < block->num_readers; ++i) {
+    Reader reader = block->readers[i];
+    for (uint32_t word = first; word < first + num; ++word) reader.lanes[word] = 0;
+    if ((reader.lanes[0] | reader.lanes[1] | reader.lanes[2] | reader.lanes[3]) != 0) {
+      block->readers[readers++] = reader;
+    }
+  }
+  block->num_readers = readers;
+  return true;
+}
 
 }  // namespace trireme::gpusim

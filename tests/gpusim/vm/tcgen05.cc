@@ -11,6 +11,7 @@
 #include "tests/gpusim/vm/cluster.h"
 #include "tests/gpusim/vm/decoder.h"
 #include "tests/gpusim/vm/warp_sync.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -45,14 +46,15 @@ Flow Allocate(Warp& warp, const Op& op, LaneMask active) {
   }
   const int first = memory.Allocate(static_cast<int>(columns));
   if (first < 0) {
-    if (warp.grid().explaining()) {
+    if (warp.worker().explaining()) {
       warp.waits_for = StrCat(columns, " columns of tensor memory; ", memory.allocated(),
                               " of 512 are allocated");
     }
     return Flow::kRetry;
   }
   const auto space = static_cast<MemorySpace>(op.imm);
-  std::byte* const to = Touch(warp, op, 0, addresses[0], 4, space, AccessMode::kWrite);
+  WarpAccess access(warp, op, 4, space);
+  std::byte* const to = access.Touch<AccessMode::kWrite>(0, addresses[0]);
   if (to == nullptr) return Flow::kNext;
   const uint32_t address = static_cast<uint32_t>(first);
   std::memcpy(to, &address, 4);

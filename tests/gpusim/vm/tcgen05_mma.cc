@@ -9,6 +9,7 @@
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/cluster.h"
 #include "tests/gpusim/vm/decoder.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -164,7 +165,7 @@ Flow StartMma(Warp& warp, const Op& op, LaneMask active) {
                     StrCat("the instruction descriptor: ", wrong));
     }
     ++TensorOf(warp).queues[static_cast<size_t>(lane)].issued;
-    ++warp.grid().counters().tcgen05;
+    ++warp.worker().counters().tcgen05;
     if (!CheckAccesses(warp, op, lane, *mma)) return;
     StartTensorWork(warp, lane, [&warp, mma] { Compute(*mma, warp.grid().matrix_rounding()); });
   });

@@ -35,9 +35,9 @@ constexpr std::string_view kReductions[] = {"",   "add", "min", "max", "and",
 bool ReadMap(Warp& warp, const Op& op, int i, int lane, TensorMap* map) {
   const uint64_t address = AddressAt(warp, op, i, lane);
   std::byte bytes[128];
+  WarpAccess access(warp, op, 64, MemorySpace::kGeneric);
   for (uint64_t at = 0; at < sizeof(bytes); at += 64) {
-    const std::byte* const from =
-        Touch(warp, op, lane, address + at, 64, MemorySpace::kGeneric, AccessMode::kRead);
+    const std::byte* const from = access.Touch<AccessMode::kRead>(lane, address + at);
     if (from == nullptr) return false;
     std::memcpy(bytes + at, from, 64);
   }
@@ -132,22 +132,6 @@ void Fill(const TensorMap& map, std::byte* to, uint32_t bytes) {
   }
 }
 
-std::byte* Memory(Warp& warp, const Op& op, int lane, uint64_t address, uint32_t bytes, bool read) {
-  DeviceMemory& memory = warp.grid().memory();
-  std::byte* const found = memory.Find(address, bytes);
-  if (found == nullptr) {
-    warp.ReportAt(op, lane, FindingKind::kOutOfBounds,
-                  StrCat("the tensor map reaches beyond its memory: ", memory.Describe(address)));
-    warp.grid().Abort();
-  } else if (read && !memory.Defined(address, bytes)) {
-    warp.ReportAt(op, lane, FindingKind::kUninitializedGlobal,
-                  StrCat(bytes, " bytes are read by a tensor copy and not all were written"));
-  } else if (!read) {
-    memory.SetDefined(address, bytes);
-  }
-  return found;
-}
-
 // dst, map, mbarrier, coordinates {, CTA mask}
 Flow LoadTensor(Warp& warp, const Op& op, LaneMask active) {
   warp.RequireDefined(op, active);
@@ -177,9 +161,10 @@ Flow LoadTensor(Warp& warp, const Op& op, LaneMask active) {
                     EachRun(map, start, [&](uint32_t offset, uint64_t address, uint32_t count) {
                       const uint32_t n = count * element;
                       if (address == 0) return Fill(map, dense.data() + offset, n);
-                      const std::byte* from = Memory(warp, op, lane, address, n, true);
-                      ok &= from != nullptr;
-                      if (ok) std::memcpy(dense.data() + offset, from, n);
+                      ok &= TouchGlobal(warp, op, lane, address, n, BulkUse::kRead,
+                                        [&](const std::byte* from, uint64_t at, uint64_t part) {
+                                          std::memcpy(dense.data() + offset + at, from, part);
+                                        });
                     });
                     EachChunk(map, at, [&](uint32_t i, uint32_t swizzled, uint32_t n) {
                       std::memcpy(bytes + swizzled, dense.data() + i, n);
@@ -217,13 +202,7 @@ Flow StoreTensor(Warp& warp, const Op& op, LaneMask active) {
                      EachRun(map, start, [&](uint32_t offset, uint64_t address, uint32_t count) {
                        if (address == 0) return;
                        const uint32_t n = count * element;
-                       std::byte* to = Memory(warp, op, lane, address, n, reduce != nullptr);
-                       if (to == nullptr) return;
-                       if (reduce != nullptr) {
-                         reduce(to, dense.data() + offset, n);
-                       } else {
-                         std::memcpy(to, dense.data() + offset, n);
-                       }
+                       WriteGlobal(warp, op, lane, address, dense.data() + offset, n, reduce);
                      });
                    });
   });

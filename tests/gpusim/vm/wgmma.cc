@@ -11,6 +11,7 @@
 #include "tests/gpusim/vm/grid.h"
 #include "tests/gpusim/vm/warp_sync.h"
 #include "tests/gpusim/vm/wgmma_form.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 
@@ -170,8 +171,8 @@ Flow Start(Warp& warp, const Op& op, LaneMask active) {
   wgmma.started_by |= LaneMask{1} << warp.index() % 4;
   // At once, or when it is waited for; the operations of a warpgroup run in order.
   if (wgmma.started_by != 15) return Flow::kNext;
-  ++warp.grid().counters().wgmma;
-  if ((warp.grid().random()() & 1) == 0) return Flow::kNext;
+  ++warp.worker().counters().wgmma;
+  if ((warp.worker().random()() & 1) == 0) return Flow::kNext;
   for (uint64_t i = 0; i <= number; ++i) {
     if (group.pending[static_cast<size_t>(i)].started_by != 15) break;
     Compute(cta, warp.index() / 4 * 4, &group.pending[static_cast<size_t>(i)]);
@@ -223,7 +224,7 @@ Flow WaitGroup(Warp& warp, const Op& op, LaneMask active) {
   const uint64_t end = ends[ends.size() - 1 - op.imm];
   for (uint64_t i = group.completed; i < end; ++i) {
     if (group.pending[static_cast<size_t>(i - group.completed)].started_by == 15) continue;
-    if (warp.grid().explaining())
+    if (warp.worker().explaining())
       warp.waits_for = "the other warps of its warpgroup to start a wgmma";
     return Flow::kRetry;
   }

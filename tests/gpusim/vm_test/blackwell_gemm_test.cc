@@ -89,7 +89,7 @@ TensorMap MapOf(const Kind& kind, uint64_t address, int rows, int k) {
 
 struct Outcome {
   absl::Status status;
-  double worst = 0;  // |error| / what rounding may lose; beyond: 1e9
+  double worst = 0;  // WorstGemmError()
   Bench bench;
 };
 struct Case {
@@ -120,25 +120,17 @@ void RunGemm(const std::string& ptx, Case c, Outcome* out) {
   LaunchConfig config;
   config.grid = {c.ctas, 1, 1};
   config.block = {192, 1, 1};
-  config.dynamic_shared_bytes = 3 * (2 * 16384 + 2 * 2048) + 1024;
+  config.dynamic_shared_bytes = GatedSharedBytes("blackwell_gemm.cu");
   config.seed = c.seed;
   config.matrix_rounding = c.rounding;
   out->status = out->bench.Run(ptx, config, params, c.kind->kernel);
   const std::vector<uint16_t> got = out->bench.Download<uint16_t>(result, elements);
-  for (int i = 0; i < c.m; ++i) {
-    for (int j = 0; j < c.n; ++j) {
-      double sum = 0, sizes = 0;
-      for (int p = 0; p < c.k; ++p) {
-        const double product =
-            a.values[static_cast<size_t>(i * c.k + p)] * b.values[static_cast<size_t>(j * c.k + p)];
-        sum += product;
-        sizes += std::fabs(product);
-      }
-      const double bound = sizes * c.k * 0x1p-24 + std::fabs(sum) * 0x1p-8;
-      const double error = std::fabs(FromBf16(got[static_cast<size_t>(i * c.n + j)]) - sum);
-      out->worst = std::max(out->worst, error <= bound ? error / bound : 1e9);
-    }
-  }
+  const auto operand = [&c](const Matrix& of) {
+    return [&](int i, int p) { return of.values[static_cast<size_t>(i * c.k + p)]; };
+  };
+  out->worst = WorstGemmError(c.m, c.n, c.k, operand(a), operand(b), [&](int i, int j) {
+    return FromBf16(got[static_cast<size_t>(i * c.n + j)]);
+  });
 }
 
 class BlackwellGemm : public testing::Test {

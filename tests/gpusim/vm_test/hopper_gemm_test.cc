@@ -1,11 +1,12 @@
 // The whole of it: kernels/hopper_gemm.cu as nvcc compiles it, against plain sums, and mutants of
 // its PTX that the checkers must catch.
-#include <cmath>
 #include <fstream>
 #include <random>
 #include <regex>
 #include <sstream>
 
+#include "tests/gpusim/gates/shared_bytes.h"
+#include "tests/gpusim/gemm_error.h"
 #include "tests/gpusim/vm/numbers.h"
 #include "tests/gpusim/vm_test/hopper_harness.h"
 
@@ -28,7 +29,7 @@ TensorMap Matrix(uint64_t address, int rows, int columns, uint32_t box_rows, int
 
 struct Outcome {
   absl::Status status;
-  double worst = 0;  // |error| / (sum of |products| x what one rounding per product may lose)
+  double worst = 0;  // WorstGemmError()
   Bench bench;
 };
 
@@ -58,26 +59,16 @@ void RunGemm(const std::string& ptx, const Case& c, Outcome* out) {
   LaunchConfig config;
   config.grid = {(c.n + 127) / 128, (c.m + 127) / 128, 1};
   config.block = {384, 1, 1};
-  config.dynamic_shared_bytes = 4 * 2 * 128 * 64 * 2 + 2 * 64 * 128 * 2 + 1024;
+  config.dynamic_shared_bytes = GatedSharedBytes("hopper_gemm.cu");
   config.seed = c.seed;
   config.matrix_rounding = c.rounding;
   out->status = out->bench.Run(ptx, config, params);
   const std::vector<uint16_t> got = out->bench.Download<uint16_t>(result, elements);
-  for (int i = 0; i < c.m; ++i) {
-    for (int j = 0; j < c.n; ++j) {
-      double sum = 0, sizes = 0;
-      for (int p = 0; p < c.k; ++p) {
-        const double product = double{FromBf16(a[static_cast<size_t>(i * c.k + p)])} *
-                               FromBf16(b[static_cast<size_t>(j * c.k + p)]);
-        sum += product;
-        sizes += std::fabs(product);
-      }
-      // Float's rounding at each of k sums at worst, and bf16's of the result.
-      const double bound = sizes * c.k * 0x1p-24 + std::fabs(sum) * 0x1p-8;
-      const double error = std::fabs(FromBf16(got[static_cast<size_t>(i * c.n + j)]) - sum);
-      out->worst = std::max(out->worst, error <= bound ? error / bound : 1e9);
-    }
-  }
+  const auto values = [](const std::vector<uint16_t>& of, int columns) {
+    return [&of, columns](int i, int j) { return FromBf16(of[static_cast<size_t>(i * columns + j)]); };
+  };
+  out->worst =
+      WorstGemmError(c.m, c.n, c.k, values(a, c.k), values(b, c.k), values(got, c.n));
 }
 
 class HopperGemm : public testing::Test {
