@@ -14,6 +14,7 @@
 #pragma once
 
 #include "kernels/cuda/attention/launch.h"
+#include "kernels/cuda/attention/mutant.h"
 #include "kernels/cuda/attention/softmax.cuh"
 #include "kernels/cuda/primitives/mma.cuh"
 
@@ -21,6 +22,7 @@ namespace trireme::cuda {
 
 template <DType kElement, int kDim, int kNumWarps, bool kCap>
 struct AttentionKernel {
+  static constexpr AttentionMutant kMutant = AttentionMutant::kNone;
   static constexpr DType kType = kElement;
   static constexpr int kHeadDim = kDim, kWarps = kNumWarps;
   static constexpr bool kSoftCap = kCap, kSplit = kNumWarps == 1;
@@ -44,6 +46,8 @@ struct AttentionCta {
   using Output =
       float[kColumns][4];  // [n][2 i + j]: row lane / 4 + 8 i, column 8 n + 2 (lane % 4) + j
   using Scores = float[kScoreColumns][4];
+  using Mutant = AttentionMutant;
+  __host__ __device__ static constexpr bool Is(Mutant mutant) { return Kernel::kMutant == mutant; }
 
   const AttentionArguments& a;
   const AttentionItem& item;
@@ -64,14 +68,15 @@ struct AttentionCta {
   }
   __device__ int Position(int row) const { return item.first_position + row / a.group; }
   __device__ uint32_t KeyStage(int tile) const {
-    return q_tile + Kernel::kRows * Kernel::kRowBytes + tile % 2 * Kernel::kTileBytes;
+    return q_tile + Kernel::kRows * Kernel::kRowBytes +
+           tile % 2 * (Is(Mutant::kWrongStageStride) ? Kernel::kTileBytes / 2 : Kernel::kTileBytes);
   }
   __device__ uint32_t ValueStage(int tile) const { return KeyStage(tile) + 2 * Kernel::kTileBytes; }
   // 16-byte pieces of a row are so placed that eight rows of a matrix hit all banks: by exclusive
   // or with the row, within groups of as many pieces as are aligned for any row.
   static constexpr int kGroup = Kernel::kRowPieces % 8 == 0 ? 8 : 4;
   __device__ static uint32_t PieceAt(uint32_t tile, int row, int piece) {
-    const int swizzle = kGroup == 8 ? row & 7 : row >> 1 & 3;
+    const int swizzle = Is(Mutant::kNoSwizzle) ? 0 : kGroup == 8 ? row & 7 : row >> 1 & 3;
     return tile + static_cast<uint32_t>(row * Kernel::kRowBytes + (piece ^ swizzle) * 16);
   }
   // The address of piece p + `pieces` from that of p (0 or 1), for an even number of pieces: one
@@ -109,8 +114,10 @@ struct AttentionCta {
     for (int i = 0; i < kLaneKeys; ++i) {
       const int key = tile * kKeys + warp * kWarpKeys + (lane + 32 * i) % kWarpKeys;
       cache_rows[i] = -1;
-      if (key < live_begin || key >= live_end) continue;
-      const int block = a.block_tables[item.sequence * a.table_stride + (key >> a.block_shift)];
+      const bool live = Is(Mutant::kNoZeroFill) || key < live_end;
+      if (key < live_begin || !live) continue;
+      const int entry = (Is(Mutant::kNoZeroFill) ? min(key, live_end - 1) : key) >> a.block_shift;
+      const int block = a.block_tables[item.sequence * a.table_stride + entry];
       const int slot = key & ((1 << a.block_shift) - 1);
       cache_rows[i] = ((block * a.num_kv_heads + kv_head) << a.block_shift) + slot;
     }
@@ -126,7 +133,8 @@ struct AttentionCta {
       const int from = __shfl_sync(~0u, lookup, row % 32);
       const uint16_t* address = cache + int64_t{max(from, 0)} * kHeadDim + piece * 8;
       uint32_t to;
-      if constexpr (kGroup == 8) {  // the step's rows differ from the first one's in other bits
+      if constexpr (kGroup == 8 && !Is(Mutant::kNoSwizzle)) {  // the step's rows differ from the
+                                                               // first one's in other bits
         constexpr int kStep = 32 / kPieces;
         const uint32_t first = PieceAt(stage, warp * kWarpKeys + lane / kPieces, piece);
         to = (first ^ static_cast<uint32_t>(i * kStep % 8 * 16)) + i * kStep * Kernel::kRowBytes;
@@ -139,7 +147,8 @@ struct AttentionCta {
 
   // Whether any row of the warp sees any key of the tile; whether one does not see all of them.
   __device__ bool Sees(int tile) const {
-    return tile * kKeys <= warp_last && (tile + 1) * kKeys > FirstSeen(warp_first);
+    return tile * kKeys <= warp_last - (Is(Mutant::kSeesTooLittle) ? 1 : 0) &&
+           (tile + 1) * kKeys > FirstSeen(warp_first);
   }
   __device__ bool IsEdge(int tile) const {
     return (tile + 1) * kKeys - 1 > warp_first || tile * kKeys < FirstSeen(warp_last);
@@ -165,13 +174,16 @@ struct AttentionCta {
   __device__ void Mask(int tile, Scores& scores) const {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int first = FirstSeen(positions[i]);
+      const int first = Is(Mutant::kNoMaskOnWindow)
+                            ? 0
+                            : FirstSeen(positions[i]) - (Is(Mutant::kWindowOffByOne) ? 1 : 0);
+      const int last = positions[i] + (Is(Mutant::kMaskOffByOne) ? 1 : 0);
 #pragma unroll
       for (int n = 0; n < kScoreColumns; ++n) {
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
           const int key = tile * kKeys + n * 8 + lane % 4 * 2 + j;
-          if (key > positions[i] || key < first) scores[n][2 * i + j] = -INFINITY;
+          if (key > last || key < first) scores[n][2 * i + j] = -INFINITY;
         }
       }
     }
@@ -200,8 +212,8 @@ struct AttentionCta {
       most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
       most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
       most = fmaxf(max[i], __fmul_rn(most, a.scale_log2));
-      const float base = BaseOf(most);
-      rescale[i] = ptx::Exp2(__fsub_rn(max[i], base));
+      const float base = Is(Mutant::kNoBaseGuard) ? most : BaseOf(most);
+      rescale[i] = Is(Mutant::kNoRescale) ? 1.0f : ptx::Exp2(__fsub_rn(max[i], base));
       max[i] = most;
       sum[i] = __fmul_rn(sum[i], rescale[i]);
 #pragma unroll
@@ -263,7 +275,8 @@ struct AttentionCta {
       if (Row(i) >= num_rows) continue;
       StorePartialRow(i, o);
       if (lane % 4 == 0) {
-        *reinterpret_cast<float2*>(PartialRow(Row(i)) + kHeadDim) = make_float2(max[i], sum[i]);
+        *reinterpret_cast<float2*>(PartialRow(Row(i)) + kHeadDim) =
+            make_float2(Is(Mutant::kPartialWithoutMax) ? 0.0f : max[i], sum[i]);
       }
     }
   }
@@ -281,7 +294,7 @@ struct AttentionCta {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       sum[i] = __fadd_rn(sum[i], __shfl_xor_sync(~0u, sum[i], 1));
-      sum[i] = __fadd_rn(sum[i], __shfl_xor_sync(~0u, sum[i], 2));
+      if (!Is(Mutant::kHalfSum)) sum[i] = __fadd_rn(sum[i], __shfl_xor_sync(~0u, sum[i], 2));
     }
   }
 
@@ -290,6 +303,10 @@ struct AttentionCta {
                             bool last) const {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
+      if (Is(Mutant::kForgetsChunks)) {
+        running.max[i] = -INFINITY;
+        running.sum[i] = 0.0f;
+      }
       const FoldFactors factors = Fold(max[i], sum[i], &running.max[i], &running.sum[i]);
       const bool valid = Row(i) < num_rows;
       [[maybe_unused]] const float* from = nullptr;
@@ -307,7 +324,7 @@ struct AttentionCta {
         o[n][2 * i] = Folded(r.x, o[n][2 * i], factors);
         o[n][2 * i + 1] = Folded(r.y, o[n][2 * i + 1], factors);
       }
-      max[i] = -INFINITY;
+      if (!Is(Mutant::kKeepsMax)) max[i] = -INFINITY;
       sum[i] = 0.0f;
       if constexpr (Kernel::kInMemory) {
         if (!last && valid) StorePartialRow(i, o);
@@ -331,7 +348,11 @@ struct AttentionCta {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int row = warp * 16 + lane / 4 + 8 * i;
-      const float factor = Finish(max[i], sum[i], a.sinks, Head(Row(i)));
+      float all = sum[i];
+      if (Is(Mutant::kSinkTwice) && a.sinks != nullptr) {
+        all += ptx::Exp2(a.sinks[Head(Row(i))] * 1.44269504f - max[i]);
+      }
+      const float factor = Finish(max[i], all, a.sinks, Head(Row(i)));
 #pragma unroll
       for (int n = 0; n < kColumns; ++n) {
         ptx::StoreShared(PieceAt(q_tile, row, n) + static_cast<uint32_t>(lane % 4 * 4),
@@ -339,10 +360,10 @@ struct AttentionCta {
                                                       Finished(o[n][2 * i + 1], factor)));
       }
     }
-    __syncwarp();
+    if (!Is(Mutant::kNoWarpBarrier)) __syncwarp();
     for (int i = lane; i < 16 * kPieces; i += 32) {
       const int row = warp * 16 + i / kPieces, piece = i % kPieces, r = first_row + row;
-      if (r >= num_rows) break;
+      if (r >= num_rows && !Is(Mutant::kNoRowBound)) break;
       const uint4 v = ptx::LoadShared16(PieceAt(q_tile, row, piece));
       *reinterpret_cast<uint4*>(a.out + Token(r) * a.out_stride + Head(r) * kHeadDim + piece * 8) =
           v;
@@ -372,17 +393,17 @@ struct AttentionCta {
     for (int tile = begin; tile < end; ++tile) {
       if (tile + 1 < end) LoadTile(KeyStage(tile + 1), a.k);
       ptx::CommitCopies();
-      ptx::WaitCopies<2>();
-      Barrier();
+      ptx::WaitCopies<Is(Mutant::kLaxWaitForKeys) ? 3 : 2>();
+      if (!Is(Mutant::kNoBarrierForKeys)) Barrier();
       const bool sees = Sees(tile);
       Scores scores = {};
       if (sees) ComputeScores(KeyStage(tile), scores);
       if (tile + 1 < end) LoadTile(ValueStage(tile + 1), a.v);
-      ptx::CommitCopies();
-      if (tile + 2 < end) LookUp(tile + 2);
+      if (!Is(Mutant::kNoCommitOfValues)) ptx::CommitCopies();
+      if (tile + 2 < end && !Is(Mutant::kStaleLookUp)) LookUp(tile + 2);
       if (sees) Softmax(tile, scores, max, sum, o);
-      ptx::WaitCopies<2>();
-      Barrier();
+      ptx::WaitCopies<Is(Mutant::kLaxWaitForValues) ? 3 : 2>();
+      if (!Is(Mutant::kNoBarrierForValues)) Barrier();
       if (sees) AddValues(ValueStage(tile), scores, o);
 
       if constexpr (!Kernel::kSplit) {
@@ -418,7 +439,8 @@ __global__ void __launch_bounds__(Kernel::kThreads, Kernel::kLeastCtas)
                          .first_row = first_row,
                          .q_tile = ptx::SharedAddress(shared)}
         .Run();
-    AttentionCta<Kernel>::Barrier();  // the next item's copies overwrite what is read here
+    // The next item's copies overwrite what is read here.
+    if (Kernel::kMutant != AttentionMutant::kNoBarrierBetweenItems) AttentionCta<Kernel>::Barrier();
   }
 }
 

@@ -21,6 +21,7 @@ __global__ void __launch_bounds__(kMergeThreads)
     const int head = w % a.num_heads;
     for (int token = 0; token < item.num_tokens; ++token) {
       float o[kValues] = {}, max = -INFINITY, sum = 0.0f;
+#pragma unroll 2
       for (int chunk = 0; chunk < item.end_chunk - item.first_chunk; ++chunk) {
         const int64_t row =
             item.partial + (int64_t{chunk} * item.num_tokens + token) * a.num_heads + head;

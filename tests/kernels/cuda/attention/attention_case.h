@@ -33,12 +33,13 @@ class AttentionCase {
   // sequence's, are NaN; so are blocks before the window, which the table does not name either. The
   // result's rows are the shares' tokens in order.
   std::vector<uint16_t> Run(const std::vector<Share>& shares) const;
+  cudaError_t TryRun(const std::vector<Share>& shares, std::vector<uint16_t>* out) const;
   // The whole of a sequence, in steps of so many tokens.
   std::vector<uint16_t> RunInSteps(int sequence, const std::vector<int>& steps) const;
 
-  // Fails where the largest error exceeds twice that of plain attention in float with weights
-  // and result rounded to `type`, plus an ulp of the largest result.
-  void ExpectRight(const std::vector<Share>& shares, const std::vector<uint16_t>& out) const;
+  // The largest error, of what is allowed: twice that of plain attention in float with weights and
+  // result rounded to `type`, plus an ulp of the largest result. Infinite where there is a NaN.
+  double Error(const std::vector<Share>& shares, const std::vector<uint16_t>& out) const;
 
   AttentionWork Plan(const std::vector<Share>& shares) const;
   // mma.m16n8k16 instructions of items for `warps` warps each: those of tiles that a warp sees.
