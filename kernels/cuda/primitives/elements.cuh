@@ -37,7 +37,7 @@ __device__ inline uint32_t Pack(float first, float second) {
 // 16 bytes: eight elements of a row.
 constexpr int kChunkElements = 8;
 template <DType kType>
-__device__ inline void UnpackChunk(const uint4& chunk, float (&x)[kChunkElements]) {
+__device__ inline void UnpackChunk(uint4 chunk, float (&x)[kChunkElements]) {
   const uint32_t words[] = {chunk.x, chunk.y, chunk.z, chunk.w};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {

@@ -1,0 +1,224 @@
+#include "kernels/cuda/comm/all_reduce.h"
+
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <memory>
+#include <random>
+#include <thread>
+
+#include "kernels/reference/reference.h"
+#include "tests/kernels/cuda/device_memory.h"
+
+namespace trireme::cuda {
+namespace {
+
+constexpr float kEps = 1e-5f;
+
+std::vector<float> Normal(size_t n, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(n);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+// A device of the group and what it has there.
+struct Rank {
+  Rank(int64_t rows, int64_t cols)
+      : x(Normal(static_cast<size_t>(rows * cols), 1)),
+        gain(Normal(static_cast<size_t>(cols), 2)),
+        in(static_cast<size_t>(rows * cols)),
+        shares(static_cast<size_t>(rows * cols)),
+        y(static_cast<size_t>(rows * cols)),
+        flags(std::vector<uint32_t>(kAllReduceFlags, 0)) {
+    Check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  }
+  ~Rank() { cudaStreamDestroy(stream); }
+
+  DeviceArray<float> x, gain;
+  DeviceArray<uint16_t> in, shares, y;
+  DeviceArray<uint32_t> flags;
+  cudaStream_t stream = nullptr;
+};
+
+struct Outcome {
+  std::vector<float> x;
+  std::vector<uint16_t> y;
+  bool operator==(const Outcome&) const = default;
+};
+
+class AllReduceTest : public testing::TestWithParam<DType> {
+ protected:
+  static DType type() { return GetParam(); }
+
+  void SetUp() override {
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess || count < 4) {
+      GTEST_SKIP() << "skipped: fewer than 4 GPUs";
+    }
+    for (int device = 0; device < 4; ++device) {
+      Check(cudaSetDevice(device));
+      for (int peer = 0; peer < 4; ++peer) {
+        if (peer == device) continue;
+        const cudaError_t error = cudaDeviceEnablePeerAccess(peer, 0);
+        if (error == cudaErrorPeerAccessAlreadyEnabled) cudaGetLastError();
+      }
+    }
+  }
+  void TearDown() override { cudaSetDevice(0); }
+
+  struct Group {
+    Group(int world, int64_t rows, int64_t cols) : rows(rows), cols(cols) {
+      for (int rank = 0; rank < world; ++rank) {
+        Check(cudaSetDevice(rank));
+        ranks.push_back(std::make_unique<Rank>(rows, cols));
+      }
+    }
+    Peers PeersOf(int rank) const {
+      Peers peers;
+      peers.rank = rank;
+      peers.world = static_cast<int>(ranks.size());
+      for (size_t i = 0; i < ranks.size(); ++i) {
+        peers.in[i] = ranks[i]->in.get();
+        peers.shares[i] = ranks[i]->shares.get();
+        peers.flags[i] = ranks[i]->flags.get();
+      }
+      return peers;
+    }
+    void Fill(const std::vector<std::vector<uint16_t>>& messages) {
+      for (size_t i = 0; i < ranks.size(); ++i) {
+        Check(cudaSetDevice(static_cast<int>(i)));
+        Check(cudaMemcpy(ranks[i]->in.get(), messages[i].data(), messages[i].size() * 2,
+                         cudaMemcpyHostToDevice));
+        Check(cudaDeviceSynchronize());
+      }
+    }
+    // A thread drives each rank.
+    std::vector<Outcome> Run(bool one_shot) {
+      std::vector<std::thread> threads;
+      for (size_t i = 0; i < ranks.size(); ++i) {
+        threads.emplace_back([this, i, one_shot] {
+          Rank& rank = *ranks[i];
+          Check(cudaSetDevice(static_cast<int>(i)));
+          Check(AllReduceAddRmsNorm(type(), PeersOf(static_cast<int>(i)), one_shot, rank.x.get(),
+                                    rank.gain.get(), kEps, rows, cols, rank.y.get(), rank.stream));
+          Check(cudaStreamSynchronize(rank.stream));
+        });
+      }
+      for (std::thread& thread : threads) thread.join();
+      std::vector<Outcome> outcomes;
+      for (size_t i = 0; i < ranks.size(); ++i) {
+        Check(cudaSetDevice(static_cast<int>(i)));
+        outcomes.push_back({ranks[i]->x.Read(), ranks[i]->y.Read()});
+      }
+      return outcomes;
+    }
+
+    int64_t rows, cols;
+    std::vector<std::unique_ptr<Rank>> ranks;
+  };
+
+  static std::vector<std::vector<uint16_t>> Messages(int world, int64_t n, uint64_t seed) {
+    std::vector<std::vector<uint16_t>> messages;
+    for (int rank = 0; rank < world; ++rank) {
+      messages.push_back(
+          Narrow(type(), Normal(static_cast<size_t>(n), seed + static_cast<uint64_t>(rank))));
+    }
+    return messages;
+  }
+  // The residual behind the call, exactly: sums in the order of ranks, rounded once.
+  static std::vector<float> Residual(const std::vector<float>& x,
+                                     const std::vector<std::vector<uint16_t>>& messages) {
+    std::vector<float> sum(x.size(), 0.0f);
+    for (const auto& message : messages) {
+      const auto wide = Widen(type(), message);
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += wide[i];
+    }
+    sum = Widen(type(), Narrow(type(), sum));
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += x[i];
+    return sum;
+  }
+};
+
+TEST_P(AllReduceTest, AllRanksGetTheSameBitsEitherWay) {
+  for (const int world : {2, 4}) {
+    for (const auto& [rows, cols] : {std::pair{1, 8}, {3, 576}, {5, 2056}, {2, 8200}, {60, 64}}) {
+      SCOPED_TRACE(testing::Message() << world << " ranks " << rows << " x " << cols);
+      const auto messages = Messages(world, int64_t{rows} * cols, 10);
+      std::vector<Outcome> outcomes;
+      for (const bool one_shot : {true, false}) {
+        Group group(world, rows, cols);
+        group.Fill(messages);
+        for (Outcome& outcome : group.Run(one_shot)) outcomes.push_back(std::move(outcome));
+      }
+      const auto n = static_cast<size_t>(rows) * static_cast<size_t>(cols);
+      const auto residual = Residual(Normal(n, 1), messages);
+      EXPECT_EQ(outcomes[0].x, residual);
+      for (const Outcome& outcome : outcomes) ASSERT_TRUE(outcome == outcomes[0]);
+      const auto y = Widen(type(), outcomes[0].y), gain = Normal(static_cast<size_t>(cols), 2);
+      const double unit = type() == DType::kBF16 ? 0x1p-9 : 0x1p-12;
+      std::vector<double> exact(static_cast<size_t>(cols));
+      for (int64_t row = 0; row < rows; ++row) {
+        reference::RmsNorm(residual.data() + row * cols, gain.data(), kEps, cols, exact.data());
+        for (int64_t i = 0; i < cols; ++i) {
+          const double wanted = exact[static_cast<size_t>(i)];
+          ASSERT_NEAR(y[static_cast<size_t>(row * cols + i)], wanted,
+                      2 * (std::abs(wanted) * unit + 0x1p-25));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(AllReduceTest, CallsFollowEachOther) {
+  Group group(4, 50, 64);
+  auto residual = Normal(50 * 64, 1);
+  for (uint64_t call = 0; call < 6; ++call) {
+    const auto messages = Messages(4, 50 * 64, 100 * call);
+    group.Fill(messages);
+    residual = Residual(residual, messages);
+    for (const Outcome& outcome : group.Run(/*one_shot=*/call % 3 != 1)) {
+      ASSERT_EQ(outcome.x, residual) << call;
+    }
+  }
+}
+
+TEST_P(AllReduceTest, ARankThatWaitsForNobodyIsFreedByTheAbortWord) {
+  Group group(2, 4, 64);
+  group.Fill(Messages(2, 4 * 64, 3));
+  Check(cudaSetDevice(0));
+  uint32_t* abort = nullptr;
+  Check(cudaMallocHost(reinterpret_cast<void**>(&abort), sizeof(uint32_t)));
+  *abort = 0;
+  Peers peers = group.PeersOf(0);
+  peers.abort = abort;
+  std::atomic<bool> done = false;
+  std::thread lonely([&] {
+    Rank& rank = *group.ranks[0];
+    Check(cudaSetDevice(0));
+    Check(AllReduceAddRmsNorm(type(), peers, true, rank.x.get(), rank.gain.get(), kEps, 4, 64,
+                              rank.y.get(), rank.stream));
+    Check(cudaStreamSynchronize(rank.stream));
+    done = true;
+  });
+  EXPECT_FALSE(done);  // its peer has not come
+  std::atomic_ref<uint32_t>(*abort).store(1);
+  lonely.join();
+  EXPECT_TRUE(done);
+  Check(cudaFreeHost(abort));
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, AllReduceTest, testing::Values(DType::kBF16, DType::kF16),
+                         [](const auto& info) { return std::string(DTypeName(info.param)); });
+
+TEST(UsesOneShotTest, DependsOnRanksAndBytes) {
+  EXPECT_TRUE(UsesOneShot(2, 64 << 20));
+  EXPECT_TRUE(UsesOneShot(4, (512 << 10) - 1));
+  EXPECT_FALSE(UsesOneShot(4, 512 << 10));
+  EXPECT_TRUE(UsesOneShot(8, (256 << 10) - 1));
+  EXPECT_FALSE(UsesOneShot(8, 256 << 10));
+}
+
+}  // namespace
+}  // namespace trireme::cuda
