@@ -23,6 +23,10 @@ absl::Status CheckParts(absl::Span<const TensorView> parts, absl::Span<const Ten
     if (part.shape.size() != 2 || part.cols() != parts[0].cols() || part.rows() <= 0) {
       return absl::InvalidArgumentError("parts of a matrix must be [rows, cols], cols all alike");
     }
+    if (parts.size() > 1 && part.rows() % 8 != 0) {  // results are stored 16 bytes at a time
+      return absl::InvalidArgumentError(StrCat("stacked matrices of ", part.rows(),
+                                               " rows: the CUDA kernels want a multiple of 8"));
+    }
     if (!cuda::CanPack(cuda::FormatOf(part.dtype), part.cols())) {
       return absl::InvalidArgumentError(StrCat("a matrix of ", part.cols(), " columns of ",
                                                DTypeName(part.dtype),
@@ -82,14 +86,17 @@ absl::StatusOr<CudaMatrix::Part> WeightUploader::Part(absl::Span<const TensorVie
   CudaMatrix::Part part;
   cuda::PackedMatrix& packed = part.packed;
   packed.format = cuda::FormatOf(views[0].dtype);
+  packed.layout = cuda::LayoutFor(packed.format);
   packed.type = type_;
   packed.cols = views[0].cols();
   for (const TensorView& view : views) packed.rows += view.rows();
   TRIREME_ASSIGN_OR_RETURN(
-      part.memory, AllocateDevice(cuda::PackedBytes(packed.format, packed.rows, packed.cols)));
+      part.memory,
+      AllocateDevice(cuda::PackedBytes(packed.format, packed.rows, packed.cols, packed.layout)));
   packed.data = part.memory->data();
 
-  const size_t tile_bytes = cuda::PackedBytes(packed.format, cuda::kTileRows, packed.cols);
+  const size_t tile_bytes =
+      cuda::PackedBytes(packed.format, cuda::kTileRows, packed.cols, packed.layout);
   const auto tiles_at_once = static_cast<int64_t>(half_bytes_ / tile_bytes);
   if (tiles_at_once == 0) {
     return absl::InvalidArgumentError(
@@ -103,7 +110,7 @@ absl::StatusOr<CudaMatrix::Part> WeightUploader::Part(absl::Span<const TensorVie
       TRIREME_ASSIGN_OR_RETURN(uint8_t* const half, NextHalf());
       pool_.For(count, 1, [&](int64_t begin, int64_t end, int) {
         cuda::PackTiles(view.dtype, view.data, type_, view.rows(), view.cols(), first + begin,
-                        first + end, half + static_cast<size_t>(begin) * tile_bytes);
+                        first + end, half + static_cast<size_t>(begin) * tile_bytes, packed.layout);
       });
       const size_t bytes = static_cast<size_t>(count) * tile_bytes;
       TRIREME_RETURN_IF_ERROR(Upload(to, half, bytes));
@@ -134,11 +141,13 @@ absl::StatusOr<std::unique_ptr<CudaMatrix>> WeightUploader::Matrix(
     DequantizeRow(b.dtype, b.data, b.num_elements(), next);
     next += b.num_elements();
   }
-  TRIREME_ASSIGN_OR_RETURN(auto vector, Vector(values));
-  matrix->bias = std::move(vector->memory);
-  matrix->num_bytes += matrix->bias->size_bytes();
   for (CudaMatrix::Part& part : matrix->parts) {
-    part.packed.bias = static_cast<const float*>(matrix->bias->data()) + part.first_row;
+    TRIREME_ASSIGN_OR_RETURN(auto vector, Vector(absl::MakeConstSpan(values).subspan(
+                                              static_cast<size_t>(part.first_row),
+                                              static_cast<size_t>(part.packed.rows))));
+    part.bias = std::move(vector->memory);
+    part.packed.bias = static_cast<const float*>(part.bias->data());
+    matrix->num_bytes += part.bias->size_bytes();
   }
   return matrix;
 }

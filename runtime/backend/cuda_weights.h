@@ -23,11 +23,10 @@ struct CudaMatrix : public Weight {
 
   struct Part {
     cuda::PackedMatrix packed;
-    int64_t first_row = 0;  // of the stacked matrix
-    std::unique_ptr<Buffer> memory;
+    int64_t first_row = 0;                 // of the stacked matrix
+    std::unique_ptr<Buffer> memory, bias;  // bias: null for none
   };
   std::vector<Part> parts;
-  std::unique_ptr<Buffer> bias;  // [rows] F32 or null
   int64_t num_rows = 0;
   size_t num_bytes = 0;
 };
