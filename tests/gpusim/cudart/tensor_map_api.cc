@@ -1,5 +1,5 @@
-// cuTensorMapEncodeTiled of the driver API, the only driver call that Hopper's kernels need, and how
-// the runtime API finds it.
+// cuTensorMapEncodeTiled of the driver API, the only driver call that Hopper's kernels need, and
+// how the runtime API finds it.
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
@@ -44,9 +44,10 @@ extern "C" CUresult CUDAAPI cuTensorMapEncodeTiled(
   return CUDA_SUCCESS;
 }
 
-extern "C" cudaError_t cudaGetDriverEntryPointByVersion(
-    const char* symbol, void** function, unsigned int cuda_version, unsigned long long /*flags*/,
-    cudaDriverEntryPointQueryResult* result) {
+extern "C" cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function,
+                                                        unsigned int cuda_version,
+                                                        unsigned long long /*flags*/,
+                                                        cudaDriverEntryPointQueryResult* result) {
   constexpr unsigned kIntroduced = 12000;  // CUDA 12.0
   if (symbol == nullptr || function == nullptr || cuda_version > CUDA_VERSION) {
     return trireme::gpusim::Record(cudaErrorInvalidValue);

@@ -239,10 +239,11 @@ __global__ void __launch_bounds__(kAttentionThreads)
 template <AttentionMutant mutant>
 cudaError_t LaunchAttentionKernel(const AttentionParams& params, int batch, cudaStream_t stream) {
   const unsigned shared = mutant == AttentionMutant::kTooLittleShared
-                         ? kAttentionSharedBytes - kTileBytes
-                         : kAttentionSharedBytes;
-  const cudaError_t error = cudaFuncSetAttribute(
-      PagedAttention<mutant>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+                              ? kAttentionSharedBytes - kTileBytes
+                              : kAttentionSharedBytes;
+  const cudaError_t error =
+      cudaFuncSetAttribute(PagedAttention<mutant>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           static_cast<int>(shared));
   if (error != cudaSuccess) return error;
   const int tiles = (params.q_len * params.group + kRowTile - 1) / kRowTile;
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(params.kv_heads),

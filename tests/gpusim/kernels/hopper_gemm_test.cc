@@ -38,9 +38,8 @@ class Matrix {
     EXPECT_EQ(cudaMemcpy(values_.data(), data_, bytes(), cudaMemcpyDeviceToHost), cudaSuccess);
   }
   float operator()(int row, int column) const {
-    return __bfloat162float(
-        values_[static_cast<size_t>(row) * static_cast<size_t>(columns_) +
-                static_cast<size_t>(column)]);
+    return __bfloat162float(values_[static_cast<size_t>(row) * static_cast<size_t>(columns_) +
+                                    static_cast<size_t>(column)]);
   }
   Bf16* data() { return data_; }
 
@@ -61,9 +60,8 @@ void ExpectRight(const Shape& shape, uint64_t seed) {
   Matrix a(shape.m, shape.k, 1), b(shape.n, shape.k, 2), c(shape.m, shape.n, 3);
   a.Upload();
   b.Upload();
-  ASSERT_EQ(
-      hopper::LaunchGemm(a.data(), b.data(), c.data(), shape.m, shape.n, shape.k, nullptr),
-      cudaSuccess);
+  ASSERT_EQ(hopper::LaunchGemm(a.data(), b.data(), c.data(), shape.m, shape.n, shape.k, nullptr),
+            cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   c.Download();
   EXPECT_LE(WorstGemmError(shape.m, shape.n, shape.k, a, b, c), 1);
@@ -102,9 +100,9 @@ TEST(HopperGemmTest, OperandsThatNobodyHasWrittenAreFound) {
 TEST(DriverEntryPointTest, AFunctionThatIsNotThereIsNotFound) {
   void* function = &function;
   cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSuccess;
-  EXPECT_EQ(
-      cudaGetDriverEntryPointByVersion("cuFrobnicate", &function, 12000, cudaEnableDefault, &result),
-      cudaSuccess);
+  EXPECT_EQ(cudaGetDriverEntryPointByVersion("cuFrobnicate", &function, 12000, cudaEnableDefault,
+                                             &result),
+            cudaSuccess);
   EXPECT_EQ(function, nullptr);
   EXPECT_EQ(result, cudaDriverEntryPointSymbolNotFound);
 }

@@ -95,7 +95,7 @@ class WarpAccess {
 
 // The commonest: words or 16 bytes of region_, in order. False: Global() takes a closer look.
 template <AccessMode mode>
-bool WarpAccess::TryGlobal(uint64_t address) {
+inline bool WarpAccess::TryGlobal(uint64_t address) {
   constexpr bool kReads = Reads(mode),
                  kIsDefined = mode == AccessMode::kWrite || mode == AccessMode::kStrongWrite;
   who_.strong = mode != AccessMode::kRead && mode != AccessMode::kWrite;

@@ -65,10 +65,10 @@ void RunGemm(const std::string& ptx, const Case& c, Outcome* out) {
   out->status = out->bench.Run(ptx, config, params);
   const std::vector<uint16_t> got = out->bench.Download<uint16_t>(result, elements);
   const auto values = [](const std::vector<uint16_t>& of, int columns) {
-    return [&of, columns](int i, int j) { return FromBf16(of[static_cast<size_t>(i * columns + j)]); };
+    return
+        [&of, columns](int i, int j) { return FromBf16(of[static_cast<size_t>(i * columns + j)]); };
   };
-  out->worst =
-      WorstGemmError(c.m, c.n, c.k, values(a, c.k), values(b, c.k), values(got, c.n));
+  out->worst = WorstGemmError(c.m, c.n, c.k, values(a, c.k), values(b, c.k), values(got, c.n));
 }
 
 class HopperGemm : public testing::Test {
