@@ -60,15 +60,20 @@ int ChooseHopperTokens(int64_t num_tokens, int64_t rows, int num_sms) {
   return best;
 }
 
+cudaError_t MakeHopperArgs(const PackedMatrix& w, const MatMulArgs& args, int tokens,
+                           HopperArgs* hopper) {
+  hopper->shapes = args;
+  const cudaError_t error =
+      EncodeRows(w.type, w.data, w.rows, w.cols, HopperRows(tokens), &hopper->weights);
+  if (error != cudaSuccess) return error;
+  return EncodeRows(w.type, args.x, args.num_tokens, w.cols, tokens, &hopper->x);
+}
+
 cudaError_t MatMulHopper(const PackedMatrix& w, const MatMulArgs& args, int tokens,
                          cudaStream_t stream) {
-  HopperArgs hopper{.weights = {}, .x = {}, .shapes = args};
-  cudaError_t error =
-      EncodeRows(w.type, w.data, w.rows, w.cols, HopperRows(tokens), &hopper.weights);
-  if (error != cudaSuccess) return error;
-  error = EncodeRows(w.type, args.x, args.num_tokens, w.cols, tokens, &hopper.x);
-  if (error != cudaSuccess) return error;
-  return LaunchHopper(w.type, hopper, tokens, stream);
+  HopperArgs hopper;
+  const cudaError_t error = MakeHopperArgs(w, args, tokens, &hopper);
+  return error != cudaSuccess ? error : LaunchHopper(w.type, hopper, tokens, stream);
 }
 
 }  // namespace trireme::cuda

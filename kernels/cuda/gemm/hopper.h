@@ -18,9 +18,23 @@ struct HopperArgs {
   CUtensorMap x;        // [num_tokens][cols], boxes of `tokens` x 64
   MatMulArgs shapes;    // its weights and x are not used
 };
+// The tensor maps of a launch. cudaErrorNotSupported: the driver cannot encode them.
+cudaError_t MakeHopperArgs(const PackedMatrix& w, const MatMulArgs& args, int tokens,
+                           HopperArgs* hopper);
 // MatMul of weights in rows, by a tile of the caller's choice.
 cudaError_t MatMulHopper(const PackedMatrix& w, const MatMulArgs& args, int tokens,
                          cudaStream_t stream);
 cudaError_t LaunchHopper(DType type, const HopperArgs& args, int tokens, cudaStream_t stream);
+
+// Faults that tests plant, as MatMulMutant.
+enum class HopperMutant {
+  kNone,
+  kNoWaitForEmpty,
+  kGivesBackEarly,
+  kNoWgmmaFence,
+  kNoLastWait,
+  kNoBarrierBeforeOutput,
+  kNoBarrierBeforeStore,
+};
 
 }  // namespace trireme::cuda
