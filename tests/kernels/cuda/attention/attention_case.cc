@@ -27,6 +27,31 @@ std::vector<T> Padded(std::vector<T> items) {
   return items;
 }
 
+// Captures launch(stream), sets the counts only then, and runs the graph before and after that.
+template <typename Launch>
+cudaError_t RunCaptured(Launch launch, const DeviceArray<int32_t>& counts) {
+  const std::vector<int32_t> real = counts.Read();
+  Check(cudaMemset(counts.get(), 0, counts.size() * sizeof(int32_t)));
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  Check(cudaStreamCreate(&stream));
+  Check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  Check(launch(stream));
+  Check(cudaStreamEndCapture(stream, &graph));
+  Check(cudaGraphInstantiate(&exec, graph, 0));
+  Check(cudaGraphLaunch(exec, stream));
+  Check(cudaStreamSynchronize(stream));
+  Check(
+      cudaMemcpy(counts.get(), real.data(), real.size() * sizeof(int32_t), cudaMemcpyHostToDevice));
+  Check(cudaGraphLaunch(exec, stream));
+  const cudaError_t error = cudaStreamSynchronize(stream);
+  Check(cudaGraphExecDestroy(exec));
+  Check(cudaGraphDestroy(graph));
+  Check(cudaStreamDestroy(stream));
+  return error;
+}
+
 }  // namespace
 
 AttentionCase::AttentionCase(const AttentionCaseOptions& options) : options_(options) {
@@ -134,9 +159,9 @@ cudaError_t AttentionCase::TryRun(const std::vector<Share>& shares,
                        .num_kv_heads = kv_heads,
                        .block_size = size,
                        .head_dim = dim};
-  // As a backend does: what this step has no work for is not launched, unless it was captured.
-  const auto capacity = [](const DeviceArray<AttentionItem>& items, size_t count) {
-    return count == 0 ? 0 : static_cast<int>(items.size());
+  // What this step has no work for is not launched, unless it was captured.
+  const auto capacity = [&](const DeviceArray<AttentionItem>& items, size_t count) {
+    return count == 0 && !options_.captured ? 0 : static_cast<int>(items.size());
   };
   const DeviceAttentionWork work{.prefill = prefill.get(),
                                  .decode = decode.get(),
@@ -148,8 +173,11 @@ cudaError_t AttentionCase::TryRun(const std::vector<Share>& shares,
                                  .partials = partials.get()};
   const Batch batch{
       .num_tokens = num_tokens, .block_tables = device_tables.get(), .table_stride = table_stride_};
-  cudaError_t error = Attention(options_.type, Params(sinks.get()), kv, batch, work, q.get(),
-                                q_stride, out.get(), q_row, nullptr);
+  const auto launch = [&](cudaStream_t stream) {
+    return Attention(options_.type, Params(sinks.get()), kv, batch, work, q.get(), q_stride,
+                     out.get(), q_row, stream);
+  };
+  cudaError_t error = options_.captured ? RunCaptured(launch, counts) : launch(nullptr);
   if (error == cudaSuccess) error = cudaDeviceSynchronize();
   if (error == cudaSuccess) *result = out.Read();
   return error;

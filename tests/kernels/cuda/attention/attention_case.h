@@ -16,6 +16,7 @@ struct AttentionCaseOptions {
   float soft_cap = 0.0f;
   bool sinks = false;
   float scale = 0.0f;         // 0: 1 / sqrt(head_dim)
+  bool captured = false;      // runs as a graph that was captured before there was any work
   std::vector<int> contexts;  // of the sequences
   uint64_t seed = 1;
 };

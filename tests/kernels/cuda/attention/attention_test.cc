@@ -136,6 +136,16 @@ TEST_F(AttentionTest, TheSameBitsWhateverSharesTheStep) {
   }
 }
 
+TEST_F(AttentionTest, AGraphCapturedBeforeThereWasWorkServesAnyStep) {
+  AttentionCaseOptions options{.num_heads = 2, .num_kv_heads = 1, .contexts = {300, 60}};
+  const std::vector<std::vector<Share>> steps = {
+      {{0, 299, 1}, {1, 59, 1}}, {{1, 0, 60}}, {{0, 260, 40}, {1, 59, 1}}};
+  const AttentionCase eager(options);
+  options.captured = true;
+  const AttentionCase captured(options);
+  for (const auto& shares : steps) EXPECT_TRUE(captured.Run(shares) == eager.Run(shares));
+}
+
 // What lies before every window is NaN and has no entry in the table (attention_case.cc).
 TEST_F(AttentionTest, AWindowSeesItsTokensOnlyAndIsTheSameBitsInChunks) {
   for (const int window : {1, 40, 64, 260}) {
@@ -197,8 +207,8 @@ TEST_F(AttentionTest, CountsAreThoseOfTheTilesAndEverySectorIsUsed) {
   }
 }
 
-// What one more chunk of KV costs 64 rows, fold included: PTX instructions beside each mma, of which
-// ptxas saves a part.
+// What one more chunk of KV costs 64 rows, fold included: PTX instructions beside each mma, of
+// which ptxas saves a part.
 TEST_F(AttentionTest, AChunkMoreCostsFewInstructionsBesideItsMma) {
   for (const auto& [head_dim, most] : {std::pair(64, 9.5), {96, 9.5}, {128, 9.0}, {256, 9.5}}) {
     const AttentionCaseOptions options{
