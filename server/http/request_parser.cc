@@ -129,6 +129,7 @@ std::optional<std::string> PercentDecode(std::string_view text) {
 struct RequestParser::Impl {
   beast_http::request_parser<beast_http::string_body> parser;
   size_t max_header_bytes;
+  size_t head_bytes = 0;  // consumed until it is done
   HttpRequest head;
   bool head_done = false;
 
@@ -192,9 +193,11 @@ std::optional<ApiError> RequestParser::Feed(std::string* input) {
     const size_t n = impl_->parser.put(
         boost::asio::buffer(input->data() + consumed, input->size() - consumed), error);
     consumed += n;
+    if (!impl_->head_done) impl_->head_bytes += n;
     if (error == beast_http::error::need_more) {
       // A chunk header or trailer without end would otherwise grow the input for ever.
-      if (input->size() - consumed >= impl_->max_header_bytes) {
+      const size_t bytes = input->size() - consumed + (impl_->head_done ? 0 : impl_->head_bytes);
+      if (bytes >= impl_->max_header_bytes) {
         refused = HttpError(impl_->head_done ? 400 : 431, "The request head is too large.");
       }
       break;
@@ -209,7 +212,10 @@ std::optional<ApiError> RequestParser::Feed(std::string* input) {
       break;
     }
     if (!impl_->head_done && impl_->parser.is_header_done()) {
-      refused = impl_->FinishHead();
+      // Beast's own limit leaves the request line out.
+      refused = impl_->head_bytes > impl_->max_header_bytes
+                    ? HttpError(431, "The request head is too large.")
+                    : impl_->FinishHead();
       impl_->parser.eager(true);
       break;
     }
