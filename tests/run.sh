@@ -99,7 +99,14 @@ if [ $quick -eq 0 ]; then
     tally build/deploy.xml
   fi
   step "Build and test: the GPU simulator"  # without nvcc its kernels' tests are skipped
-  if build gpusim --target gpusim; then run_ctest gpusim -L 'gpusim|mutant'; fi
+  if build gpusim --target gpusim trireme; then
+    run_ctest gpusim -L 'gpusim|mutant'
+    if [ -f build/gpusim/runtime/backend/CMakeFiles/trireme_backend.dir/cuda_backend.cc.o ]; then  # there is nvcc
+      "$python" -m pytest -q --junitxml=build/conformance-gpusim.xml tests/conformance/test_cuda.py --device cuda \
+        --binary build/gpusim/trireme || true
+      tally build/conformance-gpusim.xml
+    fi
+  fi
   step "Static gates of the kernels"
   "$python" -m pytest -q --junitxml=build/gates.xml tests/gpusim/gates || true
   tally build/gates.xml
