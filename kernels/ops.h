@@ -36,7 +36,8 @@ struct RopeTable {
 //      consecutive positions are computed side by side and each is one chain of additions over
 //      head_dim
 //   v: [num_blocks, num_kv_heads, block_size, head_dim]
-// On CUDA k lies as v does (kernels/cuda/batch.h). Slots that hold no token yet may contain anything, NaN included.
+// On CUDA k lies as v does (kernels/cuda/batch.h). Slots that hold no token yet may contain
+// anything, NaN included.
 struct KvLayerView {
   void* k = nullptr;
   void* v = nullptr;
