@@ -96,8 +96,8 @@ def test_what_is_built_is_all_that_is_installed(binary, tmp_path, path):
     assert (build / "CMakeCache.txt").exists(), "--binary must lie in its build folder"
     shutil.rmtree(build / "shell", ignore_errors=True)
     (build / "trireme.spdx.json").unlink(missing_ok=True)
-    targets = re.findall(r"^cmake --build build/release --target (\w+)", path.read_text(), re.M)
-    assert targets and re.search(r"cmake --install build/release --prefix /usr/local", path.read_text())
+    targets = re.findall(r'^cmake --build "?build/(?:release|\$preset)"? --target (\w+)', path.read_text(), re.M)
+    assert targets and re.search(r'cmake --install "?build/(release|\$preset)"? --prefix /usr/local', path.read_text())
     for target in targets:
         result = run("cmake", "--build", build, "--target", target)
         assert result.returncode == 0, result.stdout + result.stderr
