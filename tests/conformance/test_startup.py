@@ -90,6 +90,13 @@ def test_default_kv_cache_fits_what_the_control_group_leaves(binary, long_contex
 # ---- Sizes
 
 
+def test_a_device_that_is_not_there_is_said(binary, tiny):
+    """A build without CUDA, or a machine without a GPU. (With both, tests/conformance/test_cuda.py has more to say.)"""
+    said = refusal(binary, tiny, "--device", "cuda", "--http-port", "0", "--grpc-port", "0")
+    assert "this build has no CUDA backend" in said or "no CUDA device" in said, said
+    assert run(binary, "serve", tiny, "--device", "tpu").returncode == 2
+
+
 def test_context_above_the_trained_one_is_refused(binary, tiny):
     for command in ("serve", "inspect"):
         result = run(binary, command, tiny, "--max-context", 257)
