@@ -254,6 +254,9 @@ int RunServe(const Options& all) {
                options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   WarnOfUnknownVariables(all);
   const sigset_t signals = BlockSignals(options);
+  // Before the service, whose engine sets it. A device that has failed does not come back to its
+  // process: whoever watches it starts another.
+  std::atomic<bool> device_lost = false, draining = false;
   Service service;
   if (absl::Status status = Start(options, all.load, &service); !status.ok()) return Fail(status);
 
@@ -266,13 +269,12 @@ int RunServe(const Options& all) {
        {"grpc_port", grpc_port}});
   if (options.log_format == "text") PrintBanner(options, service.node->info, http_port, grpc_port);
 
-  // A device that has failed does not come back to its process: whoever watches it starts another.
-  std::atomic<bool> device_lost = false;
   service.node->engine->WatchDevice([&] {
     device_lost = true;
-    kill(getpid(), SIGTERM);
+    if (!draining) kill(getpid(), SIGTERM);  // while it drains that would mean: abort
   });
   WaitForStop(signals, service.telemetry.get());
+  draining = true;
   Log(LogLevel::kInfo, "draining", {{"timeout_s", options.drain_timeout_s}});
   std::atomic<bool> drained = false;
   std::thread drain([&] {

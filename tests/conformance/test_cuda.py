@@ -8,6 +8,7 @@ import concurrent.futures
 import json
 import os
 import subprocess
+import time
 import urllib.request
 
 import grpc
@@ -178,6 +179,22 @@ def test_every_allocation_that_fails_at_start_is_said(binary, tiny_cuda):
         code, said = ended
         assert code == 1 and "bytes" in said and ("memory" in said), (nth, said)
     assert 20 < nth < 199, "the loop ends when the server starts"
+
+
+def test_a_device_that_is_lost_while_the_server_drains_still_answers(serve, tiny_cuda):
+    """Its own SIGTERM must not count as the second one, which aborts."""
+    server = serve(tiny_cuda, "cuda", "--kv-cache-memory", "4MiB", env={"TRIREME_GPUSIM_FAULTS": "loss@1500"})
+    body = {"model": "demo", "prompt": "x", "max_tokens": 200, "ignore_eos": True}
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(post, server, "/v1/completions", body) for _ in range(4)]
+        deadline = time.monotonic() + 60
+        while server.metric("trireme_requests_running") < 4:
+            assert time.monotonic() < deadline
+        server.process.terminate()
+        answers = [answer.result() for answer in answers]
+    assert [code for code, _, _ in answers] == [503] * 4, answers
+    assert {json.loads(said)["error"]["code"] for _, _, said in answers} == {"device_lost"}
+    assert server.process.wait(10) == 4, server.logs()
 
 
 @pytest.mark.parametrize("kind", ["launch", "sticky", "loss"])
