@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "kernels/cuda/attention/launch.h"
+#include "kernels/cuda/primitives/device.h"
 
 namespace trireme::cuda {
 namespace {
@@ -22,8 +23,6 @@ cudaError_t Launch(int head_dim, const AttentionLaunch& launch, const AttentionA
   }
   return cudaErrorInvalidValue;
 }
-
-int Tiles(int rows, int of) { return (rows + of - 1) / of; }
 
 }  // namespace
 
@@ -50,17 +49,13 @@ cudaError_t Attention(DType type, const AttentionParams& params, const KvLayerVi
   a.cap_scale = soft_cap ? params.scale / params.soft_cap * 2 * kLog2E : 0;
   a.scale_log2 = (soft_cap ? params.soft_cap : params.scale) * kLog2E;
 
-  AttentionLaunch launch{.type = type, .soft_cap = soft_cap, .stream = stream};
-  int device = 0;
-  cudaError_t error = cudaGetDevice(&device);
-  if (error == cudaSuccess) {
-    error = cudaDeviceGetAttribute(&launch.num_sms, cudaDevAttrMultiProcessorCount, device);
-  }
-  if (error == cudaSuccess && work.max_prefill > 0) {
+  AttentionLaunch launch{.type = type, .soft_cap = soft_cap, .num_sms = NumSms(), .stream = stream};
+  cudaError_t error = cudaSuccess;
+  if (work.max_prefill > 0) {
     launch.max_items = work.max_prefill;
     a.items = work.prefill;
     a.count = work.counts;
-    a.row_tiles = Tiles(a.group, kPrefillRows);
+    a.row_tiles = static_cast<int>(CeilDiv(a.group, kPrefillRows));
     error = Launch(kv.head_dim, launch, a);
   }
   if (error == cudaSuccess && work.max_decode > 0) {
@@ -68,7 +63,7 @@ cudaError_t Attention(DType type, const AttentionParams& params, const KvLayerVi
     launch.max_items = work.max_decode;
     a.items = work.decode;
     a.count = work.counts + 1;
-    a.row_tiles = Tiles(a.group, kWarpRows);
+    a.row_tiles = static_cast<int>(CeilDiv(a.group, kWarpRows));
     error = Launch(kv.head_dim, launch, a);
   }
   if (error == cudaSuccess && work.max_merge > 0) {

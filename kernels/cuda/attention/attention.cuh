@@ -16,6 +16,7 @@
 #include "kernels/cuda/attention/launch.h"
 #include "kernels/cuda/attention/mutant.h"
 #include "kernels/cuda/attention/softmax.cuh"
+#include "kernels/cuda/primitives/elements.cuh"
 #include "kernels/cuda/primitives/mma.cuh"
 
 namespace trireme::cuda {
@@ -241,10 +242,9 @@ struct AttentionCta {
     for (int k = 0; k < kKeys / 16; ++k) {
       const float(&low)[4] = weights[2 * k];
       const float(&high)[4] = weights[2 * k + 1];
-      const uint32_t p[4] = {ptx::PackPair<Kernel::kType>(low[0], low[1]),
-                             ptx::PackPair<Kernel::kType>(low[2], low[3]),
-                             ptx::PackPair<Kernel::kType>(high[0], high[1]),
-                             ptx::PackPair<Kernel::kType>(high[2], high[3])};
+      const uint32_t p[4] = {
+          Pack<Kernel::kType>(low[0], low[1]), Pack<Kernel::kType>(low[2], low[3]),
+          Pack<Kernel::kType>(high[0], high[1]), Pack<Kernel::kType>(high[2], high[3])};
 #pragma unroll
       for (int n = 0; n < kHeadDim / 16; ++n) {
         uint32_t b[4];
@@ -355,9 +355,9 @@ struct AttentionCta {
       const float factor = Finish(max[i], all, a.sinks, Head(Row(i)));
 #pragma unroll
       for (int n = 0; n < kColumns; ++n) {
-        ptx::StoreShared(PieceAt(q_tile, row, n) + static_cast<uint32_t>(lane % 4 * 4),
-                         ptx::PackPair<Kernel::kType>(Finished(o[n][2 * i], factor),
-                                                      Finished(o[n][2 * i + 1], factor)));
+        ptx::StoreShared(
+            PieceAt(q_tile, row, n) + static_cast<uint32_t>(lane % 4 * 4),
+            Pack<Kernel::kType>(Finished(o[n][2 * i], factor), Finished(o[n][2 * i + 1], factor)));
       }
     }
     if (!Is(Mutant::kNoWarpBarrier)) __syncwarp();

@@ -2,7 +2,7 @@
 // warp takes the rows of one head of an item, one after the other.
 #include "kernels/cuda/attention/launch.h"
 #include "kernels/cuda/attention/softmax.cuh"
-#include "kernels/cuda/primitives/mma.cuh"
+#include "kernels/cuda/primitives/elements.cuh"
 
 namespace trireme::cuda {
 namespace {
@@ -35,8 +35,7 @@ __global__ void __launch_bounds__(kMergeThreads)
       uint16_t* to = a.out + (item.first_token + token) * a.out_stride + head * kHeadDim;
 #pragma unroll
       for (int i = 0; i < kValues; ++i) {
-        to[lane + 32 * i] =
-            static_cast<uint16_t>(ptx::PackPair<kType>(Finished(o[i], factor), 0.0f));
+        to[lane + 32 * i] = static_cast<uint16_t>(Pack<kType>(Finished(o[i], factor), 0.0f));
       }
     }
   }

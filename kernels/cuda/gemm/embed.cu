@@ -24,7 +24,7 @@ __device__ void Codes(const uint8_t* step, int lane, int k, int half, float2 (&c
   const uint8_t* const from = step + lane * 16;
   if constexpr (kFormat == MatrixFormat::kPlain) {
     for (int i = 0; i < 2; ++i) {
-      codes[i] = ptx::UnpackPair<kType>(LoadWord(from + k * 512 + (half + 2 * i) * 4));
+      codes[i] = Unpack<kType>(LoadWord(from + k * 512 + (half + 2 * i) * 4));
     }
   } else {
     uint32_t a[4];
@@ -36,14 +36,14 @@ __device__ void Codes(const uint8_t* step, int lane, int k, int half, float2 (&c
       DequantizeNibbles<kFormat, kType>(LoadWord(from + k * 4), a);
     }
     for (int i = 0; i < 2; ++i) {
-      codes[i] = ptx::UnpackPair<kType>(half == 0 ? a[2 * i] : a[2 * i + 1]);
+      codes[i] = Unpack<kType>(half == 0 ? a[2 * i] : a[2 * i + 1]);
     }
   }
 }
 
 // F16 of row `lane / 4 + 8 half` for k step k.
 __device__ float Scale(const uint8_t* scales, int lane, int k, int half) {
-  const float2 both = ptx::UnpackPair<DType::kF16>(LoadWord(scales + lane / 4 * 8 + k / 2 * 4));
+  const float2 both = Unpack<DType::kF16>(LoadWord(scales + lane / 4 * 8 + k / 2 * 4));
   return half == 0 ? both.x : both.y;
 }
 
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kEmbedThreads)
   const uint8_t* const row = p.table + static_cast<int64_t>(known ? id : 0) * p.cols * 2;
   float* const x = p.x + static_cast<int64_t>(blockIdx.x) * p.cols;
   for (int col = static_cast<int>(threadIdx.x) * 2; col < p.cols; col += kEmbedThreads * 2) {
-    const float2 v = known ? ptx::UnpackPair<kType>(LoadWord(row + col * 2)) : float2{};
+    const float2 v = known ? Unpack<kType>(LoadWord(row + col * 2)) : float2{};
     *reinterpret_cast<float2*>(x + col) = {v.x * p.scale, v.y * p.scale};
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/gemm/layout.h"
+#include "kernels/cuda/primitives/elements.cuh"
 #include "kernels/cuda/primitives/mma.cuh"
 
 namespace trireme::cuda {

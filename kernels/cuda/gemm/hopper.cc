@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/primitives/device.h"
+
 namespace trireme::cuda {
 namespace {
 
@@ -36,8 +38,6 @@ cudaError_t EncodeRows(DType type, const void* data, int64_t rows, int64_t cols,
       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

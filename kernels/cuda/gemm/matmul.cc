@@ -1,26 +1,10 @@
 #include <algorithm>
-#include <array>
-#include <atomic>
 
 #include "kernels/cuda/gemm/hopper.h"
+#include "kernels/cuda/primitives/device.h"
 
 namespace trireme::cuda {
 namespace {
-
-// Of the current device. Asked for once.
-template <cudaDeviceAttr kAttribute>
-int Attribute() {
-  static std::array<std::atomic<int>, 64> known{};
-  int device = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return 1;
-  std::atomic<int>& entry = known[static_cast<size_t>(device) % known.size()];
-  int value = entry.load(std::memory_order_relaxed);
-  if (value == 0) {
-    if (cudaDeviceGetAttribute(&value, kAttribute, device) != cudaSuccess) return 1;
-    entry.store(value, std::memory_order_relaxed);
-  }
-  return value;
-}
 
 // Cycles that a step of 64 columns keeps an SM busy: multiplying (1024 fused multiplies a cycle, as
 // on A100), or waiting for memory (its share is some 16 bytes a cycle of weights, 48 of x from L2).
@@ -34,8 +18,6 @@ int64_t StepCycles(MatrixFormat format, const MatMulTile& tile) {
 // What a step costs beside that, for barriers and latencies; and how many CTAs of an SM hide that
 // from each other.
 constexpr int64_t kStepLatency = 200, kOverlap = 4;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 MatMulArgs ArgsOf(const PackedMatrix& w, const void* x, int64_t num_tokens, bool f32_out, void* y,
                   int64_t y_stride) {
@@ -59,7 +41,7 @@ MatMulArgs ArgsOf(const PackedMatrix& w, const void* x, int64_t num_tokens, bool
 }  // namespace
 
 MatrixLayout LayoutFor(MatrixFormat format) {
-  return format == MatrixFormat::kPlain && Attribute<cudaDevAttrComputeCapabilityMajor>() == 9
+  return format == MatrixFormat::kPlain && DeviceAttribute<cudaDevAttrComputeCapabilityMajor>() == 9
              ? MatrixLayout::kRows
              : MatrixLayout::kFragments;
 }
@@ -104,7 +86,7 @@ cudaError_t MatMulTiled(const PackedMatrix& w, const void* x, int64_t num_tokens
 
 cudaError_t MatMul(const PackedMatrix& w, const void* x, int64_t num_tokens, bool f32_out, void* y,
                    int64_t y_stride, cudaStream_t stream) {
-  const int num_sms = Attribute<cudaDevAttrMultiProcessorCount>();
+  const int num_sms = NumSms();
   const MatMulTile tile =
       w.layout == MatrixLayout::kRows
           ? MatMulTile{.tokens = ChooseHopperTokens(num_tokens, w.rows, num_sms)}

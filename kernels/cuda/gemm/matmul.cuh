@@ -142,7 +142,7 @@ struct MatMulCta {
     }
   }
   __device__ static float2 Scales(const uint2& scales, int block) {
-    return ptx::UnpackPair<DType::kF16>(block == 0 ? scales.x : scales.y);
+    return Unpack<DType::kF16>(block == 0 ? scales.x : scales.y);
   }
 
   __device__ void MultiplyQuantized(uint32_t weights, uint32_t x, float (&acc)[kM][kN][4]) const {

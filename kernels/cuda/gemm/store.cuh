@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/gemm/matmul_args.h"
-#include "kernels/cuda/primitives/mma.cuh"
+#include "kernels/cuda/primitives/elements.cuh"
 
 namespace trireme::cuda {
 
@@ -31,7 +31,7 @@ __device__ void StoreRows(const MatMulArgs& p, int64_t at, int count, const floa
     return;
   }
   auto* const y = static_cast<uint16_t*>(p.y) + at;
-  const uint32_t pairs[2] = {ptx::PackPair<kType>(v[0], v[1]), ptx::PackPair<kType>(v[2], v[3])};
+  const uint32_t pairs[2] = {Pack<kType>(v[0], v[1]), Pack<kType>(v[2], v[3])};
   if (p.aligned && count == 4) {
     *reinterpret_cast<uint2*>(y) = {pairs[0], pairs[1]};
   } else {

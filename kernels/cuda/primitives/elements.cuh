@@ -1,12 +1,12 @@
 // The 16-bit element types of activations, loaded and stored many at a time.
 #pragma once
 
-#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/cuda/primitives/ptx.cuh"
 #include "runtime/base/dtype.h"
 
 namespace trireme::cuda {
@@ -25,13 +25,10 @@ __device__ inline float2 Unpack(uint32_t word) {
 // To nearest even.
 template <DType kType>
 __device__ inline uint32_t Pack(float first, float second) {
-  if constexpr (kType == DType::kBF16) {
-    const __nv_bfloat162_raw raw = __floats2bfloat162_rn(first, second);
-    return raw.x | static_cast<uint32_t>(raw.y) << 16;
-  } else {
-    const __half2_raw raw = __floats2half2_rn(first, second);
-    return raw.x | static_cast<uint32_t>(raw.y) << 16;
-  }
+  if constexpr (kType == DType::kBF16) return ptx::PackBf16(first, second);
+  uint32_t packed;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(second), "f"(first));
+  return packed;
 }
 
 // 16 bytes: eight elements of a row.

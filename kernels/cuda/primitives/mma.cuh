@@ -1,8 +1,6 @@
 // Matrix units and packed arithmetic for either 16-bit type of activations.
 #pragma once
 
-#include <cuda_fp16.h>
-
 #include "kernels/cuda/primitives/ptx.cuh"
 #include "runtime/base/dtype.h"
 
@@ -50,26 +48,6 @@ __device__ inline uint32_t AddPairs(uint32_t a, uint32_t b) {
     asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
   }
   return sum;
-}
-
-// Two floats as `kType`, `low` in the lower half.
-template <trireme::DType kType>
-__device__ inline uint32_t PackPair(float low, float high) {
-  if constexpr (kType == trireme::DType::kBF16) return PackBf16(low, high);
-  uint32_t packed;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-  return packed;
-}
-template <trireme::DType kType>
-__device__ inline float2 UnpackPair(uint32_t pair) {
-  if constexpr (kType == trireme::DType::kBF16) {
-    return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u)};
-  } else {
-    __half2_raw halves;
-    halves.x = static_cast<uint16_t>(pair);
-    halves.y = static_cast<uint16_t>(pair >> 16);
-    return __half22float2(__half2(halves));
-  }
 }
 
 // (a & b) | c
