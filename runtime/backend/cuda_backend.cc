@@ -21,7 +21,10 @@
 namespace trireme {
 namespace {
 
-constexpr int kMinCapability = 80;  // mma.sync with bf16, cp.async
+constexpr DType kType = DType::kBF16;       // of activations, plain weights and KV cache
+constexpr int kMaxGraphs = 32;              // captured decode batch sizes
+constexpr size_t kStagingBytes = 32 << 20;  // page-locked, for weights on their way to the device
+constexpr int kMinCapability = 80;          // mma.sync with bf16, cp.async
 // Of free memory, for a KV cache of unstated size; the rest is the driver's, and for graphs.
 constexpr int kKvPercent = 90;
 
@@ -48,10 +51,9 @@ class CudaBackend final : public Backend {
  public:
   CudaBackend(const CudaBackendOptions& options, std::string description)
       : device_(options.device),
-        type_(options.type),
         description_(std::move(description)),
         pool_({.num_threads = options.num_threads}),
-        graphs_(options.max_graphs) {}
+        graphs_(kMaxGraphs) {}
 
   ~CudaBackend() override {
     cudaSetDevice(device_);
@@ -62,11 +64,11 @@ class CudaBackend final : public Backend {
     }
   }
 
-  absl::Status Init(size_t staging_bytes) {
+  absl::Status Init() {
     TRIREME_RETURN_IF_ERROR(
         CudaStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream"));
     TRIREME_ASSIGN_OR_RETURN(uploader_,
-                             WeightUploader::Create(type_, staging_bytes, &pool_, stream_));
+                             WeightUploader::Create(kType, kStagingBytes, &pool_, stream_));
     return absl::OkStatus();
   }
 
@@ -120,8 +122,8 @@ class CudaBackend final : public Backend {
     return absl::OkStatus();
   }
 
-  DType activation_dtype() const override { return type_; }
-  absl::Span<const DType> kv_dtypes() const override { return {&type_, 1}; }
+  DType activation_dtype() const override { return kType; }
+  absl::Span<const DType> kv_dtypes() const override { return {&kType, 1}; }
 
   FreeMemory Memory() const override {
     size_t free = 0, total = 0;
@@ -157,13 +159,13 @@ class CudaBackend final : public Backend {
   }
 
   void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) override {
-    Keep(cuda::RmsNorm(type_, static_cast<const float*>(x.data), AsVector(gain), eps, x.rows,
+    Keep(cuda::RmsNorm(kType, static_cast<const float*>(x.data), AsVector(gain), eps, x.rows,
                        x.cols, y.data, stream_),
          "norm");
   }
 
   void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps, Tensor y) override {
-    Keep(cuda::AddRmsNorm(type_, static_cast<float*>(x.data), delta.data, AsVector(gain), eps,
+    Keep(cuda::AddRmsNorm(kType, static_cast<float*>(x.data), delta.data, AsVector(gain), eps,
                           x.rows, x.cols, y.data, stream_),
          "norm");
   }
@@ -179,20 +181,20 @@ class CudaBackend final : public Backend {
 
   void RopeAndStoreKv(const Weight& rope, int num_heads, const KvLayerView& kv,
                       Tensor qkv) override {
-    Keep(cuda::RopeAndStoreKv(type_, static_cast<const CudaRope&>(rope).rope, {}, num_heads, kv,
+    Keep(cuda::RopeAndStoreKv(kType, static_cast<const CudaRope&>(rope).rope, {}, num_heads, kv,
                               tables_->Batch(size_), qkv.data, stream_),
          "rotary embedding");
   }
 
   void Attention(const AttentionParams& params, const KvLayerView& kv, Tensor qkv,
                  Tensor out) override {
-    Keep(cuda::Attention(type_, params, kv, tables_->Batch(size_), tables_->Work(size_), qkv.data,
+    Keep(cuda::Attention(kType, params, kv, tables_->Batch(size_), tables_->Work(size_), qkv.data,
                          qkv.cols, out.data, out.cols, stream_),
          "attention");
   }
 
   void GatedActivation(Activation act, Tensor gate_up, Tensor out) override {
-    Keep(cuda::GatedActivation(type_, act, gate_up.data, out.rows, out.cols, out.data, stream_),
+    Keep(cuda::GatedActivation(kType, act, gate_up.data, out.rows, out.cols, out.data, stream_),
          "activation");
   }
 
@@ -219,7 +221,6 @@ class CudaBackend final : public Backend {
   }
 
   const int device_;
-  const DType type_;
   const std::string description_;
   ComputePool pool_;
   GraphCache graphs_;
@@ -242,7 +243,6 @@ bool HasCudaDevice() {
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions& options) {
-  TRIREME_CHECK(options.type == DType::kBF16 || options.type == DType::kF16);
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0) {
     return absl::FailedPreconditionError(
@@ -264,7 +264,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOption
   TRIREME_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options.device), "choosing the device"));
   auto backend = std::make_unique<CudaBackend>(
       options, StrCat("cuda:", options.device, " (", properties.name, ")"));
-  TRIREME_RETURN_IF_ERROR(backend->Init(options.staging_bytes));
+  TRIREME_RETURN_IF_ERROR(backend->Init());
   return backend;
 }
 

@@ -11,10 +11,7 @@ namespace trireme {
 
 struct CudaBackendOptions {
   int device = 0;
-  int num_threads = 1;              // host threads: packing of weights, sampling
-  DType type = DType::kBF16;        // of activations, plain weights and KV cache: kBF16 or kF16
-  int max_graphs = 32;              // captured decode batch sizes; 0: no CUDA graphs
-  size_t staging_bytes = 32 << 20;  // page-locked, for weights on their way to the device
+  int num_threads = 1;  // host threads: packing of weights, sampling
 };
 
 // Whether this build has the backend and the driver shows a device.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/backend/cuda_memory.h"
+#include "runtime/backend/matrix_parts.h"
 #include "runtime/base/quant_formats.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -17,29 +18,17 @@ bool Stack(const TensorView& a, const TensorView& b) {
   return cuda::FormatOf(a.dtype) == cuda::FormatOf(b.dtype) && a.rows() % cuda::kTileRows == 0;
 }
 
-absl::Status CheckParts(absl::Span<const TensorView> parts, absl::Span<const TensorView> bias) {
-  if (parts.empty()) return absl::InvalidArgumentError("a matrix needs at least one part");
+// What the kernels want beside what every backend does.
+absl::Status CheckShapes(absl::Span<const TensorView> parts) {
   for (const TensorView& part : parts) {
-    if (part.shape.size() != 2 || part.cols() != parts[0].cols() || part.rows() <= 0) {
-      return absl::InvalidArgumentError("parts of a matrix must be [rows, cols], cols all alike");
+    if (!cuda::CanPack(cuda::FormatOf(part.dtype), part.cols())) {
+      return absl::InvalidArgumentError(
+          StrCat("a matrix of ", part.cols(), " columns of ", DTypeName(part.dtype),
+                 ": the CUDA kernels want a multiple of 8 (of 32, if quantised)"));
     }
     if (parts.size() > 1 && part.rows() % 8 != 0) {  // results are stored 16 bytes at a time
       return absl::InvalidArgumentError(StrCat("stacked matrices of ", part.rows(),
                                                " rows: the CUDA kernels want a multiple of 8"));
-    }
-    if (!cuda::CanPack(cuda::FormatOf(part.dtype), part.cols())) {
-      return absl::InvalidArgumentError(StrCat("a matrix of ", part.cols(), " columns of ",
-                                               DTypeName(part.dtype),
-                                               ": the CUDA kernels want a multiple of 8 (of 32, "
-                                               "if quantised)"));
-    }
-  }
-  if (!bias.empty() && bias.size() != parts.size()) {
-    return absl::InvalidArgumentError("one bias per part of a matrix, or none");
-  }
-  for (size_t i = 0; i < bias.size(); ++i) {
-    if (bias[i].num_elements() != parts[i].rows()) {
-      return absl::InvalidArgumentError("a bias must have one element per row");
     }
   }
   return absl::OkStatus();
@@ -123,6 +112,7 @@ absl::StatusOr<CudaMatrix::Part> WeightUploader::Part(absl::Span<const TensorVie
 absl::StatusOr<std::unique_ptr<CudaMatrix>> WeightUploader::Matrix(
     absl::Span<const TensorView> parts, absl::Span<const TensorView> bias) {
   TRIREME_RETURN_IF_ERROR(CheckParts(parts, bias));
+  TRIREME_RETURN_IF_ERROR(CheckShapes(parts));
   auto matrix = std::make_unique<CudaMatrix>();
   for (size_t begin = 0; begin < parts.size();) {
     size_t end = begin + 1;
