@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the folder of a CUDA toolkit that can build the CUDA backend: CUDA_HOME, the one on PATH, /usr/local/cuda, or, when
-# there is none, the compiler and runtime that NVIDIA publishes on PyPI, installed once (300 MB) to ~/.cache/trireme. The
+# there is none that knows all our architectures, the compiler and runtime that NVIDIA publishes on PyPI, installed once (300 MB) to ~/.cache/trireme. The
 # driver is not its business: a machine that builds needs none.
 set -euo pipefail
 
@@ -11,10 +11,14 @@ if [ -n "${CUDA_HOME:-}" ]; then
   echo "$CUDA_HOME"
   exit 0
 fi
-if nvcc=$(command -v nvcc) || nvcc=$(command -v /usr/local/cuda/bin/nvcc); then
-  dirname "$(dirname "$(readlink -f "$nvcc")")"
-  exit 0
-fi
+for nvcc in nvcc /usr/local/cuda/bin/nvcc; do
+  nvcc=$(command -v "$nvcc") || continue
+  if [[ $("$nvcc" --list-gpu-arch) == *compute_100* ]]; then
+    dirname "$(dirname "$(readlink -f "$nvcc")")"
+    exit 0
+  fi
+  echo "$nvcc is too old: it does not know sm_100" >&2
+done
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/trireme/cuda-13.0
 if [ ! -x "$folder/nvidia/cu13/bin/nvcc" ]; then
   echo "Installing the CUDA compiler from PyPI (300 MB, once)" >&2

@@ -24,14 +24,14 @@ while [ $# -gt 0 ]; do
       if [ "$1" = --model ]; then shift; model=${1:-}; else model=${1#--model=}; fi
       [ -n "$model" ] || { echo "--model needs a path" >&2; exit 2; }
       ;;
-    --cuda) preset=cuda arguments+=(--device cuda) ;;
+    --cuda) preset=cuda ;;
     -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) arguments+=("$1") ;;
   esac
   shift
 done
 
-if [ $serve -eq 0 ] && [ $preset = release ] && [ ${#arguments[@]} -gt 0 ]; then
+if [ $serve -eq 0 ] && [ ${#arguments[@]} -gt 0 ]; then
   echo "--no-serve: nothing is served that could take ${arguments[*]}" >&2
   exit 2
 fi
@@ -44,6 +44,7 @@ step() {
   if [ -t 2 ]; then printf '\033[1m==> %s\033[0m\n' "$*" >&2; else printf '==> %s\n' "$*" >&2; fi
 }
 
+[ $preset = release ] || [ $serve -eq 0 ] || arguments=(--device cuda "${arguments[@]}")
 trireme=$root/build/$preset/trireme
 # Refuses flags that the built program refuses: for a model that nobody can have pulled it says 2 (wrong usage), or 1.
 check_arguments() {

@@ -101,7 +101,7 @@ if [ $quick -eq 0 ]; then
   step "Build and test: the GPU simulator"  # without nvcc its kernels' tests are skipped
   if build gpusim --target gpusim trireme; then
     run_ctest gpusim -L 'gpusim|mutant'
-    if [ -f build/gpusim/runtime/backend/CMakeFiles/trireme_backend.dir/cuda_backend.cc.o ]; then  # there is nvcc
+    if grep -q '^TRIREME_NVCC:FILEPATH=/' build/gpusim/CMakeCache.txt; then
       "$python" -m pytest -q --junitxml=build/conformance-gpusim.xml tests/conformance/test_cuda.py --device cuda \
         --binary build/gpusim/trireme || true
       tally build/conformance-gpusim.xml

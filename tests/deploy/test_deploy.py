@@ -172,13 +172,24 @@ def test_unknown_backend_is_refused_before_anything_is_built(tmp_path):
 def test_a_cuda_toolkit_is_found_where_it_is_said_to_be(tmp_path):
     nvcc = tmp_path / "toolkit/bin/nvcc"
     nvcc.parent.mkdir(parents=True)
-    nvcc.write_text("#!/bin/sh\n")
+    nvcc.write_text("#!/bin/sh\necho compute_90 compute_100\n")
     nvcc.chmod(0o755)
     script = DEPLOY / "cuda_toolkit.sh"
     environment = {"HOME": str(tmp_path), "PATH": f"{nvcc.parent}:/usr/bin:/bin"}
     assert subprocess.run([script], env=environment, capture_output=True, text=True).stdout == f"{tmp_path}/toolkit\n"
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "CUDA_HOME": str(tmp_path / "toolkit")}
     assert subprocess.run([script], env=environment, capture_output=True, text=True).stdout == f"{tmp_path}/toolkit\n"
+    old = tmp_path / "old/nvcc"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho compute_80\n")
+    old.chmod(0o755)
+    cached = tmp_path / ".cache/trireme/cuda-13.0/nvidia/cu13/bin/nvcc"  # so that nothing is fetched
+    cached.parent.mkdir(parents=True)
+    shutil.copy(nvcc, cached)
+    result = subprocess.run([script], env={"HOME": str(tmp_path), "PATH": f"{old.parent}:/usr/bin:/bin"},
+                            capture_output=True, text=True)
+    assert result.returncode == 0 and f"{old} is too old" in result.stderr
+    assert (pathlib.Path(result.stdout.strip()) / "bin/nvcc").exists() and str(old.parent.parent) != result.stdout.strip()
     result = subprocess.run([script], env={**environment, "CUDA_HOME": "/nowhere"}, capture_output=True, text=True)
     assert result.returncode == 2 and result.stderr == "CUDA_HOME: there is no /nowhere/bin/nvcc\n"
 
