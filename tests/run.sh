@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds and runs every test. Closes with "total: N passed, N failed, N skipped".
+# Builds and runs every test. Closes with what failed by name, and "total: N passed, N failed, N skipped".
 #
 #   tests/run.sh            unit and integration tests, optimised and under sanitizers (AddressSanitizer and UBSan,
 #                           ThreadSanitizer), the GPU simulator's, conformance with real clients, what deploy/ ships,
@@ -17,11 +17,18 @@ esac
 
 step() { printf '\n==> %s\n' "$*"; }
 passed=0 failed=0 skipped=0
+failures=()
+# fail NAME: one failure, named at once and again at the end.
+fail() {
+  failed=$((failed + 1))
+  failures+=("$1")
+  echo "FAILED: $1"
+}
 # Adds the counts of a JUnit file (ctest and pytest both write one) and removes it. No file: the runner died.
 tally() {
-  local counts
-  [ -f "$1" ] || { failed=$((failed + 1)); echo "FAILED: no report $1"; return; }
-  counts=$(python3 - "$1" <<'PY'
+  local report counts name
+  [ -f "$1" ] || { fail "no report $1"; return; }
+  report=$(python3 - "$1" <<'PY'
 import sys, xml.etree.ElementTree as tree
 cases = list(tree.parse(sys.argv[1]).getroot().iter("testcase"))
 # A test that ctest could not start (its program is missing) is "skipped", too: only a test's own word counts as that.
@@ -30,18 +37,23 @@ def skipped(case):
     return mark is not None and (case.get("status") != "notrun" or "SKIP" in (mark.get("message") or ""))
 skip = [c for c in cases if skipped(c)]
 bad = [c for c in cases if c not in skip and any(c.find(t) is not None for t in ("failure", "error", "skipped"))]
-print(len(cases) - len(bad) - len(skip), len(bad), len(skip))
+print(len(cases) - len(bad) - len(skip), len(skip))
+for case in bad:
+    print(case.get("name") if case.get("classname") in (None, case.get("name")) else f"{case.get('classname')}.{case.get('name')}")
 PY
   )
+  counts=${report%%$'\n'*}
+  passed=$((passed + ${counts% *})) skipped=$((skipped + ${counts#* }))
+  while read -r name; do
+    [ -z "$name" ] || fail "$(basename "$1" .xml): $name"
+  done <<<"${report#"$counts"}"
   rm -f "$1"
-  set -- $counts
-  passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
 }
 # check NAME COMMAND...: a pass or a failure of one test.
 check() {
   local name=$1
   shift
-  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $name"; fi
+  if "$@"; then passed=$((passed + 1)); else fail "$name"; fi
 }
 run_ctest() {  # preset, further arguments
   local preset=$1
@@ -56,8 +68,7 @@ build() {
     NINJA_STATUS="[$1 %f/%t, %es] " cmake --build "build/$1" "${@:2}"; then
     return 0
   fi
-  failed=$((failed + 1))
-  echo "FAILED: build $1"
+  fail "build $1"
   return 1
 }
 
@@ -125,5 +136,7 @@ if [ $quick -eq 0 ]; then
   fi
 fi
 
-printf '\ntotal: %d passed, %d failed, %d skipped\n' $passed $failed $skipped
+echo
+[ $failed -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
+printf 'total: %d passed, %d failed, %d skipped\n' $passed $failed $skipped
 [ $failed -eq 0 ] && [ $passed -gt 0 ]
