@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -147,6 +148,15 @@ def guard_server(binary, tiny, stubs):
         if rule_p.server.process.poll() is None:
             rule_p.server.wait_idle() if rule_p.key is None else None
             rule_p.server.stop()
+
+
+def under(folder, binary, *prefix):
+    """A program that runs `binary` under `prefix` (prlimit, env). Not a preexec_fn: what that runs after the fork can wait
+    for good for a thread that the fork left behind, gRPC's for one."""
+    script = folder / "under-limits"
+    script.write_text("#!/bin/sh\nexec " + shlex.join([*map(str, prefix), os.path.abspath(binary)]) + ' "$@"\n')
+    script.chmod(0o755)
+    return str(script)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """`trireme bench` against servers that answer as none should, and against limits of the machine it runs on."""
 import json
-import resource
 
 import pytest
 
@@ -107,19 +106,16 @@ def test_duration_ends_the_sending_of_what_waits(binary, hostile, prompts):
 # ---- The machine
 
 
-def limited(soft, hard):
-    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_the_soft_limit_of_descriptors_is_raised(binary, hostile, prompts):
-    level, = report(binary, "--target", hostile.target("fine"), "--concurrency", 100, "--requests", 200, *prompts,
-                    preexec_fn=limited(40, 200))["levels"]
+def test_the_soft_limit_of_descriptors_is_raised(binary, hostile, prompts, tmp_path):
+    level, = report(conftest.under(tmp_path, binary, "prlimit", "--nofile=40:200"), "--target", hostile.target("fine"),
+                    "--concurrency", 100, "--requests", 200, *prompts)["levels"]
     assert level["requests"]["completed"] == 200
 
 
 @pytest.mark.parametrize("load", [("--concurrency", "100"), ("--rate", "1", "--max-in-flight", "100")])
-def test_more_than_the_hard_limit_is_refused_before_anything_is_sent(binary, load):
-    result = run(binary, "--target", f"http://127.0.0.1:{free_port()}", *load, preexec_fn=limited(100, 150))
+def test_more_than_the_hard_limit_is_refused_before_anything_is_sent(binary, load, tmp_path):
+    limited = conftest.under(tmp_path, binary, "prlimit", "--nofile=100:150")
+    result = run(limited, "--target", f"http://127.0.0.1:{free_port()}", *load)
     assert result.returncode == 2 and f"{load[-2]} 100" in result.stderr and "limit of this process is 150" in result.stderr
 
 

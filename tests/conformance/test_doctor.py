@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import tiny_model
+from conftest import under
 
 
 def run(binary, *arguments, **kwargs):
@@ -128,14 +129,9 @@ def test_the_world_without_keys_is_an_error(binary):
     assert result.returncode == 1 and "without keys" in findings(result, "error")[0]["seen"]
 
 
-def test_limits_of_the_process_are_seen(binary):
-    result = run(binary, "--json", "--max-connections", 4096, *ANY_PORTS, preexec_fn=few_files)
+def test_limits_of_the_process_are_seen(binary, tmp_path):
+    result = run(under(tmp_path, binary, "prlimit", "--nofile=512"), "--json", "--max-connections", 4096, *ANY_PORTS)
     assert [f for f in findings(result, "warning") if f["check"] == "limits.open_files" and "512" in f["seen"]]
-
-
-def few_files():
-    import resource
-    resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
 
 
 def test_colour_is_for_terminals(binary):

@@ -118,9 +118,9 @@ def test_best_of_is_not_told_as_choices(start_server, tmp_path):
 def test_standard_output_is_the_access_logs_alone(binary, model, tmp_path):
     out, err = tmp_path / "out", tmp_path / "err"
     with out.open("w") as stdout, err.open("w") as stderr:
-        process = subprocess.Popen([binary, "serve", model, "--http-port", "0", "--grpc-port", "-1", "--access-log",
-                                    "-"], stdout=stdout, stderr=stderr,
-                                   preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # as under no nohup
+        process = subprocess.Popen(["env", "--default-signal=HUP",  # as under no nohup
+                                    binary, "serve", model, "--http-port", "0", "--grpc-port", "-1", "--access-log", "-"],
+                                   stdout=stdout, stderr=stderr)
         try:
             eventually(lambda: "is ready at" in err.read_text())  # the banner
             assert out.read_text() == ""

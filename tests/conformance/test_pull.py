@@ -1,6 +1,7 @@
 """trireme pull against local servers: a hub, a file server with faults, and S3 (moto)."""
 import base64
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -8,7 +9,6 @@ import pathlib
 import pty
 import random
 import re
-import resource
 import signal
 import subprocess
 import time
@@ -17,6 +17,7 @@ import boto3
 import pytest
 
 import tiny_model
+from conftest import under
 from range_server import Authority, RangeServer
 from s3_front import S3Front
 
@@ -397,12 +398,11 @@ def test_redirects_are_followed_and_bounded(https):
     assert "not followed" in puller.fails(server.base + "/local.gguf")
 
 
-def test_a_full_disk_names_the_bytes(https):
+def test_a_full_disk_names_the_bytes(https, tmp_path):
     server, puller, url = https
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4 * MIB, 4 * MIB))
-    said = puller.fails(url, preexec_fn=limit)
+    limited = copy.copy(puller)
+    limited.binary = under(tmp_path, puller.binary, "prlimit", f"--fsize={4 * MIB}")
+    said = limited.fails(url)
     assert "more bytes are needed" in said and "--output" in said
     assert puller.pull(url).read_bytes() == server.files["/m/model.gguf"], "goes on with room"
 
