@@ -215,6 +215,26 @@ TEST(RequestParserTest, AnEmptyChunkedBodyMayArriveByteByByte) {
   }
 }
 
+// Found by fuzzing: every further read took the chunk off the body's limit again.
+TEST(RequestParserTest, AChunkLineWithOpenQuotesIsMalformedAndNotTooLarge) {
+  for (const char* line : {"4;a=\"b\r\n", "4;a=\"\r\n\"\r\nabcd\r\n", "2\r\nab\r\n4;a=\"b\r\n"}) {
+    for (const size_t step : {size_t{1}, size_t{1000}}) {
+      RequestParser parser(1000, 10);
+      std::string bytes = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+      std::string input;
+      bytes += line;
+      std::optional<openai::ApiError> refused;
+      for (size_t at = 0; at < bytes.size() && !refused; at += step) {
+        input += bytes.substr(at, step);
+        for (int i = 0; i < 2 && !refused; ++i) refused = parser.Feed(&input);
+      }
+      ASSERT_TRUE(refused.has_value()) << line;
+      EXPECT_EQ(refused->http_status, 400);
+      EXPECT_EQ(refused->message, "The chunked body is malformed.");
+    }
+  }
+}
+
 TEST(RequestParserTest, Http10ClosesUnlessAskedOtherwise) {
   const auto keep_alive = [](std::string input) {
     RequestParser parser(1000, 1000);
