@@ -1,5 +1,8 @@
 // What a model needs of a device: memory, prepared weights, operators. One Backend per rank, driven
 // by one thread.
+//
+// Several ranks compute one model together: each has a part of the weights (runtime/model/shard.h)
+// and calls the same operators in the same order. Embed, AddRmsNorm and Logits exchange results.
 #pragma once
 
 #include <functional>
@@ -62,7 +65,9 @@ struct StepLimits {
   int64_t max_context = 0;  // tokens of one sequence
   int block_size = 16;      // of the KV cache
   int num_heads = 0, num_kv_heads = 0, head_dim = 0;
-  int window = 0;  // AttentionParams::window
+  int window = 0;             // AttentionParams::window
+  int64_t hidden_size = 0;    // columns of the residual stream
+  int64_t logit_columns = 0;  // that each rank computes
 };
 
 // What is free for a KV cache of unstated size, and the share of it that it may take.
@@ -80,12 +85,14 @@ class Backend {
 
   // ---- Load time.
   // A matrix made of `parts` stacked along rows (QKV, gate and up); all have the same cols. `bias`:
-  // F32 or empty. The parts' data may go away afterwards. RESOURCE_EXHAUSTED names the bytes needed
-  // and free.
+  // F32, stacked alike, or empty. The parts' data may go away afterwards. RESOURCE_EXHAUSTED names
+  // the bytes needed and free.
   virtual absl::StatusOr<std::unique_ptr<Weight>> PrepareMatrix(
       absl::Span<const TensorView> parts, absl::Span<const TensorView> bias) = 0;
-  // A table whose rows are gathered by token id. Serves MatMul too: a tied output projection.
-  virtual absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table) = 0;
+  // A table whose rows are gathered by token id, the first row that of `first_token`: on several
+  // ranks each has some of the rows. Serves Logits too: a tied output projection.
+  virtual absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table,
+                                                                   int64_t first_token) = 0;
   // A vector, widened to what the kernels want (norm gains).
   virtual absl::StatusOr<std::unique_ptr<Weight>> PrepareVector(const TensorView& vector) = 0;
   // A rotary table; what it points to may go away.
@@ -112,8 +119,9 @@ class Backend {
                     absl::FunctionRef<void(int num_tokens, int num_logits)> forward) = 0;
   virtual void Embed(const Weight& table, float scale, Tensor x) = 0;  // x: [tokens, hidden]
   virtual void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) = 0;
-  virtual void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps,
-                          Tensor y) = 0;                         // x += delta
+  // x += delta first. On several ranks delta is a share of what is added: the ranks' shares are
+  // summed in their order, whatever the number of rows.
+  virtual void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps, Tensor y) = 0;
   virtual void MatMul(const Weight& w, Tensor x, Tensor y) = 0;  // y = x w^T + bias
   // qkv: [tokens, (num_heads + 2 num_kv_heads) * head_dim]. Rotates q and k in place, stores k and
   // v of all tokens.
@@ -126,9 +134,15 @@ class Backend {
                                Tensor out) = 0;  // gate_up: [tokens, 2n], out: [tokens, n]
   // y[i] = x[logit_tokens[i]] of the current batch.
   virtual void GatherLogitRows(Tensor x, Tensor y) = 0;
+  // logits = h head^T. On several ranks each computes the columns of its part of the head, and the
+  // first rank gets them all; the others' logits.data is null.
+  virtual void Logits(const Weight& head, Tensor h, Tensor logits) { MatMul(head, h, logits); }
   // Waits for all that was enqueued. An error means that the device is lost: nothing but
   // destructors is called after it.
   virtual absl::Status Synchronize() = 0;
+  // Any thread, at any time after load: ends the wait for ranks that have failed or hang, so that
+  // Synchronize returns an error.
+  virtual void Abort() {}
 
   // Runs fn(i) for i in [0, n) on the backend's host threads (sampling); returns when all are done.
   virtual void ParallelFor(int n, const std::function<void(int)>& fn) = 0;

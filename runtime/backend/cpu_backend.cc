@@ -133,7 +133,9 @@ class CpuBackend : public Backend {
     return matrix;
   }
 
-  absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table) override {
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table,
+                                                           int64_t first_token) override {
+    TRIREME_CHECK(first_token == 0);  // there is one rank
     return PrepareMatrix({&table, 1}, {});
   }
 

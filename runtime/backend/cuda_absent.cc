@@ -3,12 +3,24 @@
 
 namespace trireme {
 
-bool HasCudaDevice() { return false; }
+namespace {
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions&) {
+absl::Status NotBuilt() {
   return absl::UnimplementedError(
       "this build has no CUDA backend; build with `cmake --preset cuda`, or leave --device cuda "
       "out");
+}
+
+}  // namespace
+
+int NumCudaDevices() { return 0; }
+absl::StatusOr<std::string> NewRankGroup() { return NotBuilt(); }
+absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const std::string&, int,
+                                                                         int, int) {
+  return NotBuilt();
+}
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions&) {
+  return NotBuilt();
 }
 
 }  // namespace trireme

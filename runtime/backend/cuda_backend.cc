@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "kernels/cuda/fused/rows.h"
 #include "kernels/cuda/gemm/matmul.h"
 #include "runtime/backend/compute_pool.h"
+#include "runtime/backend/cuda_communicator.h"
 #include "runtime/backend/cuda_graphs.h"
 #include "runtime/backend/cuda_memory.h"
 #include "runtime/backend/cuda_step.h"
@@ -52,6 +54,7 @@ class CudaBackend final : public Backend {
   CudaBackend(const CudaBackendOptions& options, std::string description)
       : device_(options.device),
         description_(std::move(description)),
+        comm_(options.communicator),
         pool_({.num_threads = options.num_threads}),
         graphs_(kMaxGraphs) {}
 
@@ -80,8 +83,11 @@ class CudaBackend final : public Backend {
       absl::Span<const TensorView> parts, absl::Span<const TensorView> bias) override {
     return uploader_->Matrix(parts, bias);
   }
-  absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table) override {
-    return uploader_->Matrix({&table, 1}, {});
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table,
+                                                           int64_t first_token) override {
+    TRIREME_ASSIGN_OR_RETURN(auto matrix, uploader_->Matrix({&table, 1}, {}));
+    matrix->first_token = first_token;
+    return matrix;
   }
   absl::StatusOr<std::unique_ptr<Weight>> PrepareVector(const TensorView& vector) override {
     std::vector<float> values(static_cast<size_t>(vector.num_elements()));
@@ -105,6 +111,7 @@ class CudaBackend final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override {
+    cudaSetDevice(device_);  // of this thread: load and steps may be different ones
     TRIREME_ASSIGN_OR_RETURN(auto buffer, AllocateDevice(bytes));
     TRIREME_RETURN_IF_ERROR(
         CudaStatus(cudaMemsetAsync(buffer->data(), 0, bytes, stream_), "clearing memory"));
@@ -119,6 +126,18 @@ class CudaBackend final : public Backend {
   absl::Status Reserve(const StepLimits& limits) override {
     max_tokens_ = std::min(limits.max_tokens, limits.max_logit_rows);
     TRIREME_ASSIGN_OR_RETURN(tables_, StepTables::Create(limits));
+    if (comm_ == nullptr) return absl::OkStatus();
+    const auto ranks = static_cast<size_t>(comm_->num_ranks());
+    const auto hidden = static_cast<size_t>(limits.hidden_size);
+    TRIREME_ASSIGN_OR_RETURN(shares_, Allocate(ranks * static_cast<size_t>(limits.max_tokens) *
+                                               hidden * sizeof(uint16_t)));
+    logit_columns_ = limits.logit_columns;
+    const size_t logits = static_cast<size_t>(limits.max_logit_rows) *
+                          static_cast<size_t>(logit_columns_) * sizeof(float);
+    TRIREME_ASSIGN_OR_RETURN(logits_, Allocate(logits));
+    if (comm_->rank() == 0) {
+      TRIREME_ASSIGN_OR_RETURN(all_logits_, Allocate(ranks * logits));
+    }
     return absl::OkStatus();
   }
 
@@ -127,6 +146,7 @@ class CudaBackend final : public Backend {
 
   FreeMemory Memory() const override {
     size_t free = 0, total = 0;
+    cudaSetDevice(device_);
     if (cudaMemGetInfo(&free, &total) != cudaSuccess) return {};
     return {static_cast<int64_t>(free), kKvPercent};
   }
@@ -153,9 +173,12 @@ class CudaBackend final : public Backend {
   }
 
   void Embed(const Weight& table, float scale, Tensor x) override {
-    Keep(cuda::Embed(AsMatrix(table).parts[0].packed, tables_->Batch(size_).tokens, x.rows, scale,
-                     static_cast<float*>(x.data), stream_),
+    const CudaMatrix& matrix = AsMatrix(table);
+    auto* const data = static_cast<float*>(x.data);
+    Keep(cuda::Embed(matrix.parts[0].packed, matrix.first_token, tables_->Batch(size_).tokens,
+                     x.rows, scale, data, stream_),
          "embedding");
+    if (comm_ != nullptr) Keep(comm_->Sum(data, static_cast<size_t>(x.rows * x.cols), stream_));
   }
 
   void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) override {
@@ -165,8 +188,16 @@ class CudaBackend final : public Backend {
   }
 
   void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps, Tensor y) override {
-    Keep(cuda::AddRmsNorm(kType, static_cast<float*>(x.data), delta.data, AsVector(gain), eps,
-                          x.rows, x.cols, y.data, stream_),
+    const void* shares = delta.data;
+    int num_shares = 1;
+    if (comm_ != nullptr) {
+      const auto bytes = static_cast<size_t>(delta.rows * RowBytes(delta.dtype, delta.cols));
+      Keep(comm_->AllGather(delta.data, bytes, shares_->data(), stream_));
+      shares = shares_->data();
+      num_shares = comm_->num_ranks();
+    }
+    Keep(cuda::AddRmsNorm(kType, static_cast<float*>(x.data), shares, num_shares, AsVector(gain),
+                          eps, x.rows, x.cols, y.data, stream_),
          "norm");
   }
 
@@ -204,9 +235,31 @@ class CudaBackend final : public Backend {
          "gathering rows");
   }
 
+  void Logits(const Weight& head, Tensor h, Tensor logits) override {
+    if (comm_ == nullptr) return MatMul(head, h, logits);
+    MatMul(head, h, {logits_->data(), DType::kF32, h.rows, logit_columns_});
+    const size_t bytes = static_cast<size_t>(h.rows * logit_columns_) * sizeof(float);
+    auto* const all = all_logits_ == nullptr ? nullptr : static_cast<uint8_t*>(all_logits_->data());
+    Keep(comm_->Gather(logits_->data(), bytes, all, stream_));
+    if (all == nullptr) return;
+    const auto pitch = static_cast<size_t>(logit_columns_) * sizeof(float);
+    const auto row = static_cast<size_t>(logits.cols) * sizeof(float);
+    for (size_t begin = 0, rank = 0; begin < row; begin += pitch, ++rank) {
+      Keep(cudaMemcpy2DAsync(static_cast<uint8_t*>(logits.data) + begin, row, all + rank * bytes,
+                             pitch, std::min(pitch, row - begin), static_cast<size_t>(h.rows),
+                             cudaMemcpyDeviceToHost, stream_),
+           "fetching logits");
+    }
+  }
+
   absl::Status Synchronize() override {
     Keep(cudaStreamSynchronize(stream_), "running a step");
+    if (comm_ != nullptr) Keep(comm_->Health());
     return status_;
+  }
+
+  void Abort() override {
+    if (comm_ != nullptr) comm_->Abort();
   }
 
   void ParallelFor(int n, const std::function<void(int)>& fn) override {
@@ -222,6 +275,7 @@ class CudaBackend final : public Backend {
 
   const int device_;
   const std::string description_;
+  const std::shared_ptr<CudaCommunicator> comm_;  // null: the model has one rank
   ComputePool pool_;
   GraphCache graphs_;
   cudaStream_t stream_ = nullptr;
@@ -229,17 +283,23 @@ class CudaBackend final : public Backend {
   std::unique_ptr<StepTables> tables_;  // from Reserve on
   int max_tokens_ = 0;                  // of a captured step
 
+  // With several ranks.
+  std::unique_ptr<Buffer> shares_;      // [num_ranks, tokens, hidden] of kType
+  std::unique_ptr<Buffer> logits_;      // F32 [rows, logit_columns]: this rank's
+  std::unique_ptr<Buffer> all_logits_;  // F32 [num_ranks, rows, logit_columns], on the first
+  int64_t logit_columns_ = 0;
+
   StepSize size_;  // of the current step
   absl::Status status_;
 };
 
 }  // namespace
 
-bool HasCudaDevice() {
+int NumCudaDevices() {
   int count = 0;
-  const bool has = cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+  const bool known = cudaGetDeviceCount(&count) == cudaSuccess;
   cudaGetLastError();  // not having one is no error
-  return has;
+  return known ? count : 0;
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions& options) {

@@ -3,19 +3,34 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "runtime/backend/backend.h"
 
 namespace trireme {
 
+class CudaCommunicator;  // what ranks exchange between devices (cuda_communicator.h)
+
 struct CudaBackendOptions {
   int device = 0;
-  int num_threads = 1;  // host threads: packing of weights, sampling
+  int num_threads = 1;                             // host threads: packing of weights, sampling
+  std::shared_ptr<CudaCommunicator> communicator;  // of this device; null: the model has one rank
 };
 
-// Whether this build has the backend and the driver shows a device.
-bool HasCudaDevice();
+// What the ranks of a model find each other by: opaque bytes, made by one of them. UNIMPLEMENTED in
+// a build without CUDA, as the next.
+absl::StatusOr<std::string> NewRankGroup();
+// Joins ranks [first_rank, first_rank + num_devices), which have this process's devices from 0 on.
+// Waits until all of the `num_ranks` have joined, in whatever process.
+absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const std::string& group,
+                                                                         int num_ranks,
+                                                                         int first_rank,
+                                                                         int num_devices);
+
+// Devices that the driver shows; 0 in a build without CUDA.
+int NumCudaDevices();
 
 // UNIMPLEMENTED in a build without CUDA, FAILED_PRECONDITION without a device or driver, or on a
 // device older than sm_80.

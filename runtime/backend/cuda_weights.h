@@ -29,6 +29,7 @@ struct CudaMatrix : public Weight {
   std::vector<Part> parts;
   int64_t num_rows = 0;
   size_t num_bytes = 0;
+  int64_t first_token = 0;  // of an embedding: of its first row
 };
 
 // F32 values.

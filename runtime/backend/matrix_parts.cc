@@ -11,15 +11,11 @@ absl::Status CheckParts(absl::Span<const TensorView> parts, absl::Span<const Ten
     }
   }
   if (bias.empty()) return absl::OkStatus();
-  if (bias.size() != parts.size()) {
-    return absl::InvalidArgumentError("one bias per part of a matrix, or none");
-  }
-  for (size_t i = 0; i < bias.size(); ++i) {
-    if (bias[i].num_elements() != parts[i].rows()) {
-      return absl::InvalidArgumentError("a bias must have one element per row");
-    }
-  }
-  return absl::OkStatus();
+  int64_t rows = 0;
+  for (const TensorView& part : parts) rows += part.rows();
+  for (const TensorView& part : bias) rows -= part.num_elements();
+  if (rows == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError("a bias must have one element per row");
 }
 
 }  // namespace trireme

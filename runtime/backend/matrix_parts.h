@@ -8,7 +8,7 @@
 namespace trireme {
 
 // INVALID_ARGUMENT unless there is at least one part, all are [rows, cols] of whole quantisation
-// blocks and the same cols, and `bias` is empty or has one vector of [rows] for each.
+// blocks and the same cols, and `bias` is empty or has one element for each row of them all.
 absl::Status CheckParts(absl::Span<const TensorView> parts, absl::Span<const TensorView> bias);
 
 }  // namespace trireme

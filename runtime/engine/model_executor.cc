@@ -26,30 +26,26 @@ size_t NumPromptLogprobs(const StepRow& row) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ModelExecutor>> ModelExecutor::Create(
-    std::unique_ptr<const Decoder> decoder, std::unique_ptr<const KvStorage> kv, Backend* backend) {
-  const DecoderLimits& limits = decoder->limits();
+absl::StatusOr<std::unique_ptr<ModelExecutor>> ModelExecutor::Create(std::unique_ptr<Ranks> ranks) {
+  const DecoderLimits& limits = ranks->decoder().limits();
   TRIREME_CHECK(limits.max_step_tokens > 0 && limits.max_logit_tokens > 0);
-  absl::StatusOr<std::unique_ptr<Buffer>> logits =
-      backend->AllocateReadable(sizeof(float) * static_cast<size_t>(limits.max_logit_tokens) *
-                                static_cast<size_t>(decoder->spec().vocab_size));
+  absl::StatusOr<std::unique_ptr<Buffer>> logits = ranks->backend().AllocateReadable(
+      sizeof(float) * static_cast<size_t>(limits.max_logit_tokens) *
+      static_cast<size_t>(ranks->decoder().spec().vocab_size));
   if (!logits.ok()) return Annotate(logits.status(), "logits");
-  return std::unique_ptr<ModelExecutor>(
-      new ModelExecutor(std::move(decoder), std::move(kv), backend, *std::move(logits)));
+  return std::unique_ptr<ModelExecutor>(new ModelExecutor(std::move(ranks), *std::move(logits)));
 }
 
-ModelExecutor::ModelExecutor(std::unique_ptr<const Decoder> decoder,
-                             std::unique_ptr<const KvStorage> kv, Backend* backend,
-                             std::unique_ptr<Buffer> logits)
-    : decoder_(std::move(decoder)),
-      kv_(std::move(kv)),
-      backend_(backend),
+ModelExecutor::ModelExecutor(std::unique_ptr<Ranks> ranks, std::unique_ptr<Buffer> logits)
+    : ranks_(std::move(ranks)),
+      limits_(ranks_->decoder().limits()),
+      vocab_size_(ranks_->decoder().spec().vocab_size),
       logits_(std::move(logits)) {}
 
 void ModelExecutor::Open(RequestId id, const GenerateRequest& request) {
   const SamplingParams& sampling = request.sampling;
-  samplers_.emplace(id, SamplerState::Create(sampling, request.prompt, decoder_->spec().vocab_size,
-                                             sampling.seed.value_or(0)));
+  samplers_.emplace(
+      id, SamplerState::Create(sampling, request.prompt, vocab_size_, sampling.seed.value_or(0)));
 }
 
 void ModelExecutor::Close(RequestId id) { samplers_.erase(id); }
@@ -71,10 +67,10 @@ absl::StatusOr<StepResult> ModelExecutor::Collect() {
     if (tokens_.empty()) break;  // only rows that had failed before
     TRIREME_RETURN_IF_ERROR(RunBatch());
     auto* logits = static_cast<float*>(logits_->data());
-    backend_->ParallelFor(static_cast<int>(logit_rows_.size()), [&](int i) {
+    ranks_->backend().ParallelFor(static_cast<int>(logit_rows_.size()), [&](int i) {
       LogitRow& logit_row = logit_rows_[static_cast<size_t>(i)];
       UseLogits(plan.rows[static_cast<size_t>(logit_row.row)],
-                logits + static_cast<int64_t>(i) * decoder_->spec().vocab_size, &logit_row);
+                logits + static_cast<int64_t>(i) * vocab_size_, &logit_row);
     });
     for (LogitRow& logit_row : logit_rows_) {
       result.rows[static_cast<size_t>(logit_row.row)].status.Update(std::move(logit_row.status));
@@ -97,7 +93,6 @@ void ModelExecutor::FillBatch(const StepPlan& plan, StepResult* result) {
 
 // Adds what is left of a row, or as much of it as the batch has room for: then false.
 bool ModelExecutor::AddPiece(const StepRow& row, RowResult* result) {
-  const DecoderLimits& limits = decoder_->limits();
   const Sequence& sequence = *row.sequence;
   absl::StatusOr<SamplerState>& sampler = samplers_.at(sequence.id);
   if (!sampler.ok()) {
@@ -108,11 +103,11 @@ bool ModelExecutor::AddPiece(const StepRow& row, RowResult* result) {
   const int first = row.first_token + next_offset_;
   const int first_in_batch = static_cast<int>(tokens_.size());
   while (next_offset_ < row.num_tokens &&
-         tokens_.size() < static_cast<size_t>(limits.max_step_tokens)) {
+         tokens_.size() < static_cast<size_t>(limits_.max_step_tokens)) {
     const int token = row.first_token + next_offset_;
     const bool sample = WantsSample(row, token);
     if (sample || WantsPromptLogprob(sequence, token)) {
-      if (logit_rows_.size() == static_cast<size_t>(limits.max_logit_tokens)) break;
+      if (logit_rows_.size() == static_cast<size_t>(limits_.max_logit_tokens)) break;
       SampledToken* out =
           sample ? &result->token : &result->prompt_logprobs[static_cast<size_t>(next_offset_)];
       logit_tokens_.push_back(static_cast<int32_t>(tokens_.size()));
@@ -127,17 +122,15 @@ bool ModelExecutor::AddPiece(const StepRow& row, RowResult* result) {
 }
 
 absl::Status ModelExecutor::RunBatch() {
-  const Tensor logits = {logits_->data(), DType::kF32, decoder_->limits().max_logit_tokens,
-                         decoder_->spec().vocab_size};
-  decoder_->Forward({tokens_, slices_, logit_tokens_}, *kv_, *backend_, logits);
-  return backend_->Synchronize();
+  const Tensor logits = {logits_->data(), DType::kF32, limits_.max_logit_tokens, vocab_size_};
+  return ranks_->Forward({tokens_, slices_, logit_tokens_}, logits);
 }
 
 // Any thread of the backend.
 void ModelExecutor::UseLogits(const StepRow& row, float* logits, LogitRow* logit_row) const {
   thread_local Sampler sampler;  // for its scratch memory
   const Sequence& sequence = *row.sequence;
-  const auto vocab = static_cast<size_t>(decoder_->spec().vocab_size);
+  const auto vocab = static_cast<size_t>(vocab_size_);
   SamplerState& state = *logit_row->sampler_state;
   if (!WantsSample(row, logit_row->token)) {
     logit_row->status = sampler.LogprobsOf(

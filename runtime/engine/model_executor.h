@@ -1,5 +1,4 @@
-// The executor of one rank: turns a step plan into forward passes of a decoder, and logits into
-// tokens.
+// Turns a step plan into forward passes of a model, and logits into tokens.
 //
 // A step normally is one forward pass. It becomes several when it holds more tokens, or wants more
 // rows of logits, than the decoder has memory for (prompt logprobs want one row per prompt token):
@@ -11,20 +10,16 @@
 
 #include "absl/container/node_hash_map.h"
 #include "runtime/engine/executor.h"
+#include "runtime/engine/ranks.h"
 #include "runtime/engine/sampler.h"
-#include "runtime/model/decoder.h"
-#include "runtime/model/kv_storage.h"
 
 namespace trireme {
 
 class ModelExecutor final : public Executor {
  public:
-  // Allocates the logits: [decoder->limits().max_logit_tokens, vocab_size] F32, read by the host.
-  // RESOURCE_EXHAUSTED when the backend has not got that much. `backend` outlives the executor and
-  // is used by the engine thread only.
-  static absl::StatusOr<std::unique_ptr<ModelExecutor>> Create(
-      std::unique_ptr<const Decoder> decoder, std::unique_ptr<const KvStorage> kv,
-      Backend* backend);
+  // Allocates the logits: [max_logit_tokens of the decoder's limits, vocab_size] F32, read by the
+  // host. RESOURCE_EXHAUSTED when the first rank's backend has not got that much.
+  static absl::StatusOr<std::unique_ptr<ModelExecutor>> Create(std::unique_ptr<Ranks> ranks);
 
   void Open(RequestId id, const GenerateRequest& request) override;
   void Close(RequestId id) override;
@@ -41,17 +36,16 @@ class ModelExecutor final : public Executor {
     absl::Status status;
   };
 
-  ModelExecutor(std::unique_ptr<const Decoder> decoder, std::unique_ptr<const KvStorage> kv,
-                Backend* backend, std::unique_ptr<Buffer> logits);
+  ModelExecutor(std::unique_ptr<Ranks> ranks, std::unique_ptr<Buffer> logits);
   void FillBatch(const StepPlan& plan, StepResult* result);
   bool AddPiece(const StepRow& row, RowResult* result);
   absl::Status RunBatch();
   void UseLogits(const StepRow& row, float* logits, LogitRow* logit_row) const;
 
   // Constant after construction.
-  const std::unique_ptr<const Decoder> decoder_;
-  const std::unique_ptr<const KvStorage> kv_;
-  Backend* const backend_;
+  const std::unique_ptr<Ranks> ranks_;
+  const DecoderLimits limits_;
+  const int vocab_size_;
   const std::unique_ptr<Buffer> logits_;  // [max_logit_tokens, vocab_size]
 
   // A request whose sampler could not be made fails at its first token.

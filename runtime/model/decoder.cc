@@ -19,6 +19,8 @@ std::string LayerName(const std::string& pattern, int layer) {
   return absl::StrReplaceAll(pattern, {{"{}", StrCat(layer)}});
 }
 
+using Bias = WeightLoader::Bias;
+
 // The first rows of a matrix.
 Tensor Rows(Tensor t, int rows) {
   TRIREME_DCHECK(rows <= t.rows);
@@ -28,16 +30,16 @@ Tensor Rows(Tensor t, int rows) {
 
 }  // namespace
 
-Decoder::Decoder(const DecoderSpec& spec, const DecoderLimits& limits)
-    : spec_(spec), limits_(limits) {}
+Decoder::Decoder(const Shard& shard, const DecoderLimits& limits)
+    : shard_(shard), limits_(limits) {}
 
-absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec,
+absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const Shard& shard,
                                                        const Checkpoint& checkpoint,
                                                        Backend& backend,
                                                        const DecoderLimits& limits,
                                                        const LoadProgress& progress) {
   TRIREME_CHECK(limits.max_step_tokens > 0 && limits.max_logit_tokens > 0);
-  std::unique_ptr<Decoder> decoder(new Decoder(spec, limits));
+  std::unique_ptr<Decoder> decoder(new Decoder(shard, limits));
   TRIREME_RETURN_IF_ERROR(decoder->LoadWeights(WeightLoader(checkpoint, &backend, progress)));
   TRIREME_RETURN_IF_ERROR(decoder->PrepareRope(backend));
   TRIREME_RETURN_IF_ERROR(decoder->AllocateWorkspace(backend));
@@ -52,7 +54,7 @@ absl::Status Decoder::CheckTensors(const DecoderSpec& spec, const Checkpoint& ch
 absl::Status Decoder::LoadWeights(WeightLoader loader) {
   const DecoderSpec::Names& names = spec_.names;
   TRIREME_ASSIGN_OR_RETURN(embedding_,
-                           loader.Embedding(names.embedding, spec_.vocab_size, spec_.hidden_size));
+                           loader.Embedding(names.embedding, shard_.vocab, spec_.hidden_size));
   for (int i = 0; i < spec_.num_layers; ++i) {
     TRIREME_ASSIGN_OR_RETURN(Layer layer, LoadLayer(i, loader));
     layers_.push_back(std::move(layer));
@@ -64,8 +66,8 @@ absl::Status Decoder::LoadWeights(WeightLoader loader) {
   if (spec_.tied_embeddings) {
     unused.push_back(names.lm_head);  // some files store the tied matrix twice
   } else {
-    TRIREME_ASSIGN_OR_RETURN(lm_head_, loader.Matrix({{names.lm_head, spec_.vocab_size}},
-                                                     spec_.hidden_size, /*bias=*/false));
+    TRIREME_ASSIGN_OR_RETURN(
+        lm_head_, loader.Matrix({{names.lm_head, shard_.vocab}}, spec_.hidden_size, Bias::kNone));
   }
   return loader.Finish(unused);
 }
@@ -73,21 +75,26 @@ absl::Status Decoder::LoadWeights(WeightLoader loader) {
 absl::StatusOr<Decoder::Layer> Decoder::LoadLayer(int i, WeightLoader& loader) const {
   const DecoderSpec::Names& names = spec_.names;
   const int64_t hidden = spec_.hidden_size;
+  const auto bias = [](bool has) { return has ? Bias::kAdded : Bias::kNone; };
+  // Of a sum that the ranks have shares of.
+  const auto shared_bias = [&](bool has) {
+    return has && shard_.rank > 0 ? Bias::kElsewhere : bias(has);
+  };
   Layer layer;
   TRIREME_ASSIGN_OR_RETURN(layer.attention_norm,
                            loader.Vector(LayerName(names.attention_norm, i), hidden));
-  TRIREME_ASSIGN_OR_RETURN(layer.qkv, loader.Matrix({{LayerName(names.q, i), spec_.q_size()},
-                                                     {LayerName(names.k, i), spec_.kv_size()},
-                                                     {LayerName(names.v, i), spec_.kv_size()}},
-                                                    hidden, spec_.qkv_bias));
-  TRIREME_ASSIGN_OR_RETURN(layer.out, loader.Matrix({{LayerName(names.out, i), hidden}},
-                                                    spec_.q_size(), spec_.out_bias));
+  TRIREME_ASSIGN_OR_RETURN(layer.qkv, loader.Matrix({{LayerName(names.q, i), shard_.q},
+                                                     {LayerName(names.k, i), shard_.kv},
+                                                     {LayerName(names.v, i), shard_.kv}},
+                                                    hidden, bias(spec_.qkv_bias)));
+  TRIREME_ASSIGN_OR_RETURN(layer.out, loader.Matrix({{LayerName(names.out, i), hidden}}, shard_.q,
+                                                    shared_bias(spec_.out_bias)));
   TRIREME_ASSIGN_OR_RETURN(layer.mlp_norm, loader.Vector(LayerName(names.mlp_norm, i), hidden));
-  TRIREME_ASSIGN_OR_RETURN(layer.gate_up, loader.Matrix({{LayerName(names.gate, i), spec_.mlp_size},
-                                                         {LayerName(names.up, i), spec_.mlp_size}},
-                                                        hidden, spec_.mlp_bias));
+  TRIREME_ASSIGN_OR_RETURN(layer.gate_up, loader.Matrix({{LayerName(names.gate, i), shard_.mlp},
+                                                         {LayerName(names.up, i), shard_.mlp}},
+                                                        hidden, bias(spec_.mlp_bias)));
   TRIREME_ASSIGN_OR_RETURN(layer.down, loader.Matrix({{LayerName(names.down, i), hidden}},
-                                                     spec_.mlp_size, spec_.mlp_bias));
+                                                     shard_.mlp, shared_bias(spec_.mlp_bias)));
   return layer;
 }
 
@@ -126,10 +133,11 @@ size_t Decoder::WorkspaceBytes(const DecoderSpec& spec, const DecoderLimits& lim
 
 absl::Status Decoder::AllocateWorkspace(Backend& backend) {
   const DType dtype = backend.activation_dtype();
-  auto memory = backend.Allocate(WorkspaceBytes(spec_, limits_, dtype));
+  auto memory = backend.Allocate(WorkspaceBytes(shard_.local, limits_, dtype));
   if (!memory.ok()) return Annotate(memory.status(), "activations");
   workspace_memory_ = *std::move(memory);
-  Carve(spec_, limits_, dtype, static_cast<uint8_t*>(workspace_memory_->data()), &workspace_);
+  Carve(shard_.local, limits_, dtype, static_cast<uint8_t*>(workspace_memory_->data()),
+        &workspace_);
   return absl::OkStatus();
 }
 
@@ -156,7 +164,7 @@ void Decoder::Layers(int num_tokens, const KvStorage& kv, Backend& backend) cons
   const Tensor attention = Rows(w.attention, num_tokens), delta = Rows(w.delta, num_tokens);
   const Tensor gate_up = Rows(w.gate_up, num_tokens), mlp = Rows(w.mlp, num_tokens);
   AttentionParams params;
-  params.num_heads = spec_.num_heads;
+  params.num_heads = shard_.local.num_heads;
   params.scale = spec_.attention_scale != 0 ? spec_.attention_scale
                                             : 1.0f / std::sqrt(static_cast<float>(spec_.head_dim));
   params.window = spec_.sliding_window;
@@ -171,7 +179,7 @@ void Decoder::Layers(int num_tokens, const KvStorage& kv, Backend& backend) cons
       backend.AddRmsNorm(x, delta, *layer.attention_norm, spec_.norm_eps, h);
     }
     backend.MatMul(*layer.qkv, h, qkv);
-    backend.RopeAndStoreKv(*rope_, spec_.num_heads, kv.Layer(i), qkv);
+    backend.RopeAndStoreKv(*rope_, params.num_heads, kv.Layer(i), qkv);
     backend.Attention(params, kv.Layer(i), qkv, attention);
     backend.MatMul(*layer.out, attention, delta);
     backend.AddRmsNorm(x, delta, *layer.mlp_norm, spec_.norm_eps, h);
@@ -188,7 +196,7 @@ void Decoder::Head(int num_logits, Backend& backend, Tensor logits) const {
   backend.GatherLogitRows(w.x, x);
   backend.GatherLogitRows(w.delta, delta);
   backend.AddRmsNorm(x, delta, *final_norm_, spec_.norm_eps, h);
-  backend.MatMul(spec_.tied_embeddings ? *embedding_ : *lm_head_, h, Rows(logits, num_logits));
+  backend.Logits(spec_.tied_embeddings ? *embedding_ : *lm_head_, h, Rows(logits, num_logits));
 }
 
 size_t Decoder::weight_bytes() const {

@@ -16,6 +16,7 @@
 #include "runtime/backend/backend.h"
 #include "runtime/model/decoder_spec.h"
 #include "runtime/model/kv_storage.h"
+#include "runtime/model/shard.h"
 #include "runtime/model/weight_loader.h"
 #include "runtime/weights/checkpoint.h"
 
@@ -26,15 +27,15 @@ struct DecoderLimits {
   int max_logit_tokens = 512;  // of these, those whose logits are wanted
 };
 
-// Weights are immutable after Load; Forward works in memory that the decoder owns, and so belongs
-// to one thread, the backend's.
+// One rank's part of a model. Weights are immutable after Load; Forward works in memory that the
+// decoder owns, and so belongs to one thread, the backend's.
 class Decoder {
  public:
-  // Checks every tensor against the spec and prepares it. INVALID_ARGUMENT names a tensor that is
-  // missing, of another shape, or has no place in the model; DATA_LOSS when the file changes
-  // underneath; errors of the backend pass on. The checkpoint is not needed afterwards;
-  // `backend` must outlive the decoder.
-  static absl::StatusOr<std::unique_ptr<Decoder>> Load(const DecoderSpec& spec,
+  // Checks every tensor against the spec and prepares the shard's part of it. INVALID_ARGUMENT
+  // names a tensor that is missing, of another shape, or has no place in the model; DATA_LOSS when
+  // the file changes underneath; errors of the backend pass on. The checkpoint is not needed
+  // afterwards; `backend` must outlive the decoder.
+  static absl::StatusOr<std::unique_ptr<Decoder>> Load(const Shard& shard,
                                                        const Checkpoint& checkpoint,
                                                        Backend& backend,
                                                        const DecoderLimits& limits,
@@ -43,16 +44,18 @@ class Decoder {
   // What Load checks of the tensors, without reading a weight.
   static absl::Status CheckTensors(const DecoderSpec& spec, const Checkpoint& checkpoint);
 
-  // Computes the batch, writing K and V of its tokens to `kv`. logits: F32 [max_logit_tokens,
-  // vocab_size], row i of token batch.logit_tokens[i]; rows beyond may be overwritten. The batch is
-  // within the limits, has at least one token, and its ids are below vocab_size. Enqueued on the
-  // backend; the result is there after Synchronize. Values are not looked at: NaN goes through.
+  // Computes the batch, writing K and V of its tokens to `kv`, storage for the shard's heads.
+  // logits: F32 [max_logit_tokens, vocab_size], row i of token batch.logit_tokens[i]; rows beyond
+  // may be overwritten; data is null on other ranks than the first. The batch is within the limits,
+  // has at least one token, and its ids are below vocab_size. Enqueued on the backend; the result
+  // is there after Synchronize. Values are not looked at: NaN goes through.
   void Forward(const BatchView& batch, const KvStorage& kv, Backend& backend, Tensor logits) const;
 
-  const DecoderSpec& spec() const { return spec_; }
+  const DecoderSpec& spec() const { return spec_; }  // of the whole model
+  const Shard& shard() const { return shard_; }
   const DecoderLimits& limits() const { return limits_; }
   size_t weight_bytes() const;
-  // Of the memory that Forward works in, with activations of `dtype`.
+  // Of the memory that Forward works in, with activations of `dtype`. `spec`: Shard::local.
   static size_t WorkspaceBytes(const DecoderSpec& spec, const DecoderLimits& limits, DType dtype);
 
  private:
@@ -66,7 +69,7 @@ class Decoder {
     Tensor logit_x, logit_delta, logit_h;
   };
 
-  Decoder(const DecoderSpec& spec, const DecoderLimits& limits);
+  Decoder(const Shard& shard, const DecoderLimits& limits);
   absl::Status LoadWeights(WeightLoader loader);
   absl::StatusOr<Layer> LoadLayer(int layer, WeightLoader& loader) const;
   absl::Status PrepareRope(Backend& backend);
@@ -80,7 +83,8 @@ class Decoder {
                       uint8_t* memory, Workspace* workspace);
 
   // Constant after Load.
-  const DecoderSpec spec_;
+  const Shard shard_;
+  const DecoderSpec& spec_ = shard_.model;
   const DecoderLimits limits_;
   std::unique_ptr<Weight> embedding_, final_norm_, rope_;
   std::unique_ptr<Weight> lm_head_;  // null when tied: the embedding serves

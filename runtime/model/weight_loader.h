@@ -1,5 +1,5 @@
-// Brings a checkpoint's tensors to a backend: looked up by name, their shapes checked, prepared,
-// their pages released.
+// Brings a checkpoint's tensors, or a rank's part of them, to a backend: looked up by name, their
+// shapes checked, prepared, their pages released.
 #pragma once
 
 #include <functional>
@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "runtime/backend/backend.h"
+#include "runtime/model/shard.h"
 #include "runtime/weights/checkpoint.h"
 
 namespace trireme {
@@ -28,13 +29,16 @@ class WeightLoader {
 
   struct Part {
     std::string name;  // ends in "weight"
-    int64_t rows = 0;
+    Axis rows;
   };
-  // The parts [rows, cols] stacked; with their biases [rows] when `bias` is set.
-  absl::StatusOr<std::unique_ptr<Weight>> Matrix(const std::vector<Part>& parts, int64_t cols,
-                                                 bool bias);
-  // [rows, cols], for gathering rows and, when the head is tied to it, for products.
-  absl::StatusOr<std::unique_ptr<Weight>> Embedding(const std::string& name, int64_t rows,
+  // kElsewhere: the tensors must be there, another rank adds them.
+  enum class Bias { kNone, kAdded, kElsewhere };
+  // The parts [rows, cols] stacked, with their biases [rows].
+  absl::StatusOr<std::unique_ptr<Weight>> Matrix(const std::vector<Part>& parts, const Axis& cols,
+                                                 Bias bias);
+  // [rows, cols], for gathering rows and, when the head is tied to it, for products. `rows` has one
+  // slice.
+  absl::StatusOr<std::unique_ptr<Weight>> Embedding(const std::string& name, const Axis& rows,
                                                     int64_t cols);
   // [size], times `scale`.
   absl::StatusOr<std::unique_ptr<Weight>> Vector(const std::string& name, int64_t size,

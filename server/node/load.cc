@@ -4,9 +4,6 @@
 #include <filesystem>
 #include <utility>
 
-#include "runtime/backend/cpu_backend.h"
-#include "runtime/backend/cuda_backend.h"
-#include "runtime/base/cpus.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -14,6 +11,7 @@
 #include "runtime/model/decoder.h"
 #include "runtime/model/kv_storage.h"
 #include "runtime/model/model_files.h"
+#include "server/node/load_ranks.h"
 #include "server/node/model_text.h"
 
 namespace trireme {
@@ -50,14 +48,6 @@ void WarnOfCut(const char* setting, int wanted, int effective) {
       {{"setting", setting}, {"wanted", wanted}, {"effective", effective}});
 }
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const LoadOptions& options) {
-  const int num_threads = options.num_threads > 0 ? options.num_threads : AvailableCpus();
-  if (options.device == "cuda" || (options.device == "auto" && HasCudaDevice())) {
-    return MakeCudaBackend({.num_threads = num_threads});
-  }
-  return MakeCpuBackend({.num_threads = num_threads});
-}
-
 absl::StatusOr<DType> KvDTypeOn(const Backend& backend, const std::string& option,
                                 const std::string& weights) {
   const absl::Span<const DType> types = backend.kv_dtypes();
@@ -66,19 +56,6 @@ absl::StatusOr<DType> KvDTypeOn(const Backend& backend, const std::string& optio
   if (option == "auto") return types.front();
   return absl::InvalidArgumentError(StrCat("--kv-cache-dtype ", option, ": ", backend.Describe(),
                                            " has no such KV cache; leave the option out"));
-}
-
-StepLimits StepLimitsOf(const DecoderSpec& spec, const DecoderLimits& limits,
-                        const SchedulerOptions& scheduler) {
-  return {.max_tokens = limits.max_step_tokens,
-          .max_sequences = scheduler.max_running,
-          .max_logit_rows = limits.max_logit_tokens,
-          .max_context = spec.max_context,
-          .block_size = scheduler.block_size,
-          .num_heads = spec.num_heads,
-          .num_kv_heads = spec.num_kv_heads,
-          .head_dim = spec.head_dim,
-          .window = spec.sliding_window};
 }
 
 }  // namespace
@@ -153,9 +130,6 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
   node->default_sampling = text.default_sampling;
   node->info = Describe(options, files);
 
-  TRIREME_ASSIGN_OR_RETURN(node->backend, MakeBackend(options));
-  node->info.device = node->backend->Describe();
-
   EngineOptions engine;
   engine.seed = options.seed;
   engine.scheduler = options.scheduler;
@@ -165,39 +139,41 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const
             scheduler.max_prefill_chunk);
   WarnOfCut("--max-running", options.scheduler.max_running, scheduler.max_running);
 
-  TRIREME_ASSIGN_OR_RETURN(const DType kv_dtype, KvDTypeOn(*node->backend, options.kv_cache_dtype,
-                                                           node->info.quantization));
-  const DecoderLimits limits = DecoderLimitsOf(scheduler);
-  if (absl::Status status = node->backend->Reserve(StepLimitsOf(files.spec, limits, scheduler));
-      !status.ok()) {
-    return Annotate(status, options.model);
-  }
-  auto decoder = Decoder::Load(files.spec, *files.checkpoint, *node->backend, limits, progress);
-  if (!decoder.ok()) return Annotate(decoder.status(), options.model);
-
-  const KvShape shape = KvShape::Of(files.spec, scheduler.block_size, kv_dtype);
+  TRIREME_ASSIGN_OR_RETURN(std::vector<ModelRank> ranks,
+                           LoadRanks(options, files, scheduler, progress));
+  node->info.device = DescribeRanks(ranks);
   TRIREME_ASSIGN_OR_RETURN(
-      const KvCachePlan plan,
-      PlanKvCache(options, shape, files.spec.max_context, node->backend->Memory()));
+      const DType kv_dtype,
+      KvDTypeOn(*ranks[0].backend, options.kv_cache_dtype, node->info.quantization));
+  // The same on every rank.
+  const KvShape shape =
+      KvShape::Of(ranks[0].decoder->shard().local, scheduler.block_size, kv_dtype);
+  TRIREME_ASSIGN_OR_RETURN(const KvCachePlan plan,
+                           PlanKvCache(options, shape, files.spec.max_context, LeastMemory(ranks)));
   scheduler.num_blocks = plan.num_blocks;
   scheduler.max_context_tokens = plan.max_context;
   if (plan.max_context < plan.wanted_context) {
     Log(LogLevel::kWarning, "context cut to what the KV cache holds; raise --kv-cache-memory",
         {{"wanted_tokens", plan.wanted_context}, {"tokens", plan.max_context}});
   }
-  auto kv = KvStorage::Create(shape, scheduler.num_blocks, *node->backend);
-  if (!kv.ok()) {
-    return Annotate(kv.status(), plan.source == KvCacheSource::kAsked
-                                     ? "--kv-cache-memory"
-                                     : "the KV cache by default (--kv-cache-memory sets its size)");
+  for (ModelRank& rank : ranks) {
+    auto kv = KvStorage::Create(shape, scheduler.num_blocks, *rank.backend);
+    if (!kv.ok()) {
+      return Annotate(kv.status(),
+                      plan.source == KvCacheSource::kAsked
+                          ? "--kv-cache-memory"
+                          : "the KV cache by default (--kv-cache-memory sets its size)");
+    }
+    rank.kv = *std::move(kv);
   }
   engine.limits.vocab_size = files.spec.vocab_size;
   engine.limits.max_context_tokens = scheduler.max_context_tokens;
   engine.limits.eos_ids = text.eos_ids;
   node->info.max_context_tokens = scheduler.max_context_tokens;
 
-  TRIREME_ASSIGN_OR_RETURN(auto executor, ModelExecutor::Create(*std::move(decoder), *std::move(kv),
-                                                                node->backend.get()));
+  TRIREME_ASSIGN_OR_RETURN(
+      auto executor, ModelExecutor::Create(std::make_unique<Ranks>(
+                         std::move(ranks), std::chrono::seconds(options.rank_timeout_seconds))));
   node->workers = std::make_unique<WorkerPool>(options.worker_threads, kMaxQueuedWork);
   node->engine = std::make_unique<Engine>(engine, std::move(executor), clock, observer);
   return node;

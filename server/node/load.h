@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "runtime/engine/ranks.h"
 #include "runtime/model/decoder.h"
 #include "runtime/model/kv_storage.h"
 #include "runtime/model/weight_loader.h"
@@ -20,8 +21,10 @@ struct LoadOptions {
   std::string model;                      // a directory (Hugging Face) or a .gguf file
   std::vector<std::string> served_names;  // first: the id; the rest: aliases. Empty: from the path
   std::string chat_template_file;         // replaces the model's own template
-  std::string device = "auto";          // auto (a GPU where build and machine have one), cpu, cuda
-  int num_threads = 0;                  // 0: AvailableCpus
+  std::string device = "auto";  // auto (a GPU where build and machine have one), cpu, cuda
+  int num_threads = 0;          // 0: AvailableCpus
+  int num_ranks = 1;            // devices that share the model
+  int rank_timeout_seconds = static_cast<int>(kDefaultRankTimeout.count());
   int max_context_tokens = 0;           // 0: what the model was trained for
   int64_t kv_cache_bytes = 0;           // 0: see PlanKvCache
   std::string kv_cache_dtype = "auto";  // auto, f32, f16, bf16

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "runtime/backend/backend.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/worker_pool.h"
 #include "runtime/engine/engine.h"
@@ -31,8 +30,7 @@ struct Node {
   ModelInfo info;
   std::unique_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<const ChatTemplate> chat_template;  // null: the model has none, chat is refused
-  SamplingParams default_sampling;   // generation_config.json over the wire's defaults
-  std::unique_ptr<Backend> backend;  // before the engine, which uses it
+  SamplingParams default_sampling;  // generation_config.json over the wire's defaults
   std::unique_ptr<Engine> engine;
   std::unique_ptr<WorkerPool> workers;  // templates and tokenization
   const Clock* clock = nullptr;

@@ -19,6 +19,7 @@ struct HostWeight : public Weight {
   size_t size_bytes() const override { return (values.size() + bias.size()) * sizeof(float); }
 
   int64_t num_rows = 0, num_cols = 0;
+  int64_t first_token = 0;  // of an embedding
   bool quantized = false;
   std::vector<float> values, bias;
 };
@@ -99,9 +100,11 @@ absl::StatusOr<std::unique_ptr<Weight>> ReferenceBackend::PrepareMatrix(
   return weight;
 }
 
-absl::StatusOr<std::unique_ptr<Weight>> ReferenceBackend::PrepareEmbedding(
-    const TensorView& table) {
-  return PrepareMatrix({&table, 1}, {});
+absl::StatusOr<std::unique_ptr<Weight>> ReferenceBackend::PrepareEmbedding(const TensorView& table,
+                                                                           int64_t first_token) {
+  TRIREME_ASSIGN_OR_RETURN(auto weight, PrepareMatrix({&table, 1}, {}));
+  static_cast<HostWeight&>(*weight).first_token = first_token;
+  return weight;
 }
 
 absl::StatusOr<std::unique_ptr<Weight>> ReferenceBackend::PrepareVector(const TensorView& vector) {
@@ -129,11 +132,24 @@ void ReferenceBackend::Step(const BatchView& batch, absl::FunctionRef<void(int, 
 void ReferenceBackend::Embed(const Weight& table, float scale, Tensor x) {
   const HostWeight& weight = Host(table);
   for (int64_t i = 0; i < x.rows; ++i) {
-    const TokenId token = batch_.tokens[static_cast<size_t>(i)];
-    TRIREME_CHECK(token >= 0 && token < weight.num_rows);
+    const int64_t row = batch_.tokens[static_cast<size_t>(i)] - weight.first_token;
+    const bool mine = row >= 0 && row < weight.num_rows;
+    TRIREME_CHECK(mine || exchange_ != nullptr);
     for (int64_t d = 0; d < x.cols; ++d) {
-      RowOf(x, i)[d] = scale * weight.values[static_cast<size_t>(token * x.cols + d)];
+      RowOf(x, i)[d] = mine ? scale * weight.values[static_cast<size_t>(row * x.cols + d)] : 0;
     }
+  }
+  Sum(x);
+}
+
+void ReferenceBackend::Sum(Tensor x) const {
+  if (exchange_ == nullptr) return;
+  float* const values = RowOf(x, 0);
+  const auto all = exchange_->All(rank_, {values, values + x.rows * x.cols});
+  for (size_t i = 0; i < all[0].size(); ++i) {
+    double sum = 0;
+    for (const auto& share : all) sum += share[i];
+    values[i] = static_cast<float>(sum);
   }
 }
 
@@ -146,6 +162,7 @@ void ReferenceBackend::RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y
 }
 
 void ReferenceBackend::AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps, Tensor y) {
+  Sum(delta);
   for (int64_t i = 0; i < x.rows; ++i) {
     for (int64_t d = 0; d < x.cols; ++d) RowOf(x, i)[d] += RowOf(delta, i)[d];
   }
@@ -208,6 +225,22 @@ void ReferenceBackend::GatedActivation(Activation act, Tensor gate_up, Tensor ou
 void ReferenceBackend::GatherLogitRows(Tensor x, Tensor y) {
   for (int64_t i = 0; i < y.rows; ++i) {
     std::copy_n(RowOf(x, batch_.logit_tokens[static_cast<size_t>(i)]), x.cols, RowOf(y, i));
+  }
+}
+
+void ReferenceBackend::Logits(const Weight& head, Tensor h, Tensor logits) {
+  if (exchange_ == nullptr) return MatMul(head, h, logits);
+  const auto rows = static_cast<size_t>(h.rows), cols = static_cast<size_t>(head.rows());
+  std::vector<float> mine(rows * cols);
+  MatMul(head, h, {mine.data(), DType::kF32, h.rows, head.rows()});
+  const auto all = exchange_->All(rank_, std::move(mine));
+  if (rank_ > 0) return;
+  for (size_t i = 0; i < rows; ++i) {
+    float* out = RowOf(logits, static_cast<int64_t>(i));
+    for (const auto& part : all) {
+      const auto width = static_cast<ptrdiff_t>(part.size() / rows);
+      out = std::copy_n(part.begin() + static_cast<ptrdiff_t>(i) * width, width, out);
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/backend/backend.h"
+#include "tests/fakes/rank_exchange.h"
 
 namespace trireme::fakes {
 
@@ -19,14 +20,21 @@ class ReferenceBackend : public Backend {
     // Products with quantised weights see their input rounded to int8, 127 steps to the largest of
     // 32 values. The error of this against the exact result is what fast kernels may have.
     bool int8_activations = false;
+    // Several ranks: each a backend and a thread of this process.
+    RankExchange* exchange = nullptr;
+    int rank = 0;
   };
   ReferenceBackend() : ReferenceBackend(Options{}) {}
   explicit ReferenceBackend(const Options& options)
-      : int8_activations_(options.int8_activations), bytes_left_(options.memory_limit_bytes) {}
+      : int8_activations_(options.int8_activations),
+        exchange_(options.exchange),
+        rank_(options.rank),
+        bytes_left_(options.memory_limit_bytes) {}
 
   absl::StatusOr<std::unique_ptr<Weight>> PrepareMatrix(absl::Span<const TensorView> parts,
                                                         absl::Span<const TensorView> bias) override;
-  absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table) override;
+  absl::StatusOr<std::unique_ptr<Weight>> PrepareEmbedding(const TensorView& table,
+                                                           int64_t first_token) override;
   absl::StatusOr<std::unique_ptr<Weight>> PrepareVector(const TensorView& vector) override;
   absl::StatusOr<std::unique_ptr<Weight>> PrepareRope(const RopeTable& table) override;
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) override;
@@ -53,12 +61,18 @@ class ReferenceBackend : public Backend {
                  Tensor out) override;
   void GatedActivation(Activation act, Tensor gate_up, Tensor out) override;
   void GatherLogitRows(Tensor x, Tensor y) override;
+  void Logits(const Weight& head, Tensor h, Tensor logits) override;
   absl::Status Synchronize() override { return absl::OkStatus(); }
   void ParallelFor(int n, const std::function<void(int)>& fn) override;
 
  private:
   absl::Status Take(size_t bytes);
+  // x becomes the sum over the ranks.
+  void Sum(Tensor x) const;
+
   const bool int8_activations_;
+  RankExchange* const exchange_;
+  const int rank_;
   size_t bytes_left_;
   BatchView batch_;  // of the current step; the caller keeps what it points to
 };

@@ -15,9 +15,10 @@ namespace trireme::cuda {
 inline constexpr int64_t kMaxNormCols = 32768;
 cudaError_t RmsNorm(DType type, const float* x, const float* gain, float eps, int64_t rows,
                     int64_t cols, void* y, cudaStream_t stream);
-// x += delta first; delta: [rows, cols] of `type`.
-cudaError_t AddRmsNorm(DType type, float* x, const void* delta, const float* gain, float eps,
-                       int64_t rows, int64_t cols, void* y, cudaStream_t stream);
+// x += delta first; delta: [num_shares, rows, cols] of `type`, the shares to be summed in their
+// order, in F32, and the sum rounded to `type`.
+cudaError_t AddRmsNorm(DType type, float* x, const void* delta, int num_shares, const float* gain,
+                       float eps, int64_t rows, int64_t cols, void* y, cudaStream_t stream);
 
 // A RopeTable for the device. The fraction of a revolution at a position is the low half of the
 // product position * turns: exact for any position, and sincospi needs no range reduction.

@@ -10,6 +10,7 @@ struct EmbedArgs {
   const int32_t* tokens = nullptr;
   float* x = nullptr;
   float scale = 1.0f;
+  int first_token = 0;
   int rows = 0, cols = 0, steps = 0;
 };
 constexpr int kEmbedThreads = 128;
@@ -50,7 +51,7 @@ __device__ float Scale(const uint8_t* scales, int lane, int k, int half) {
 template <MatrixFormat kFormat, DType kType>
 __global__ void __launch_bounds__(kEmbedThreads) EmbedKernel(const __grid_constant__ EmbedArgs p) {
   constexpr int kStepBytes = kStepBytesOf<kFormat>, kCodeBytes = kCodeBytesOf<kFormat>;
-  const int32_t id = p.tokens[blockIdx.x];
+  const int32_t id = p.tokens[blockIdx.x] - p.first_token;
   const bool known = id >= 0 && id < p.rows;
   const int row = known ? id % 16 : 0, half = row / 8;
   const uint8_t* const tile =
@@ -84,7 +85,7 @@ __global__ void __launch_bounds__(kEmbedThreads) EmbedKernel(const __grid_consta
 template <DType kType>
 __global__ void __launch_bounds__(kEmbedThreads)
     EmbedRowsKernel(const __grid_constant__ EmbedArgs p) {
-  const int32_t id = p.tokens[blockIdx.x];
+  const int32_t id = p.tokens[blockIdx.x] - p.first_token;
   const bool known = id >= 0 && id < p.rows;
   const uint8_t* const row = p.table + static_cast<int64_t>(known ? id : 0) * p.cols * 2;
   float* const x = p.x + static_cast<int64_t>(blockIdx.x) * p.cols;
@@ -110,13 +111,14 @@ cudaError_t Launch(DType type, const EmbedArgs& args, int64_t num_tokens, cudaSt
 
 }  // namespace
 
-cudaError_t Embed(const PackedMatrix& table, const int32_t* tokens, int64_t num_tokens, float scale,
-                  float* x, cudaStream_t stream) {
+cudaError_t Embed(const PackedMatrix& table, int64_t first_token, const int32_t* tokens,
+                  int64_t num_tokens, float scale, float* x, cudaStream_t stream) {
   if (num_tokens == 0) return cudaSuccess;
   const EmbedArgs args{.table = static_cast<const uint8_t*>(table.data),
                        .tokens = tokens,
                        .x = x,
                        .scale = scale,
+                       .first_token = static_cast<int>(first_token),
                        .rows = static_cast<int>(table.rows),
                        .cols = static_cast<int>(table.cols),
                        .steps = static_cast<int>(NumSteps(table.cols))};

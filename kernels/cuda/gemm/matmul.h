@@ -51,9 +51,9 @@ void PackTiles(DType source, const void* rows_data, DType type, int64_t rows, in
 cudaError_t MatMul(const PackedMatrix& w, const void* x, int64_t num_tokens, bool f32_out, void* y,
                    int64_t y_stride, cudaStream_t stream);
 
-// x[t] = scale * row tokens[t] of the table; zeros for ids that the table does not have. x:
-// [num_tokens, cols] F32.
-cudaError_t Embed(const PackedMatrix& table, const int32_t* tokens, int64_t num_tokens, float scale,
-                  float* x, cudaStream_t stream);
+// x[t] = scale * row tokens[t] - first_token of the table; zeros for ids that the table does not
+// have. x: [num_tokens, cols] F32.
+cudaError_t Embed(const PackedMatrix& table, int64_t first_token, const int32_t* tokens,
+                  int64_t num_tokens, float scale, float* x, cudaStream_t stream);
 
 }  // namespace trireme::cuda

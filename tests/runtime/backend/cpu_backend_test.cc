@@ -103,7 +103,7 @@ TEST(CpuBackendTest, AStackedMatrixOfDifferentTypesIsItsParts) {
 TEST(CpuBackendTest, EmbeddingRowsAreTheFilesValuesAndTheTableServesMatMul) {
   const HostMatrix table(DType::kQ4_1, 100, 64, 5);
   auto backend = MakeBackend(2);
-  auto weight = *backend->PrepareEmbedding(table.view);
+  auto weight = *backend->PrepareEmbedding(table.view, 0);
   const std::vector<TokenId> tokens = {99, 0, 31, 32, 99};
   Activations x(5, 64);
   backend->Step(TokensOnly(tokens), [&](int, int) { backend->Embed(*weight, 2.0f, x.tensor); });

@@ -103,14 +103,15 @@ class ModelExecutorTest : public testing::Test {
   }
 
   std::unique_ptr<Engine> Start(const Sizes& sizes, std::unique_ptr<Backend> backend) {
-    backends_.push_back(std::move(backend));
-    Backend& device = *backends_.back();
+    Backend& device = *backend;
     files_.push_back(*OpenModelFiles(directory_->path() + "/m.gguf"));
     const ModelFiles& files = files_.back();
     auto decoder = *Decoder::Load(files.spec, *files.checkpoint, device, sizes.decoder, nullptr);
     auto kv =
         *KvStorage::Create(KvShape::Of(files.spec, 16, DType::kF16), sizes.num_blocks, device);
-    auto executor = *ModelExecutor::Create(std::move(decoder), std::move(kv), &device);
+    std::vector<ModelRank> ranks;
+    ranks.push_back({std::move(backend), std::move(decoder), std::move(kv)});
+    auto executor = *ModelExecutor::Create(std::make_unique<Ranks>(std::move(ranks)));
     EngineOptions options;
     options.scheduler = {.block_size = 16,
                          .num_blocks = sizes.num_blocks,
@@ -179,7 +180,6 @@ class ModelExecutorTest : public testing::Test {
   }
 
   static fakes::TempDirectory* directory_;
-  std::vector<std::unique_ptr<Backend>> backends_;  // outlive the engines
   std::deque<ModelFiles> files_;
 };
 fakes::TempDirectory* ModelExecutorTest::directory_ = nullptr;

@@ -48,7 +48,7 @@ TEST(EmbedCountersTest, WholeSectorsAreStored) {
   const DeviceMatrix table(cpu::RandomMatrix(DType::kQ8_0, 64, 576, &random), DType::kBF16);
   DeviceArray<int32_t> tokens(std::vector<int32_t>{5, 60, 33, 8});
   DeviceArray<float> x(4 * 576);
-  Check(Embed(table.get(), tokens.get(), 4, 1.0f, x.get(), nullptr));
+  Check(Embed(table.get(), 0, tokens.get(), 4, 1.0f, x.get(), nullptr));
   Check(cudaDeviceSynchronize());
   const gpusim::Counters counters = gpusim::CountersOfLastLaunch();
   // A token reads four words of each of its 36 k steps' 64 bytes of codes, and stores 64 bytes for

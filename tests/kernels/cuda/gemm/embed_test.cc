@@ -17,7 +17,7 @@ TEST(EmbedTest, RowsOfEveryFormatAreGatheredAndScaled) {
       const DeviceMatrix table(w, type);
       DeviceArray<int32_t> tokens(ids);
       DeviceArray<float> x(ids.size() * kCols);
-      Check(Embed(table.get(), tokens.get(), static_cast<int64_t>(ids.size()), 1.5f, x.get(),
+      Check(Embed(table.get(), 0, tokens.get(), static_cast<int64_t>(ids.size()), 1.5f, x.get(),
                   nullptr));
       const std::vector<float> values =
           IsQuantized(source) ? w.values : Widen(type, Narrow(type, w.values));
@@ -38,8 +38,21 @@ TEST(EmbedTest, IdsThatTheTableDoesNotHaveGiveZeros) {
   const DeviceMatrix table(cpu::RandomMatrix(DType::kBF16, 20, 40, &random), DType::kBF16);
   DeviceArray<int32_t> tokens(std::vector<int32_t>{-1, 20, 1 << 30});
   DeviceArray<float> x(3 * 40);
-  Check(Embed(table.get(), tokens.get(), 3, 1.0f, x.get(), nullptr));
+  Check(Embed(table.get(), 0, tokens.get(), 3, 1.0f, x.get(), nullptr));
   for (const float v : x.Read()) EXPECT_EQ(v, 0.0f);
+}
+
+TEST(EmbedTest, APartOfATableBeginsAtItsFirstToken) {
+  SKIP_WITHOUT_DEVICE();
+  std::mt19937 random(3);
+  for (const DType source : {DType::kBF16, DType::kQ4_1}) {
+    const DeviceMatrix table(cpu::RandomMatrix(source, 20, 64, &random), DType::kBF16);
+    DeviceArray<int32_t> tokens(std::vector<int32_t>{99, 100, 119, 120}), rows({-1, 0, 19, 20});
+    DeviceArray<float> x(4 * 64), y(4 * 64);
+    Check(Embed(table.get(), 100, tokens.get(), 4, 1.0f, x.get(), nullptr));
+    Check(Embed(table.get(), 0, rows.get(), 4, 1.0f, y.get(), nullptr));
+    EXPECT_EQ(x.Read(), y.Read());
+  }
 }
 
 }  // namespace

@@ -98,7 +98,7 @@ TEST_P(HopperMatMulTest, ATableInRowsIsGathered) {
   const std::vector<int32_t> ids = {0, 42, 7, 43, -1};
   DeviceArray<int32_t> tokens(ids);
   DeviceArray<float> x(ids.size() * 72);
-  Check(Embed(table.get(), tokens.get(), 5, 1.5f, x.get(), nullptr));
+  Check(Embed(table.get(), 0, tokens.get(), 5, 1.5f, x.get(), nullptr));
   const std::vector<float> got = x.Read();
   for (size_t i = 0; i < got.size(); ++i) {
     const float want = i / 72 < 3 ? 1.5f * w.values[ids[i / 72] * 72 + i % 72] : 0.0f;

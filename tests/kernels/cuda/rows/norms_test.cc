@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstring>
 
 #include "kernels/cuda/fused/rows.h"
@@ -16,7 +17,7 @@ struct Norm {
 
 class NormsTest : public RowsTest {
  protected:
-  // `delta` empty: RmsNorm.
+  // `delta` empty: RmsNorm; of several times x's size: shares.
   static Norm Run(const std::vector<float>& x, const std::vector<uint16_t>& delta,
                   const std::vector<float>& gain) {
     const auto cols = static_cast<int64_t>(gain.size());
@@ -25,7 +26,8 @@ class NormsTest : public RowsTest {
     const DeviceArray<uint16_t> device_delta(delta), y(x.size());
     Check(delta.empty() ? RmsNorm(type(), device_x.get(), device_gain.get(), kEps, rows, cols,
                                   y.get(), nullptr)
-                        : AddRmsNorm(type(), device_x.get(), device_delta.get(), device_gain.get(),
+                        : AddRmsNorm(type(), device_x.get(), device_delta.get(),
+                                     static_cast<int>(delta.size() / x.size()), device_gain.get(),
                                      kEps, rows, cols, y.get(), nullptr));
     ExpectFewSectors();
     return {device_x.Read(), y.Read()};
@@ -62,6 +64,24 @@ TEST_P(NormsTest, AddRmsNormUpdatesTheResidualAndNormalizesIt) {
     }
     EXPECT_EQ(norm.x, sum);
     ExpectRounded(type(), Widen(type(), norm.y), exact, 0);
+  }
+}
+
+TEST_P(NormsTest, SharesAreSummedInTheirOrderAndRoundedOnce) {
+  const int64_t cols = 576, rows = 3, size = rows * cols;
+  for (const int64_t num_shares : {2, 3, 8}) {
+    const auto x = Normal(size, 6, 3.0f), gain = Normal(cols, 7);
+    // Of many magnitudes: another order gives other sums.
+    auto values = Normal(num_shares * size, 8);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = std::ldexp(values[i], int(i * 7 % 24));
+    const auto shares = Narrow(type(), values);
+    const auto wide = Widen(type(), shares);
+    std::vector<float> sum(x.size());
+    for (size_t i = 0; i < wide.size(); ++i) sum[i % x.size()] += wide[i];
+    const auto delta = Narrow(type(), sum);
+    const Norm shared = Run(x, shares, gain), whole = Run(x, delta, gain);
+    EXPECT_EQ(shared.x, whole.x);
+    EXPECT_EQ(shared.y, whole.y);
   }
 }
 

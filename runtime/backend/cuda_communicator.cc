@@ -1,0 +1,112 @@
+#include "runtime/backend/cuda_communicator.h"
+
+#include <cstring>
+
+#include "runtime/backend/cuda_memory.h"
+#include "runtime/base/check.h"
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+
+namespace trireme {
+namespace {
+
+absl::Status NcclStatus(ncclResult_t result, std::string_view what) {
+  if (result == ncclSuccess) return absl::OkStatus();
+  // Of the process, and only for people: it may belong to another thread's error.
+  const char* const more = ncclGetLastError(nullptr);
+  return absl::InternalError(StrCat(what, ": NCCL: ", ncclGetErrorString(result),
+                                    more != nullptr && *more != 0 ? StrCat(" (", more, ")") : ""));
+}
+
+absl::Status Aborted() { return absl::UnavailableError("the exchange between ranks was given up"); }
+
+}  // namespace
+
+absl::StatusOr<std::string> NewRankGroup() {
+  ncclUniqueId id;
+  TRIREME_RETURN_IF_ERROR(NcclStatus(ncclGetUniqueId(&id), "making a group of ranks"));
+  return std::string(id.internal, sizeof(id.internal));
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const std::string& group,
+                                                                         int num_ranks,
+                                                                         int first_rank,
+                                                                         int num_devices) {
+  constexpr const char* kWhat = "joining the ranks";
+  ncclUniqueId id;
+  TRIREME_CHECK(group.size() == sizeof(id.internal));
+  std::memcpy(id.internal, group.data(), sizeof(id.internal));
+  std::vector<ncclComm_t> comms(static_cast<size_t>(num_devices));
+  // As a group: a single thread joins them all, and none waits for one that failed.
+  absl::Status status = NcclStatus(ncclGroupStart(), kWhat);
+  for (int i = 0; i < num_devices; ++i) {
+    status.Update(CudaStatus(cudaSetDevice(i), kWhat));
+    if (!status.ok()) break;
+    status.Update(NcclStatus(
+        ncclCommInitRank(&comms[static_cast<size_t>(i)], num_ranks, id, first_rank + i), kWhat));
+  }
+  status.Update(NcclStatus(ncclGroupEnd(), kWhat));
+  std::vector<std::shared_ptr<CudaCommunicator>> communicators;
+  for (int i = 0; i < num_devices; ++i) {  // on failure, too: they are destroyed
+    communicators.push_back(std::make_shared<CudaCommunicator>(first_rank + i, num_ranks,
+                                                               comms[static_cast<size_t>(i)]));
+  }
+  if (!status.ok()) return status;
+  return communicators;
+}
+
+CudaCommunicator::~CudaCommunicator() {
+  if (comm_ != nullptr) ncclCommDestroy(comm_);
+}
+
+absl::Status CudaCommunicator::Call(const char* what,
+                                    absl::FunctionRef<ncclResult_t(ncclComm_t)> call) {
+  std::lock_guard lock(mu_);
+  return comm_ == nullptr ? Aborted() : NcclStatus(call(comm_), what);
+}
+
+absl::Status CudaCommunicator::Sum(float* x, size_t count, cudaStream_t stream) {
+  return Call("summing over the ranks", [&](ncclComm_t comm) {
+    return ncclAllReduce(x, x, count, ncclFloat32, ncclSum, comm, stream);
+  });
+}
+
+absl::Status CudaCommunicator::AllGather(const void* from, size_t bytes, void* to,
+                                         cudaStream_t stream) {
+  return Call("gathering from the ranks", [&](ncclComm_t comm) {
+    return ncclAllGather(from, to, bytes, ncclUint8, comm, stream);
+  });
+}
+
+absl::Status CudaCommunicator::Gather(const void* from, size_t bytes, void* to,
+                                      cudaStream_t stream) {
+  return Call("gathering on the first rank", [&](ncclComm_t comm) {
+    ncclResult_t result = ncclGroupStart();
+    const auto also = [&](ncclResult_t next) {
+      if (result == ncclSuccess) result = next;
+    };
+    also(ncclSend(from, bytes, ncclUint8, 0, comm, stream));
+    for (int peer = 0; rank_ == 0 && peer < num_ranks_; ++peer) {
+      also(ncclRecv(static_cast<uint8_t*>(to) + static_cast<size_t>(peer) * bytes, bytes, ncclUint8,
+                    peer, comm, stream));
+    }
+    also(ncclGroupEnd());
+    return result;
+  });
+}
+
+absl::Status CudaCommunicator::Health() {
+  return Call("exchanging with the ranks", [](ncclComm_t comm) {
+    ncclResult_t error = ncclSuccess;
+    const ncclResult_t asked = ncclCommGetAsyncError(comm, &error);
+    return asked == ncclSuccess ? error : asked;
+  });
+}
+
+void CudaCommunicator::Abort() {
+  std::lock_guard lock(mu_);
+  if (comm_ != nullptr) ncclCommAbort(comm_);
+  comm_ = nullptr;
+}
+
+}  // namespace trireme

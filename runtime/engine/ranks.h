@@ -1,0 +1,73 @@
+// The ranks of a model on this machine: one forward pass on all of them at a time.
+//
+// Each rank is driven by a thread of its own, the first by the caller's. Whoever fails, or takes
+// longer than the timeout, ends the pass for all: ranks wait for each other inside the device's
+// collectives, and would wait for good.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "runtime/backend/backend.h"
+#include "runtime/model/decoder.h"
+#include "runtime/model/kv_storage.h"
+
+namespace trireme {
+
+struct ModelRank {
+  std::unique_ptr<Backend> backend;  // before what it has made
+  std::unique_ptr<const Decoder> decoder;
+  std::unique_ptr<const KvStorage> kv;
+};
+
+// How long ranks may take for a step before it is given up: a collective that hangs says nothing.
+inline constexpr std::chrono::seconds kDefaultRankTimeout{10};
+
+// Used by one thread.
+class Ranks {
+ public:
+  // At least one; in order. One alone has no timeout: there is nobody to wait for.
+  explicit Ranks(std::vector<ModelRank> ranks,
+                 std::chrono::nanoseconds timeout = kDefaultRankTimeout);
+  ~Ranks();
+
+  // Computes the batch; `logits` are the first rank's, as Decoder::Forward has them. An error is
+  // that of the rank that failed first, or DEADLINE_EXCEEDED; nothing but the destructor may follow
+  // it.
+  absl::Status Forward(const BatchView& batch, Tensor logits);
+
+  const Decoder& decoder() const { return *ranks_[0].decoder; }
+  Backend& backend() { return *ranks_[0].backend; }  // of the first
+
+ private:
+  absl::Status ForwardOn(size_t rank) const;
+  void Finish(size_t rank, const absl::Status& status);
+  void Drive(size_t rank);
+  void Watch();
+  // Notes the pass's first error and ends it for all ranks.
+  void Fail(const absl::Status& error);
+
+  const std::vector<ModelRank> ranks_;
+  const std::chrono::nanoseconds timeout_;
+
+  std::mutex mu_;
+  std::condition_variable changed_;
+  // Guarded by mu_; batch_ and logits_ stay as they are while a pass is under way.
+  uint64_t pass_ = 0;
+  const BatchView* batch_ = nullptr;
+  Tensor logits_;
+  std::vector<bool> running_;  // of the pass, by rank
+  int num_running_ = 0;
+  std::chrono::steady_clock::time_point deadline_;
+  absl::Status error_;
+  bool ended_ = false;
+
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace trireme

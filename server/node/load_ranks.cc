@@ -1,0 +1,138 @@
+#include "server/node/load_ranks.h"
+
+#include <algorithm>
+#include <mutex>
+#include <numeric>
+#include <thread>
+#include <utility>
+
+#include "runtime/backend/cpu_backend.h"
+#include "runtime/backend/cuda_backend.h"
+#include "runtime/base/cpus.h"
+#include "runtime/base/status.h"
+#include "runtime/base/strings.h"
+
+namespace trireme {
+namespace {
+
+absl::Status CheckDevices(const LoadOptions& options, bool cuda) {
+  if (options.num_ranks == 1) return absl::OkStatus();
+  if (!cuda) {
+    return absl::InvalidArgumentError(StrCat(
+        "--tensor-parallel-size ", options.num_ranks,
+        ": the model is shared by GPUs only; leave it out, or use --device cuda where there are"));
+  }
+  if (const int devices = NumCudaDevices(); devices > 0 && devices < options.num_ranks) {
+    return absl::InvalidArgumentError(StrCat("--tensor-parallel-size ", options.num_ranks,
+                                             ": this machine shows ", devices, " GPUs"));
+  }
+  return absl::OkStatus();
+}
+
+StepLimits StepLimitsOf(const Shard& shard, const DecoderLimits& limits,
+                        const SchedulerOptions& scheduler) {
+  return {.max_tokens = limits.max_step_tokens,
+          .max_sequences = scheduler.max_running,
+          .max_logit_rows = limits.max_logit_tokens,
+          .max_context = shard.model.max_context,
+          .block_size = scheduler.block_size,
+          .num_heads = shard.local.num_heads,
+          .num_kv_heads = shard.local.num_kv_heads,
+          .head_dim = shard.local.head_dim,
+          .window = shard.local.sliding_window,
+          .hidden_size = shard.local.hidden_size,
+          .logit_columns = shard.vocab_columns};
+}
+
+// The progress of several ranks as that of one load: their mean.
+class SharedProgress {
+ public:
+  SharedProgress(const LoadProgress& progress, int num_ranks)
+      : progress_(progress), done_(static_cast<size_t>(num_ranks)) {}
+
+  LoadProgress Of(int rank) {
+    if (!progress_) return {};
+    return [this, rank](int64_t done, int64_t total) {
+      std::lock_guard lock(mu_);
+      done_[static_cast<size_t>(rank)] = done;
+      const int64_t sum = std::accumulate(done_.begin(), done_.end(), int64_t{0});
+      progress_(sum / static_cast<int64_t>(done_.size()), total);
+    };
+  }
+
+ private:
+  const LoadProgress& progress_;
+  std::mutex mu_;
+  std::vector<int64_t> done_;  // guarded by mu_
+};
+
+// Runs load(rank) on a thread a rank (the first on this one); the first error by rank.
+absl::Status OnEachRank(int num_ranks, const std::function<absl::Status(int rank)>& load) {
+  std::vector<absl::Status> statuses(static_cast<size_t>(num_ranks));
+  std::vector<std::thread> threads;
+  for (int rank = 1; rank < num_ranks; ++rank) {
+    threads.emplace_back([&, rank] { statuses[static_cast<size_t>(rank)] = load(rank); });
+  }
+  statuses[0] = load(0);
+  for (std::thread& thread : threads) thread.join();
+  for (absl::Status& status : statuses) TRIREME_RETURN_IF_ERROR(std::move(status));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
+                                                 const ModelFiles& files,
+                                                 const SchedulerOptions& scheduler,
+                                                 const LoadProgress& progress) {
+  const bool cuda = options.device == "cuda" || (options.device == "auto" && NumCudaDevices() > 0);
+  TRIREME_RETURN_IF_ERROR(CheckDevices(options, cuda));
+  const int num_ranks = options.num_ranks;
+  const int num_threads = options.num_threads > 0 ? options.num_threads : AvailableCpus();
+  std::vector<std::shared_ptr<CudaCommunicator>> communicators(static_cast<size_t>(num_ranks));
+  if (num_ranks > 1) {
+    TRIREME_ASSIGN_OR_RETURN(const std::string group, NewRankGroup());
+    TRIREME_ASSIGN_OR_RETURN(communicators, JoinRanks(group, num_ranks, 0, num_ranks));
+  }
+  const DecoderLimits limits = DecoderLimitsOf(scheduler);
+  SharedProgress shared(progress, num_ranks);
+  std::vector<ModelRank> ranks(static_cast<size_t>(num_ranks));
+  const auto load = [&](int index) -> absl::Status {
+    ModelRank& rank = ranks[static_cast<size_t>(index)];
+    if (cuda) {
+      TRIREME_ASSIGN_OR_RETURN(
+          rank.backend,
+          MakeCudaBackend({.device = index,
+                           .num_threads = std::max(1, num_threads / num_ranks),
+                           .communicator = communicators[static_cast<size_t>(index)]}));
+    } else {
+      TRIREME_ASSIGN_OR_RETURN(rank.backend, MakeCpuBackend({.num_threads = num_threads}));
+    }
+    TRIREME_ASSIGN_OR_RETURN(const Shard shard, Shard::Of(files.spec, index, num_ranks));
+    TRIREME_RETURN_IF_ERROR(rank.backend->Reserve(StepLimitsOf(shard, limits, scheduler)));
+    const LoadProgress of_rank = shared.Of(index);
+    TRIREME_ASSIGN_OR_RETURN(
+        rank.decoder, Decoder::Load(shard, *files.checkpoint, *rank.backend, limits, of_rank));
+    return absl::OkStatus();
+  };
+  if (absl::Status status = OnEachRank(num_ranks, load); !status.ok()) {
+    return Annotate(status, options.model);
+  }
+  return ranks;
+}
+
+std::string DescribeRanks(const std::vector<ModelRank>& ranks) {
+  const std::string first = ranks[0].backend->Describe();
+  return ranks.size() == 1 ? first : StrCat(ranks.size(), " x ", first);
+}
+
+FreeMemory LeastMemory(const std::vector<ModelRank>& ranks) {
+  FreeMemory least = ranks[0].backend->Memory();
+  for (const ModelRank& rank : ranks) {
+    const FreeMemory memory = rank.backend->Memory();
+    if (memory.bytes < least.bytes) least = memory;  // unknown is least
+  }
+  return least;
+}
+
+}  // namespace trireme

@@ -1,0 +1,27 @@
+// The ranks of a model: a device and a part of the weights each, loaded side by side.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "runtime/engine/ranks.h"
+#include "runtime/model/model_files.h"
+#include "server/node/load.h"
+
+namespace trireme {
+
+// options.num_ranks of them, without a KV cache yet. `scheduler`: what steps will be like.
+// `progress` is called by one thread at a time, with bytes of all ranks together.
+absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
+                                                 const ModelFiles& files,
+                                                 const SchedulerOptions& scheduler,
+                                                 const LoadProgress& progress);
+
+// For people: "2 x cuda:0 (NVIDIA H100)".
+std::string DescribeRanks(const std::vector<ModelRank>& ranks);
+
+// Of the device that has the least: a KV cache is of one size on all.
+FreeMemory LeastMemory(const std::vector<ModelRank>& ranks);
+
+}  // namespace trireme

@@ -1,0 +1,141 @@
+#include "runtime/engine/ranks.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "runtime/base/check.h"
+#include "runtime/model/model_files.h"
+#include "tests/fakes/files.h"
+#include "tests/fakes/reference_backend.h"
+#include "tests/fakes/tiny_model.h"
+
+namespace trireme {
+namespace {
+
+using fakes::TinyModel;
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+
+// A device whose passes end as they are told to.
+class ToldBackend final : public fakes::ReferenceBackend {
+ public:
+  enum class Ends { kWell, kWithError, kNever };
+  explicit ToldBackend(Ends ends) : ends_(ends) {}
+
+  void Logits(const Weight&, Tensor, Tensor) override {}
+  absl::Status Synchronize() override {
+    if (ends_ == Ends::kWithError) return absl::InternalError("a fault");
+    if (ends_ == Ends::kWell) return absl::OkStatus();
+    aborted_.wait(false);
+    return absl::UnavailableError("given up");
+  }
+  void Abort() override {
+    aborted_ = true;
+    aborted_.notify_all();
+  }
+
+ private:
+  const Ends ends_;
+  std::atomic<bool> aborted_ = false;
+};
+
+class RanksTest : public testing::Test {
+ protected:
+  RanksTest() {
+    fakes::WriteTinyHuggingFaceModel({.num_layers = 1}, directory_.path());
+    files_ = OpenModelFiles(directory_.path());
+    TRIREME_CHECK(files_.ok());
+  }
+
+  ModelRank Load(std::unique_ptr<Backend> backend, const Shard& shard) {
+    constexpr DecoderLimits kLimits = {/*max_step_tokens=*/8, /*max_logit_tokens=*/1};
+    auto decoder = Decoder::Load(shard, *files_->checkpoint, *backend, kLimits, nullptr);
+    TRIREME_CHECK(decoder.ok());
+    auto kv = *KvStorage::Create(KvShape::Of(shard.local, 16, DType::kF32), 2, *backend);
+    return {std::move(backend), *std::move(decoder), std::move(kv)};
+  }
+  // Each computes the whole model: what they say is the first's.
+  std::unique_ptr<Ranks> Told(const std::vector<ToldBackend::Ends>& ends, milliseconds timeout) {
+    std::vector<ModelRank> ranks;
+    for (const auto end : ends) {
+      ranks.push_back(Load(std::make_unique<ToldBackend>(end), files_->spec));
+    }
+    return std::make_unique<Ranks>(std::move(ranks), timeout);
+  }
+  std::unique_ptr<Ranks> Sharing(int num_ranks) {
+    exchange_ = std::make_unique<fakes::RankExchange>(num_ranks);
+    std::vector<ModelRank> ranks;
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      auto backend = std::make_unique<fakes::ReferenceBackend>(fakes::ReferenceBackend::Options{
+          .exchange = num_ranks > 1 ? exchange_.get() : nullptr, .rank = rank});
+      ranks.push_back(Load(std::move(backend), *Shard::Of(files_->spec, rank, num_ranks)));
+    }
+    return std::make_unique<Ranks>(std::move(ranks));
+  }
+
+  // The pass of one token.
+  absl::Status Forward(Ranks& ranks, int position = 0) {
+    const std::vector<TokenId> token = {position * 31 % TinyModel::kVocabSize};
+    const std::vector<BlockId> blocks = {1};
+    const SequenceSlice slice{0, 1, position, blocks};
+    const std::vector<int32_t> wanted = {0};
+    logits_.assign(TinyModel::kVocabSize, std::nanf(""));
+    return ranks.Forward({token, {&slice, 1}, wanted},
+                         {logits_.data(), DType::kF32, 1, TinyModel::kVocabSize});
+  }
+
+  fakes::TempDirectory directory_;
+  absl::StatusOr<ModelFiles> files_;
+  std::unique_ptr<fakes::RankExchange> exchange_;
+  std::vector<float> logits_;
+};
+
+using Ends = ToldBackend::Ends;
+
+TEST_F(RanksTest, PassAfterPassEqualsThatOfOneRank) {
+  const auto one = Sharing(1), three = Sharing(3);
+  for (int position = 0; position < 16; ++position) {
+    ASSERT_TRUE(Forward(*one, position).ok());
+    const std::vector<float> want = logits_;
+    ASSERT_TRUE(Forward(*three, position).ok());
+    for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(logits_[i], want[i], 1e-4) << position;
+  }
+}
+
+TEST_F(RanksTest, ARankThatFailsEndsThePassForThoseThatWaitForIt) {
+  const std::vector<std::vector<Ends>> cases = {{Ends::kNever, Ends::kWithError, Ends::kNever},
+                                                {Ends::kNever, Ends::kWell, Ends::kWithError},
+                                                {Ends::kWithError, Ends::kNever}};
+  for (const std::vector<Ends>& ends : cases) {
+    const auto ranks = Told(ends, std::chrono::hours(1));
+    const absl::Status status = Forward(*ranks);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("a fault"));
+    const auto culprit = std::find(ends.begin(), ends.end(), Ends::kWithError) - ends.begin();
+    EXPECT_THAT(std::string(status.message()), HasSubstr("rank " + std::to_string(culprit)));
+  }
+}
+
+TEST_F(RanksTest, RanksThatHangAreGivenUpAndNamed) {
+  const auto ranks = Told({Ends::kNever, Ends::kWell, Ends::kNever}, milliseconds(30));
+  const absl::Status status = Forward(*ranks);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("ranks 0, 2 did not end a step"));
+}
+
+TEST_F(RanksTest, OneRankMayTakeAsLongAsItLikes) {
+  const auto ranks = Told({Ends::kWell}, milliseconds(0));
+  EXPECT_TRUE(Forward(*ranks).ok());
+}
+
+TEST_F(RanksTest, TheTimeoutIsOfAPassAndNotOfAll) {
+  const auto ranks = Told({Ends::kWell, Ends::kWell}, std::chrono::seconds(20));
+  for (int position = 0; position < 16; ++position) EXPECT_TRUE(Forward(*ranks, position).ok());
+}
+
+}  // namespace
+}  // namespace trireme
