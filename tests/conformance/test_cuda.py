@@ -73,17 +73,33 @@ def post(server, path, body):
         return error.code, dict(error.headers), error.read()
 
 
+def ranks(count):
+    """The flag that shares a model, and a machine that has as many GPUs. The simulator is slow: patience."""
+    return (("--tensor-parallel-size", str(count), "--rank-timeout", "300") if count > 1 else (),
+            {"TRIREME_GPUSIM_DEVICES": str(count)})
+
+
 NEAR_TIE_NATS = 0.35  # activations in bf16 here, in int8 on the CPU: logprobs differ by 0.1 or so
 
 
-def test_the_demo_model_says_what_it_says_on_the_cpu(serve, stubs, model):
+PROMPT = "The capital of France is"
+
+
+@pytest.fixture(scope="module")
+def cpu_says(binary, model):
+    server = Server(binary, model, "--threads", "2", "--device", "cpu", "--kv-cache-memory", "64MiB")
+    said = complete(server, PROMPT, 16)["logprobs"]
+    server.stop()
+    return said
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 4])
+def test_the_demo_model_says_what_it_says_on_the_cpu(serve, stubs, model, cpu_says, num_ranks):
     """16 greedy tokens over HTTP and gRPC, side by side; where the CPU's best two are as good as equal, either may come
-    first."""
-    prompt = "The capital of France is"
-    cpu = serve(model, "cpu", "--kv-cache-memory", "64MiB")
-    want = complete(cpu, prompt, 16)["logprobs"]
-    cpu.stop()
-    cuda = serve(model, "cuda", "--kv-cache-memory", "64MiB")
+    first. Its 9 heads with 3 KV heads divide neither by 2 nor by 4."""
+    prompt, want = PROMPT, cpu_says
+    flags, env = ranks(num_ranks)
+    cuda = serve(model, "cuda", "--kv-cache-memory", "64MiB", *flags, env=env)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         over_grpc = pool.submit(complete_over_grpc, cuda, stubs, prompt, 16)
         got = complete(cuda, prompt, 16)
@@ -99,14 +115,16 @@ def test_the_demo_model_says_what_it_says_on_the_cpu(serve, stubs, model):
     cuda.stop()
 
 
-@pytest.mark.parametrize("flags", [
-    ("--kv-cache-memory", "16MiB"),
+@pytest.mark.parametrize("num_ranks, flags", [
+    (1, ("--kv-cache-memory", "16MiB")),
     # Chunked prefill, and so little memory that sequences are preempted and computed again.
-    ("--max-prefill-chunk", "24", "--max-step-tokens", "64", "--kv-cache-memory", "384KiB"),
-], ids=["roomy", "tight"])
-def test_sixteen_at_once_equal_their_solo_runs(serve, stubs, tiny_cuda, flags):
+    (1, ("--max-prefill-chunk", "24", "--max-step-tokens", "64", "--kv-cache-memory", "384KiB")),
+    (2, ("--max-prefill-chunk", "24", "--max-step-tokens", "64", "--kv-cache-memory", "192KiB")),
+], ids=["roomy", "tight", "tight_on_two"])
+def test_sixteen_at_once_equal_their_solo_runs(serve, stubs, tiny_cuda, num_ranks, flags):
     """Bitwise: the logprobs are compared as printed, which is exactly. Prefixes are shared, some hang up."""
-    server = serve(tiny_cuda, "cuda", "--max-context", "256", *flags)
+    more, env = ranks(num_ranks)
+    server = serve(tiny_cuda, "cuda", "--max-context", "256", *flags, *more, env=env)
     bodies = [{**make_request(seed), "max_tokens": 24 + seed} for seed in range(16)]
     for body in bodies:
         body["prompt"] = body["prompt"][:20 + 5 * body["seed"]]
@@ -146,9 +164,12 @@ def test_logits_that_are_no_numbers_fail_their_request_alone(serve, tmp_path):
     (("--kv-cache-dtype", "f32"), ["--kv-cache-dtype", "f32"]),
     (("--block-size", "8"), ["--block-size 8"]),
     (("--kv-cache-memory", "900GiB"), ["KV cache", "bytes needed", "free"]),
+    (("--tensor-parallel-size", "2"), ["--tensor-parallel-size 2", "1 GPU"]),
+    (("--device", "cpu", "--tensor-parallel-size", "2"), ["--tensor-parallel-size 2", "--device cuda"]),
 ])
 def test_what_the_device_cannot_do_is_said_before_serving(binary, tiny_cuda, flags, words):
-    done = subprocess.run([binary, "serve", tiny_cuda, "--device", "cuda", "--http-port", "0", "--grpc-port", "0", *flags],
+    device = () if "--device" in flags else ("--device", "cuda")
+    done = subprocess.run([binary, "serve", tiny_cuda, *device, "--http-port", "0", "--grpc-port", "0", *flags],
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr
     for word in words:
@@ -170,10 +191,13 @@ def start_and_end(binary, model, *flags, env):
     return process.wait(60), said
 
 
-def test_every_allocation_that_fails_at_start_is_said(binary, tiny_cuda):
-    """Fail-the-Nth: one allocation after the other, until all succeed."""
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_every_allocation_that_fails_at_start_is_said(binary, tiny_cuda, num_ranks):
+    """Fail-the-Nth: one allocation after the other, until all succeed. Of two ranks the second's."""
+    flags, env = ranks(num_ranks)
     for nth in range(1, 200):
-        ended = start_and_end(binary, tiny_cuda, env={"TRIREME_GPUSIM_FAULTS": f"alloc@{nth}"})
+        ended = start_and_end(binary, tiny_cuda, *flags,
+                              env={**env, "TRIREME_GPUSIM_FAULTS": f"alloc@{nth}/{num_ranks - 1}"})
         if ended is None:
             break
         code, said = ended
@@ -211,3 +235,20 @@ def test_a_device_that_fails_fails_every_request_and_ends_the_process(serve, tin
         assert any(error["code"] == "device_lost" for error in failed), failed
         assert server.process.wait(10) == 4, server.logs()
         assert "device_lost" in server.logs()
+
+
+@pytest.mark.parametrize("fault, seconds", [("hang@60/1", 3), ("hang@1/0", 3), ("loss@333/1", 300), ("launch@40/0", 300)])
+def test_a_rank_that_fails_or_hangs_fails_every_request_and_ends_the_process(serve, tiny_cuda, fault, seconds):
+    """A rank in the midst of a collective waits for one that never comes: given up after --rank-timeout. One that fails
+    ends the others' wait at once."""
+    server = serve(tiny_cuda, "cuda", "--kv-cache-memory", "2MiB", "--tensor-parallel-size", "2", "--rank-timeout",
+                   str(seconds), env={"TRIREME_GPUSIM_DEVICES": "2", "TRIREME_GPUSIM_FAULTS": fault})
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: post(server, "/v1/completions", {
+            "model": "demo", "prompt": "x" * (10 + i), "max_tokens": 60, "ignore_eos": True}), range(8)))
+    failed = [json.loads(body)["error"] for code, _, body in answers if code == 503]
+    assert failed and any(error["code"] == "device_lost" for error in failed), answers
+    assert server.process.wait(20) == 4, server.logs()
+    assert ("did not end a step within 3 s" in server.logs()) == fault.startswith("hang"), server.logs()
+    assert time.monotonic() - began < 200, "not the other cases' timeout"
