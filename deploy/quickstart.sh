@@ -65,7 +65,8 @@ step "1/4 Packages"
 deploy/dependencies.sh build
 if [ $preset = cuda ]; then
   CUDA_HOME=$(deploy/cuda_toolkit.sh)
-  export CUDA_HOME
+  NCCL_HOME=$(deploy/nccl.sh)
+  export CUDA_HOME NCCL_HOME
 fi
 
 step "2/4 Build (a few minutes the first time)"

@@ -16,7 +16,8 @@ esac
 
 if [ "$backend" = cuda ]; then
   CUDA_HOME=$(deploy/cuda_toolkit.sh)  # the runtime is linked statically: the image needs none of it
-  export CUDA_HOME
+  NCCL_HOME=$(deploy/nccl.sh)
+  export CUDA_HOME NCCL_HOME
 fi
 [ -f "build/$preset/build.ninja" ] || cmake --preset "$preset" >&2
 cmake --build "build/$preset" --target trireme >&2
@@ -24,5 +25,5 @@ cmake --build "build/$preset" --target shell_texts >&2
 cmake --build "build/$preset" --target sbom >&2
 mkdir -p "$out"
 DESTDIR=$out/root cmake --install "build/$preset" --prefix /usr/local >&2
-deploy/container/runtime_packages.sh "build/$preset/trireme" >"$out/runtime-packages"
+deploy/container/runtime_packages.sh "build/$preset/trireme" "$out/root/usr/local/lib/trireme" >"$out/runtime-packages"
 cat "$out/runtime-packages" >&2

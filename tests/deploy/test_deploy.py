@@ -194,6 +194,26 @@ def test_a_cuda_toolkit_is_found_where_it_is_said_to_be(tmp_path):
     assert result.returncode == 2 and result.stderr == "CUDA_HOME: there is no /nowhere/bin/nvcc\n"
 
 
+def test_nccl_is_found_where_it_is_said_to_be(tmp_path):
+    header = tmp_path / "nccl/include/nccl.h"
+    header.parent.mkdir(parents=True)
+    header.touch()
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    found = subprocess.run([DEPLOY / "nccl.sh"], env={**environment, "NCCL_HOME": str(tmp_path / "nccl")},
+                           capture_output=True, text=True)
+    assert found.stdout == f"{tmp_path}/nccl\n"
+    result = subprocess.run([DEPLOY / "nccl.sh"], env={**environment, "NCCL_HOME": "/nowhere"}, capture_output=True, text=True)
+    assert result.returncode == 2 and result.stderr == "NCCL_HOME: there is no /nowhere/include/nccl.h\n"
+
+
+def test_a_library_that_is_installed_with_the_program_needs_no_package(binary, tmp_path):
+    packages = run(CONTAINER / "runtime_packages.sh", binary).stdout.split()
+    assert "libssl3" in packages
+    (tmp_path / "libssl.so.3").touch()
+    (tmp_path / "libcrypto.so.3").touch()
+    assert set(packages) - set(run(CONTAINER / "runtime_packages.sh", binary, tmp_path).stdout.split()) == {"libssl3"}
+
+
 @contextlib.contextmanager
 def answers_with(code):
     class Handler(http.server.BaseHTTPRequestHandler):

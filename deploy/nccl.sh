@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Prints the folder of an NCCL (include/nccl.h, lib*/libnccl.so.2) that the CUDA backend can be built with: NCCL_HOME, the CUDA
+# toolkit's, the system's, or, when there is none, the one that NVIDIA publishes on PyPI, installed once (200 MB) to
+# ~/.cache/trireme.
+set -euo pipefail
+
+package=nvidia-nccl-cu13==2.28.9
+
+if [ -n "${NCCL_HOME:-}" ]; then
+  [ -e "$NCCL_HOME/include/nccl.h" ] || { echo "NCCL_HOME: there is no $NCCL_HOME/include/nccl.h" >&2; exit 2; }
+  echo "$NCCL_HOME"
+  exit 0
+fi
+for folder in ${CUDA_HOME:+"$CUDA_HOME"} /usr/local/cuda /usr/local /usr; do
+  for library in "$folder"/lib*/libnccl.so.2 "$folder"/lib/*/libnccl.so.2; do
+    if [ -e "$library" ] && [ -e "$folder/include/nccl.h" ]; then
+      echo "$folder"
+      exit 0
+    fi
+  done
+done
+folder=${XDG_CACHE_HOME:-$HOME/.cache}/trireme/nccl-2.28.9
+if [ ! -e "$folder/nvidia/nccl/include/nccl.h" ]; then
+  echo "Installing NCCL from PyPI (200 MB, once)" >&2
+  mkdir -p "$(dirname "$folder")"
+  beside=$(mktemp -d "$folder.XXXXXX")  # moved into place when it is whole
+  trap 'rm -rf "$beside"' EXIT
+  python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$beside" "$package" >&2
+  rm -rf "$folder"
+  mv "$beside" "$folder"
+fi
+echo "$folder/nvidia/nccl"
