@@ -98,6 +98,11 @@ class Backend {
   // A rotary table; what it points to may go away.
   virtual absl::StatusOr<std::unique_ptr<Weight>> PrepareRope(const RopeTable& table) = 0;
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(size_t bytes) = 0;
+  // The activations that operators exchange between ranks, of one layout on all of them: called
+  // once at most, behind Reserve, and given back when no rank computes any more.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> AllocateShared(size_t bytes) {
+    return Allocate(bytes);
+  }
   // Memory that operators write and the host reads after Synchronize (logits).
   virtual absl::StatusOr<std::unique_ptr<Buffer>> AllocateReadable(size_t bytes) = 0;
   // What a step needs beside activations. Called once, before anything else. INVALID_ARGUMENT names
@@ -120,7 +125,8 @@ class Backend {
   virtual void Embed(const Weight& table, float scale, Tensor x) = 0;  // x: [tokens, hidden]
   virtual void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) = 0;
   // x += delta first. On several ranks delta is a share of what is added: the ranks' shares are
-  // summed in their order, whatever the number of rows.
+  // summed in their order, whatever the number of rows. It is in memory of AllocateShared, where
+  // two calls in a row have different ones: ranks that are behind still read the one before.
   virtual void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps, Tensor y) = 0;
   virtual void MatMul(const Weight& w, Tensor x, Tensor y) = 0;  // y = x w^T + bias
   // qkv: [tokens, (num_heads + 2 num_kv_heads) * head_dim]. Rotates q and k in place, stores k and

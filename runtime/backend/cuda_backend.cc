@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 #include <vector>
 
@@ -117,6 +118,14 @@ class CudaBackend final : public Backend {
         CudaStatus(cudaMemsetAsync(buffer->data(), 0, bytes, stream_), "clearing memory"));
     return buffer;
   }
+  absl::StatusOr<std::unique_ptr<Buffer>> AllocateShared(size_t bytes) override {
+    TRIREME_ASSIGN_OR_RETURN(auto buffer, Allocate(bytes));
+    if (flags_ == nullptr) return buffer;
+    // The others may read as soon as it is added: what clears flags and messages has to be done.
+    TRIREME_RETURN_IF_ERROR(CudaStatus(cudaStreamSynchronize(stream_), "clearing memory"));
+    comm_->peers()->Add(comm_->rank(), *buffer, *shares_, *flags_);
+    return buffer;
+  }
   // The host's memory, written by the device across the bus: no copy, and nothing to wait for
   // but the step.
   absl::StatusOr<std::unique_ptr<Buffer>> AllocateReadable(size_t bytes) override {
@@ -128,9 +137,16 @@ class CudaBackend final : public Backend {
     TRIREME_ASSIGN_OR_RETURN(tables_, StepTables::Create(limits));
     if (comm_ == nullptr) return absl::OkStatus();
     const auto ranks = static_cast<size_t>(comm_->num_ranks());
-    const auto hidden = static_cast<size_t>(limits.hidden_size);
-    TRIREME_ASSIGN_OR_RETURN(shares_, Allocate(ranks * static_cast<size_t>(limits.max_tokens) *
-                                               hidden * sizeof(uint16_t)));
+    const size_t message = static_cast<size_t>(limits.max_tokens) *
+                           static_cast<size_t>(limits.hidden_size) * sizeof(uint16_t);
+    if (comm_->peers() != nullptr) {
+      TRIREME_ASSIGN_OR_RETURN(shares_, Allocate(message));
+      TRIREME_ASSIGN_OR_RETURN(flags_, Allocate(cuda::kAllReduceFlags * sizeof(uint32_t)));
+      TRIREME_ASSIGN_OR_RETURN(abort_, AllocatePinned(sizeof(uint32_t)));
+      *static_cast<uint32_t*>(abort_->data()) = 0;
+    } else {
+      TRIREME_ASSIGN_OR_RETURN(shares_, Allocate(ranks * message));
+    }
     logit_columns_ = limits.logit_columns;
     const size_t logits = static_cast<size_t>(limits.max_logit_rows) *
                           static_cast<size_t>(logit_columns_) * sizeof(float);
@@ -188,11 +204,20 @@ class CudaBackend final : public Backend {
   }
 
   void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps, Tensor y) override {
+    const int64_t bytes = delta.rows * RowBytes(delta.dtype, delta.cols);
+    if (flags_ != nullptr) {
+      const cuda::Peers peers = comm_->peers()->Group(comm_->rank(), delta.data,
+                                                      static_cast<const uint32_t*>(abort_->data()));
+      Keep(cuda::AllReduceAddRmsNorm(kType, peers, cuda::UsesOneShot(peers.world, bytes),
+                                     static_cast<float*>(x.data), AsVector(gain), eps, x.rows,
+                                     x.cols, y.data, stream_),
+           "summing over the ranks");
+      return;
+    }
     const void* shares = delta.data;
     int num_shares = 1;
     if (comm_ != nullptr) {
-      const auto bytes = static_cast<size_t>(delta.rows * RowBytes(delta.dtype, delta.cols));
-      Keep(comm_->AllGather(delta.data, bytes, shares_->data(), stream_));
+      Keep(comm_->AllGather(delta.data, static_cast<size_t>(bytes), shares_->data(), stream_));
       shares = shares_->data();
       num_shares = comm_->num_ranks();
     }
@@ -259,6 +284,9 @@ class CudaBackend final : public Backend {
   }
 
   void Abort() override {
+    if (abort_ != nullptr) {
+      std::atomic_ref(*static_cast<uint32_t*>(abort_->data())).store(1, std::memory_order_release);
+    }
     if (comm_ != nullptr) comm_->Abort();
   }
 
@@ -284,7 +312,9 @@ class CudaBackend final : public Backend {
   int max_tokens_ = 0;                  // of a captured step
 
   // With several ranks.
-  std::unique_ptr<Buffer> shares_;      // [num_ranks, tokens, hidden] of kType
+  std::unique_ptr<Buffer> shares_;      // [num_ranks, tokens, hidden] of kType; peers: one rank's
+  std::unique_ptr<Buffer> flags_;       // of the all-reduce between peers; null: NCCL does it
+  std::unique_ptr<Buffer> abort_;       // a word of the host's that the all-reduce looks at
   std::unique_ptr<Buffer> logits_;      // F32 [rows, logit_columns]: this rank's
   std::unique_ptr<Buffer> all_logits_;  // F32 [num_ranks, rows, logit_columns], on the first
   int64_t logit_columns_ = 0;

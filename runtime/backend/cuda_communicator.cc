@@ -52,6 +52,11 @@ absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const s
                                                                comms[static_cast<size_t>(i)]));
   }
   if (!status.ok()) return status;
+  if (num_devices == num_ranks) {
+    TRIREME_ASSIGN_OR_RETURN(const std::shared_ptr<CudaPeers> peers,
+                             CudaPeers::Connect(num_devices));
+    for (const auto& communicator : communicators) communicator->set_peers(peers);
+  }
   return communicators;
 }
 

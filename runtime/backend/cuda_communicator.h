@@ -6,10 +6,12 @@
 
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "runtime/backend/cuda_backend.h"
+#include "runtime/backend/cuda_peers.h"
 
 namespace trireme {
 
@@ -21,6 +23,10 @@ class CudaCommunicator {
   CudaCommunicator(int rank, int num_ranks, ncclComm_t comm)
       : rank_(rank), num_ranks_(num_ranks), comm_(comm) {}
   ~CudaCommunicator();
+
+  // Set when all ranks are devices of this process that reach each other's memory.
+  void set_peers(std::shared_ptr<CudaPeers> peers) { peers_ = std::move(peers); }
+  CudaPeers* peers() const { return peers_.get(); }
 
   int rank() const { return rank_; }
   int num_ranks() const { return num_ranks_; }
@@ -42,6 +48,7 @@ class CudaCommunicator {
   absl::Status Call(const char* what, absl::FunctionRef<ncclResult_t(ncclComm_t)> call);
 
   const int rank_, num_ranks_;
+  std::shared_ptr<CudaPeers> peers_;
   std::mutex mu_;
   ncclComm_t comm_;  // guarded by mu_; null once aborted
 };

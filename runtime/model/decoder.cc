@@ -109,9 +109,10 @@ size_t Decoder::Carve(const DecoderSpec& spec, const DecoderLimits& limits, DTyp
       {&w->h, limits.max_step_tokens, spec.hidden_size},
       {&w->qkv, limits.max_step_tokens, spec.qkv_size()},
       {&w->attention, limits.max_step_tokens, spec.q_size()},
-      {&w->delta, limits.max_step_tokens, spec.hidden_size},
+      {&w->attention_delta, limits.max_step_tokens, spec.hidden_size},
       {&w->gate_up, limits.max_step_tokens, 2 * int64_t{spec.mlp_size}},
       {&w->mlp, limits.max_step_tokens, spec.mlp_size},
+      {&w->mlp_delta, limits.max_step_tokens, spec.hidden_size},
       {&w->logit_x, limits.max_logit_tokens, spec.hidden_size, true},
       {&w->logit_delta, limits.max_logit_tokens, spec.hidden_size},
       {&w->logit_h, limits.max_logit_tokens, spec.hidden_size},
@@ -133,7 +134,7 @@ size_t Decoder::WorkspaceBytes(const DecoderSpec& spec, const DecoderLimits& lim
 
 absl::Status Decoder::AllocateWorkspace(Backend& backend) {
   const DType dtype = backend.activation_dtype();
-  auto memory = backend.Allocate(WorkspaceBytes(shard_.local, limits_, dtype));
+  auto memory = backend.AllocateShared(WorkspaceBytes(shard_.local, limits_, dtype));
   if (!memory.ok()) return Annotate(memory.status(), "activations");
   workspace_memory_ = *std::move(memory);
   Carve(shard_.local, limits_, dtype, static_cast<uint8_t*>(workspace_memory_->data()),
@@ -153,16 +154,19 @@ absl::Status Decoder::PrepareRope(Backend& backend) {
 void Decoder::Forward(const BatchView& batch, const KvStorage& kv, Backend& backend,
                       Tensor logits) const {
   backend.Step(batch, [&](int num_tokens, int num_logits) {
-    Layers(num_tokens, kv, backend);
+    Layers(num_tokens, /*keys_only=*/num_logits == 0, kv, backend);
     if (num_logits > 0) Head(num_logits, backend, logits);
   });
 }
 
-void Decoder::Layers(int num_tokens, const KvStorage& kv, Backend& backend) const {
+void Decoder::Layers(int num_tokens, bool keys_only, const KvStorage& kv, Backend& backend) const {
   const Workspace& w = workspace_;
   const Tensor x = Rows(w.x, num_tokens), h = Rows(w.h, num_tokens), qkv = Rows(w.qkv, num_tokens);
-  const Tensor attention = Rows(w.attention, num_tokens), delta = Rows(w.delta, num_tokens);
+  const Tensor attention = Rows(w.attention, num_tokens);
   const Tensor gate_up = Rows(w.gate_up, num_tokens), mlp = Rows(w.mlp, num_tokens);
+  // Two, in turn: other ranks may still be reading the one while the other is written.
+  const Tensor attention_delta = Rows(w.attention_delta, num_tokens);
+  const Tensor mlp_delta = Rows(w.mlp_delta, num_tokens);
   AttentionParams params;
   params.num_heads = shard_.local.num_heads;
   params.scale = spec_.attention_scale != 0 ? spec_.attention_scale
@@ -176,16 +180,17 @@ void Decoder::Layers(int num_tokens, const KvStorage& kv, Backend& backend) cons
     if (i == 0) {
       backend.RmsNorm(x, *layer.attention_norm, spec_.norm_eps, h);
     } else {
-      backend.AddRmsNorm(x, delta, *layer.attention_norm, spec_.norm_eps, h);
+      backend.AddRmsNorm(x, mlp_delta, *layer.attention_norm, spec_.norm_eps, h);
     }
     backend.MatMul(*layer.qkv, h, qkv);
     backend.RopeAndStoreKv(*rope_, params.num_heads, kv.Layer(i), qkv);
+    if (keys_only && i == spec_.num_layers - 1) return;
     backend.Attention(params, kv.Layer(i), qkv, attention);
-    backend.MatMul(*layer.out, attention, delta);
-    backend.AddRmsNorm(x, delta, *layer.mlp_norm, spec_.norm_eps, h);
+    backend.MatMul(*layer.out, attention, attention_delta);
+    backend.AddRmsNorm(x, attention_delta, *layer.mlp_norm, spec_.norm_eps, h);
     backend.MatMul(*layer.gate_up, h, gate_up);
     backend.GatedActivation(spec_.activation, gate_up, mlp);
-    backend.MatMul(*layer.down, mlp, delta);
+    backend.MatMul(*layer.down, mlp, mlp_delta);
   }
 }
 
@@ -194,7 +199,7 @@ void Decoder::Head(int num_logits, Backend& backend, Tensor logits) const {
   const Tensor x = Rows(w.logit_x, num_logits), delta = Rows(w.logit_delta, num_logits);
   const Tensor h = Rows(w.logit_h, num_logits);
   backend.GatherLogitRows(w.x, x);
-  backend.GatherLogitRows(w.delta, delta);
+  backend.GatherLogitRows(w.mlp_delta, delta);
   backend.AddRmsNorm(x, delta, *final_norm_, spec_.norm_eps, h);
   backend.Logits(spec_.tied_embeddings ? *embedding_ : *lm_head_, h, Rows(logits, num_logits));
 }

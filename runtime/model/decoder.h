@@ -65,7 +65,7 @@ class Decoder {
   };
   // Activations of one step, rows = max_step_tokens (logit_*: max_logit_tokens).
   struct Workspace {
-    Tensor x, h, qkv, attention, delta, gate_up, mlp;
+    Tensor x, h, qkv, attention, attention_delta, gate_up, mlp, mlp_delta;
     Tensor logit_x, logit_delta, logit_h;
   };
 
@@ -74,8 +74,9 @@ class Decoder {
   absl::StatusOr<Layer> LoadLayer(int layer, WeightLoader& loader) const;
   absl::Status PrepareRope(Backend& backend);
   absl::Status AllocateWorkspace(Backend& backend);
-  // Up to the last layer, whose MLP's share is left in workspace_.delta.
-  void Layers(int num_tokens, const KvStorage& kv, Backend& backend) const;
+  // Up to the last layer, whose MLP's share is left in workspace_.mlp_delta. When nothing comes
+  // behind it (no logits are wanted), no further than to its keys and values.
+  void Layers(int num_tokens, bool keys_only, const KvStorage& kv, Backend& backend) const;
   void Head(int num_logits, Backend& backend, Tensor logits) const;
   // Lays the matrices out from `memory` on (null: nowhere, to learn the size); returns the bytes
   // used.
