@@ -53,8 +53,10 @@ bool UsesOneShot(int world, int64_t bytes);
 //
 // It can be captured. It is a cooperative launch of up to kAllReduceCtas CTAs, and waits on the
 // device for its peers: each device runs one call of the group at a time, and the host must not
-// wait for one rank's before it has enqueued the others'. cudaErrorInvalidValue: another type;
-// cudaErrorCooperativeLaunchTooLarge: the device holds fewer CTAs.
+// wait for one rank's before it has enqueued the others', nor allocate or free device memory in
+// between (that may wait for every device, as NCCL's manual warns of its own collectives).
+// cudaErrorInvalidValue: another type; cudaErrorCooperativeLaunchTooLarge: the device holds fewer
+// CTAs.
 cudaError_t AllReduceAddRmsNorm(DType type, const Peers& peers, bool one_shot, float* x,
                                 const float* gain, float eps, int64_t rows, int64_t cols, void* y,
                                 cudaStream_t stream);
