@@ -134,9 +134,11 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   const uint64_t seed = runtime.NewSeed();
   auto order = trireme::gpusim::RandomOrder(*exec->nodes, seed);
   return Record(runtime.Submit(
-      stream, "graph", [nodes = exec->nodes, order = std::move(order), next = size_t{0}]() mutable {
+      stream, "graph",
+      // Nodes of its own: one that waits remembers how far it came.
+      [nodes = *exec->nodes, order = std::move(order), next = size_t{0}]() mutable {
         for (; next < order.size(); ++next) {
-          if (const cudaError_t error = (*nodes)[order[next]].work(); error != cudaSuccess) {
+          if (const cudaError_t error = nodes[order[next]].work(); error != cudaSuccess) {
             return error;
           }
         }

@@ -87,34 +87,60 @@ cudaError_t StickyErrorOf(FindingKind kind) {
   }
 }
 
-cudaError_t RunGrid(Device& device, const Program& program, const LaunchConfig& config,
-                    const std::vector<char>& params) {
-  Runtime& runtime = Runtime::Get();
-  std::lock_guard one_at_a_time(device.run_mu);
-  if (const auto fault = runtime.faults.Next(FaultPoint::kKernel, device.index)) {
-    device.lost = fault == FaultKind::kDeviceLoss;
-    return device.lost ? cudaErrorUnknown : cudaErrorLaunchFailure;
+// A launch in its stream. Run() says cudaErrorNotReady while the kernel polls flags: what sets them
+// may be the thread that runs it, once that goes on, or a kernel that this thread runs next.
+class QueuedLaunch {
+ public:
+  QueuedLaunch(Device* device, const Program* program, const LaunchConfig& config,
+               std::vector<char> params)
+      : device_(device), program_(program), config_(config), params_(std::move(params)) {}
+
+  cudaError_t Run() {
+    std::lock_guard one_at_a_time(device_->run_mu);
+    if (grid_ == nullptr) {
+      if (const cudaError_t error = Start(); error != cudaSuccess) return error;
+    }
+    if (!grid_->RunSlice()) return cudaErrorNotReady;
+    const std::shared_ptr<Grid> grid = std::move(grid_);
+    Runtime& runtime = Runtime::Get();
+    if (runtime.profile) PrintProfile(program_->name, grid->counters(), grid->cpu_seconds());
+    {
+      std::lock_guard lock(runtime.mu);
+      runtime.last_counters = grid->counters();
+    }
+    return grid->status().ok() ? cudaSuccess : StickyErrorOf(grid->failure());
   }
-  LaunchConfig with_workspace = config;
-  if (config.all_resident) {
-    const absl::StatusOr<uint64_t> workspace = device.memory->Allocate(kWorkspaceBytes);
-    if (!workspace.ok()) return cudaErrorMemoryAllocation;
-    with_workspace.workspace = *workspace;
-    std::memset(device.memory->Find(*workspace, kWorkspaceBytes), 0, kWorkspaceBytes);
-    device.memory->SetDefined(*workspace, kWorkspaceBytes);
+
+ private:
+  cudaError_t Start() {
+    Runtime& runtime = Runtime::Get();
+    if (const auto fault = runtime.faults.Next(FaultPoint::kKernel, device_->index)) {
+      device_->lost = fault == FaultKind::kDeviceLoss;
+      return device_->lost ? cudaErrorUnknown : cudaErrorLaunchFailure;
+    }
+    DeviceMemory* const memory = device_->memory.get();
+    LaunchConfig config = config_;
+    if (config.all_resident) {
+      const absl::StatusOr<uint64_t> workspace = memory->Allocate(kWorkspaceBytes);
+      if (!workspace.ok()) return cudaErrorMemoryAllocation;
+      config.workspace = *workspace;
+      std::memset(memory->Find(*workspace, kWorkspaceBytes), 0, kWorkspaceBytes);
+      memory->SetDefined(*workspace, kWorkspaceBytes);
+    }
+    grid_ = std::shared_ptr<Grid>(new Grid(program_, config, params_, memory, &runtime.report),
+                                  [memory, workspace = config.workspace](Grid* grid) {
+                                    delete grid;
+                                    if (workspace != 0) memory->Free(workspace).IgnoreError();
+                                  });
+    return cudaSuccess;
   }
-  Grid grid(&program, with_workspace, params, device.memory.get(), &runtime.report);
-  const absl::Status status = grid.Run();
-  if (with_workspace.workspace != 0) device.memory->Free(with_workspace.workspace);
-  if (runtime.profile) {
-    PrintProfile(program.name, grid.counters(), grid.cpu_seconds());
-  }
-  {
-    std::lock_guard lock(runtime.mu);
-    runtime.last_counters = grid.counters();
-  }
-  return status.ok() ? cudaSuccess : StickyErrorOf(grid.failure());
-}
+
+  Device* const device_;
+  const Program* const program_;
+  const LaunchConfig config_;
+  const std::vector<char> params_;
+  std::shared_ptr<Grid> grid_;  // once it has started
+};
 
 }  // namespace
 
@@ -183,10 +209,11 @@ cudaError_t Launch(const void* host_function, const LaunchShape& shape, void** a
   for (size_t i = 0; i < program->param_sizes.size(); ++i) {
     std::memcpy(params.data() + program->param_offsets[i], args[i], program->param_sizes[i]);
   }
-  return runtime.Submit(shape.stream, StrCat("kernel ", program->name),
-                        [&device, program, config, params = std::move(params)] {
-                          return RunGrid(device, *program, config, params);
-                        });
+  return runtime.Submit(
+      shape.stream, StrCat("kernel ", program->name),
+      [launch = QueuedLaunch(&device, program, config, std::move(params))]() mutable {
+        return launch.Run();
+      });
 }
 
 }  // namespace trireme::gpusim

@@ -47,7 +47,7 @@ struct Device {
   const Architecture* architecture = nullptr;
   std::unique_ptr<DeviceMemory> memory;
   std::unique_ptr<CUstream_st> default_stream;
-  std::mutex run_mu;  // one kernel at a time
+  std::mutex run_mu;  // one kernel at a time, but for those that wait in their streams
   // After a kernel went wrong everything fails with this, until cudaDeviceReset.
   std::atomic<cudaError_t> sticky = cudaSuccess;
   std::atomic<bool> lost = false;  // even after that
@@ -63,9 +63,9 @@ class Runtime {
   int num_devices() const { return static_cast<int>(devices_.size()); }
   static int& current_device();  // of this thread
 
-  // Puts work into a stream, or into the graph that it captures. Work that waits for something
-  // outside of the streams says cudaErrorNotReady and is called again. Once the device has a sticky
-  // error the work is dropped.
+  // Puts work into a stream, or into the graph that it captures. Work that waits for what its
+  // stream does not know of says cudaErrorNotReady and is called again. Once the device has a
+  // sticky error the work is dropped. A graph's launches each work on a copy of it.
   cudaError_t Submit(cudaStream_t stream, std::string_view what, std::function<cudaError_t()> work);
 
   // Handles that were given out and not destroyed; null: the default stream of the device.

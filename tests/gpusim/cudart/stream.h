@@ -17,7 +17,7 @@ class Stream;
 
 enum class Progress : uint8_t {
   kDone,
-  kNotYet,  // it waits for something outside of the queues, and is tried again
+  kNotYet,  // it waits for another stream, the host or another process, and is tried again
 };
 using Work = std::function<Progress()>;
 

@@ -6,6 +6,7 @@
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/lanewise.h"
 #include "tests/gpusim/vm/numbers.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -21,6 +22,7 @@ Flow AtomicOperation(Warp& warp, const Op& op, LaneMask active) {
   warp.Addresses(op, 0, &addresses);
   const Ordering ordering = Ordering::Unpack(op.imm);
   WarpAccess access(warp, op, sizeof(T), ordering.space);
+  if (op.num_dst > 0 && ordering.space != MemorySpace::kShared) warp.worker().NotePoll();
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
     if (ordering.space != MemorySpace::kShared && (address & kWindowMask) == 0) {

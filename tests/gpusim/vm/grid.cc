@@ -72,15 +72,7 @@ Grid::Grid(const Program* program, const LaunchConfig& config, std::vector<char>
       params_(std::move(params)),
       memory_(memory),
       report_(report),
-      launch_(NextLaunch()) {}
-
-int Grid::RegistersPerThread() const {
-  if (config_.registers_per_thread > 0) return config_.registers_per_thread;
-  constexpr int kOfMultiprocessor = 65536, kMost = 255;
-  return std::min(kOfMultiprocessor / Volume(config_.block), kMost) / 8 * 8;
-}
-
-absl::Status Grid::Run() {
+      launch_(NextLaunch()) {
   std::vector<std::array<int, 3>> clusters;
   for (int z = 0; z < config_.grid[2]; z += config_.cluster[2]) {
     for (int y = 0; y < config_.grid[1]; y += config_.cluster[1]) {
@@ -91,31 +83,65 @@ absl::Status Grid::Run() {
   std::mt19937_64 random(config_.seed);
   std::shuffle(clusters.begin(), clusters.end(), random);
   // The shares do not depend on how many threads there are: nor does what a cluster does.
-  std::vector<std::unique_ptr<Worker>> workers;
   for (size_t i = 0; i < std::min(kWorkers, clusters.size()); ++i) {
     std::vector<Worker::Share> share;
     for (size_t at = i; at < clusters.size(); at += kWorkers) {
       share.push_back({clusters[at], static_cast<uint32_t>(at) * Cluster::kMaxAgents});
     }
-    workers.push_back(std::make_unique<Worker>(this, random(), std::move(share)));
+    workers_.push_back(std::make_unique<Worker>(this, random(), std::move(share)));
   }
+}
+
+Grid::~Grid() = default;
+
+int Grid::RegistersPerThread() const {
+  if (config_.registers_per_thread > 0) return config_.registers_per_thread;
+  constexpr int kOfMultiprocessor = 65536, kMost = 255;
+  return std::min(kOfMultiprocessor / Volume(config_.block), kMost) / 8 * 8;
+}
+
+absl::Status Grid::Run() {
+  while (!RunSlice()) std::this_thread::yield();
+  return status();
+}
+
+bool Grid::RunSlice() {
   const double start = ThreadSeconds();
   double of_second = 0;
-  if (workers.size() == kWorkers && config_.threads > 1) {
+  for (const auto& worker : workers_) {
+    if (!worker->done()) worker->Resume();
+  }
+  // While one works on, the others may be waiting for it: it is no use to stop before all wait.
+  const auto idle = [&] {
+    return aborted() ||
+           std::all_of(workers_.begin(), workers_.end(), [](const auto& w) { return w->idle(); });
+  };
+  const auto run = [&](Worker* worker) {
+    while (!worker->done() && !idle()) worker->Round();
+  };
+  if (workers_.size() == kWorkers && config_.threads > 1) {
     std::thread second([&] {
-      workers[1]->Finish();
+      run(workers_[1].get());
       of_second = ThreadSeconds();
     });
-    workers[0]->Finish();
+    run(workers_[0].get());
     second.join();
   } else {
-    for (bool more = true; more;) {
-      more = false;
-      for (const auto& worker : workers) more |= worker->Round();
+    while (!idle()) {
+      for (const auto& worker : workers_) {
+        if (!worker->done()) worker->Round();
+      }
     }
   }
-  cpu_seconds_ = ThreadSeconds() - start + of_second;
-  for (const auto& worker : workers) counters_ += worker->counters();
+  cpu_seconds_ += ThreadSeconds() - start + of_second;
+  if (!std::all_of(workers_.begin(), workers_.end(), [](const auto& w) { return w->done(); })) {
+    return false;
+  }
+  for (const auto& worker : workers_) counters_ += worker->counters();
+  return true;
+}
+
+absl::Status Grid::status() const {
   if (aborted()) return absl::AbortedError("the launch failed; see the findings");
   return absl::OkStatus();
 }

@@ -227,11 +227,17 @@ class Grid {
  public:
   Grid(const Program* program, const LaunchConfig& config, std::vector<char> params,
        DeviceMemory* memory, Report* report);
+  ~Grid();
 
   // Runs every CTA. ABORTED when a lane touched what it must not, or nothing can go on: the
   // findings tell.
   absl::Status Run();
-  const Counters& counters() const { return counters_; }  // after Run()
+  // Runs them until all are done (true), or until those that are left read flags again and again:
+  // their caller's thread may be what sets them, or be needed by the launch that does. To be called
+  // again, by any thread.
+  bool RunSlice();
+  absl::Status status() const;                            // once all are done
+  const Counters& counters() const { return counters_; }  // likewise
   double cpu_seconds() const { return cpu_seconds_; }     // of all threads
 
   // All below: thread-safe.
@@ -262,6 +268,7 @@ class Grid {
   std::atomic<FindingKind> failure_ = FindingKind::kCount;
   const uint32_t launch_;
   GlobalReleases releases_;
+  std::vector<std::unique_ptr<Worker>> workers_;
 };
 
 }  // namespace trireme::gpusim

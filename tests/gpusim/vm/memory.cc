@@ -4,6 +4,7 @@
 #include "tests/gpusim/vm/access.h"
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/lanewise.h"
+#include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -45,6 +46,7 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
   WarpAccess access(warp, op, bytes, ordering.space);
   R* dst[kMaxVector];
   for (int i = 0; i < op.count; ++i) dst[i] = warp.Out<R>(op.dst[i], active);
+  if (ordering.strong && ordering.space != MemorySpace::kShared) warp.worker().NotePoll();
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
     const std::byte* from;

@@ -14,6 +14,9 @@ namespace {
 // Operations that a warp runs before another may: between these, at random.
 constexpr int kMinQuantum = 1, kMaxQuantum = 64;
 constexpr uint64_t kMostResident = 2;  // clusters of an ordinary launch at the same time
+// After so many polls: was there more to do than to poll? A loop that reads a flag has a few
+// operations beside it. Who is taken for waiting by mistake loses a moment, nothing else.
+constexpr uint64_t kPolls = 256, kMostOperationsAPoll = 64;
 
 }  // namespace
 
@@ -25,16 +28,29 @@ Worker::Worker(Grid* grid, uint64_t seed, std::vector<Share> clusters)
 
 Worker::~Worker() = default;
 
-bool Worker::Round() {
+void Worker::Round() {
   Admit();
   if (!RunWarps()) ReportDeadlock();
   if (!grid_->aborted()) Retire();
-  return !grid_->aborted() && (next_ < clusters_.size() || !resident_.empty());
+  if (polls_ >= kPolls) JudgePolls();
+  if (done()) idle_ = true;
 }
 
-void Worker::Finish() {
-  while (Round()) {
-  }
+bool Worker::done() const {
+  return grid_->aborted() || (next_ == clusters_.size() && resident_.empty());
+}
+
+void Worker::Resume() {
+  idle_ = false;
+  polls_ = 0;
+  instructions_before_ = counters_.total();
+}
+
+void Worker::JudgePolls() {
+  const uint64_t instructions = counters_.total();
+  idle_ = instructions - instructions_before_ < polls_ * kMostOperationsAPoll;
+  polls_ = 0;
+  instructions_before_ = instructions;
 }
 
 void Worker::Admit() {

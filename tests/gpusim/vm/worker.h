@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <random>
@@ -29,12 +30,16 @@ class Worker {
   ~Worker();
 
   // Runs each warp that is there once, for a while, and between them copies of their clusters.
-  // False: all is done, or the launch is aborted.
-  bool Round();
-  void Finish();  // all rounds
+  void Round();
+  bool done() const;  // or the launch is aborted
+  // Whether it is done, or its warps did little of late but read flags (strong reads, atomics that
+  // return): what they wait for may be for another device or the host to do. Thread-safe.
+  bool idle() const { return idle_.load(std::memory_order_relaxed); }
+  void Resume();  // it is not idle until it has been looked at again
 
   // For the operations.
   Counters& counters() { return counters_; }
+  void NotePoll() { ++polls_; }
   std::mt19937_64& random() { return random_; }
   // Whether nothing can go on and the operations are run once more to say what they wait for.
   bool explaining() const { return explaining_; }
@@ -43,6 +48,7 @@ class Worker {
   void Admit();
   bool RunWarps();
   void Retire();
+  void JudgePolls();
   void ReportDeadlock();
 
   Grid* const grid_;
@@ -54,6 +60,8 @@ class Worker {
   std::vector<Warp*> warps_;  // of the resident ones
   Counters counters_;
   bool explaining_ = false;
+  std::atomic<bool> idle_ = false;
+  uint64_t polls_ = 0, instructions_before_ = 0;  // since JudgePolls() did
 };
 
 }  // namespace trireme::gpusim
