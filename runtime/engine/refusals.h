@@ -11,6 +11,8 @@ namespace trireme {
 // RESOURCE_EXHAUSTED, code "overloaded": something bounded is full, the same request may succeed a
 // moment later. `why` is the message.
 absl::Status Overloaded(std::string_view why);
+// UNAVAILABLE, code "loading": the model is not there yet, the same request may succeed later.
+absl::Status Loading();
 // UNAVAILABLE, code "draining": nothing new is taken any more, what runs may finish.
 absl::Status Draining();
 // UNAVAILABLE, code "shutting_down": ends what was running when the time to drain was over.

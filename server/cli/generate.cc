@@ -73,8 +73,9 @@ absl::Status Run(const Options& options) {
   const Clock& clock = Clock::Monotonic();
   // Before the model is loaded: a mistake here should not take as long to show.
   TRIREME_ASSIGN_OR_RETURN(std::string prompt, ReadPrompt(options.generate));
-  TRIREME_ASSIGN_OR_RETURN(auto node,
-                           LoadNode(options.load, &clock, nullptr, MakeProgressPrinter()));
+  TRIREME_ASSIGN_OR_RETURN(OpenedModel model, OpenModel(options.load));
+  TRIREME_ASSIGN_OR_RETURN(
+      auto node, LoadNode(options.load, std::move(model), &clock, nullptr, MakeProgressPrinter()));
   const TextRequest request = ToRequest(options.generate, std::move(prompt), *node);
   TRIREME_ASSIGN_OR_RETURN(auto prepared, Prepare(*node, request));
   const absl::Time start = clock.Now();

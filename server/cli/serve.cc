@@ -1,4 +1,4 @@
-// trireme serve: load, listen, wait for a signal, drain.
+// trireme serve: listen, load, serve, wait for a signal, drain.
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -99,16 +99,27 @@ struct Service {
   std::unique_ptr<GrpcServer> grpc;
 };
 
-// A signal that came while loading ends the process: there is nothing to drain yet.
-LoadProgress InterruptibleProgress() {
-  return [print = MakeProgressPrinter()](int64_t done, int64_t total) {
+int GrpcPort(const Service& service) { return service.grpc ? service.grpc->port() : -1; }
+
+// What was answered still has to reach the clients. Streams that never end by themselves (health
+// watches, reflection) must not hold us up.
+void CloseDoors(Service* service, absl::Time deadline) {
+  const absl::Time flush = Clock::Monotonic().Now() + kFlushTime;
+  service->http->Shutdown(std::max(deadline, flush));
+  if (service->grpc) service->grpc->Shutdown(flush);
+}
+
+// A signal that came while loading ends the process: nothing runs that would have to finish.
+LoadProgress InterruptibleProgress(Service* service) {
+  return [print = MakeProgressPrinter(), service](int64_t done, int64_t total) {
     print(done, total);
     sigset_t pending;
     sigpending(&pending);
-    if (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1) {
-      Log(LogLevel::kWarning, "aborted by a signal while loading");
-      std::_Exit(kExitAborted);
-    }
+    if (sigismember(&pending, SIGTERM) == 0 && sigismember(&pending, SIGINT) == 0) return;
+    Log(LogLevel::kInfo, "stopped by a signal while loading");
+    CloseDoors(service, absl::InfinitePast());
+    service->telemetry->Close(kTelemetryFlushTime);
+    std::_Exit(kExitOk);  // the loader is below us on the stack
   };
 }
 
@@ -136,8 +147,8 @@ absl::Status CheckNames(const std::string& name, const LoadOptions& load) {
       "--served-model-name: wants a name in UTF-8; without the flag it is the model file's");
 }
 
-// What the doors need and can be wrong about without a model: all of it is tried before one loads,
-// which may take minutes.
+// What the doors need and can be wrong about: all of it is tried before they open and a model
+// loads, which may take minutes.
 struct Doors {
   std::string tls_cert_pem, tls_key_pem;
   std::optional<BoundPort> http, grpc;  // grpc: empty without --grpc-port
@@ -179,7 +190,7 @@ absl::Status OpenDoors(const ServeOptions& options, Doors doors, Service* servic
   http.max_connections = options.max_connections;
   http.max_body_bytes = options.max_body_bytes;
   http.page = options.page;
-  auto server = HttpServer::Start(http, *std::move(doors.http), service->node.get(),
+  auto server = HttpServer::Start(http, *std::move(doors.http), &Clock::Monotonic(),
                                   service->keys.get(), service->telemetry.get());
   if (!server.ok()) return Annotate(server.status(), kHttpFlags);
   service->http = *std::move(server);
@@ -189,7 +200,7 @@ absl::Status OpenDoors(const ServeOptions& options, Doors doors, Service* servic
   grpc.tls_key_pem = doors.tls_key_pem;
   grpc.max_message_bytes =
       static_cast<int>(std::min<int64_t>(static_cast<int64_t>(options.max_body_bytes), INT_MAX));
-  auto second = GrpcServer::Start(grpc, *std::move(doors.grpc), service->node.get(),
+  auto second = GrpcServer::Start(grpc, *std::move(doors.grpc), &Clock::Monotonic(),
                                   service->keys.get(), service->telemetry.get());
   if (!second.ok()) return Annotate(second.status(), kGrpcFlags);
   service->grpc = *std::move(second);
@@ -207,6 +218,7 @@ absl::StatusOr<std::unique_ptr<KeyStore>> OpenKeys(const ServeOptions& options,
   return keys;
 }
 
+// The cheap checks, then the doors, then what takes its time.
 absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service* service) {
   const std::string name =
       load.served_names.empty() ? DefaultModelName(load.model) : load.served_names.front();
@@ -215,12 +227,18 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service
   TRIREME_RETURN_IF_ERROR(OpenTelemetry(options, name, service));
   Telemetry* const telemetry = service->telemetry.get();
   TRIREME_ASSIGN_OR_RETURN(service->keys, OpenKeys(options, telemetry));
-  TRIREME_ASSIGN_OR_RETURN(
-      service->node,
-      LoadNode(load, &Clock::Monotonic(), telemetry->engine_observer(), InterruptibleProgress()));
-  telemetry->metrics().Attach(service->node->engine.get());
+  TRIREME_ASSIGN_OR_RETURN(OpenedModel model, OpenModel(load));
   TRIREME_RETURN_IF_ERROR(OpenDoors(options, std::move(doors), service));
-  return telemetry->OnStart(name);
+  Log(LogLevel::kInfo, "listening",
+      {{"http_port", service->http->port()}, {"grpc_port", GrpcPort(*service)}});
+  TRIREME_ASSIGN_OR_RETURN(service->node,
+                           LoadNode(load, std::move(model), &Clock::Monotonic(),
+                                    telemetry->engine_observer(), InterruptibleProgress(service)));
+  TRIREME_RETURN_IF_ERROR(telemetry->OnStart(name));
+  telemetry->metrics().Attach(service->node->engine.get());
+  service->http->SetNode(service->node.get());
+  if (service->grpc) service->grpc->SetNode(service->node.get());
+  return absl::OkStatus();
 }
 
 // Unready first, then no new requests; running ones finish until the deadline.
@@ -229,11 +247,7 @@ void Drain(Service* service, absl::Duration timeout) {
   if (service->grpc) service->grpc->SetServing(false);
   const absl::Time deadline = Clock::Monotonic().Now() + timeout;
   service->node->engine->Drain(deadline);
-  // What the engine has delivered still has to reach the clients. Streams that never end by
-  // themselves (health watches, reflection) must not hold us up.
-  const absl::Time flush = Clock::Monotonic().Now() + kFlushTime;
-  service->http->Shutdown(std::max(deadline, flush));
-  if (service->grpc) service->grpc->Shutdown(flush);
+  CloseDoors(service, deadline);
   service->telemetry->OnStop();
   service->telemetry->Close(kTelemetryFlushTime);
 }
@@ -261,7 +275,7 @@ int RunServe(const Options& all) {
   if (absl::Status status = Start(options, all.load, &service); !status.ok()) return Fail(status);
 
   const int http_port = service.http->port();
-  const int grpc_port = service.grpc ? service.grpc->port() : -1;
+  const int grpc_port = GrpcPort(service);
   Log(LogLevel::kInfo, "serving",
       {{"model", service.node->info.id},
        {"device", service.node->info.device},

@@ -35,7 +35,7 @@ CallRecord::CallRecord(const ServiceContext* context, std::string_view route,
   record_.route = route;
   record_.method = route.substr(route.find('/') + 1);
   record_.peer = PeerKind(call->peer());
-  record_.begin = context->node->clock->Now();
+  record_.begin = context->clock->Now();
   const Metadata& metadata = call->client_metadata();
   record_.trace = ParseTraceContext(All(metadata, "traceparent"), All(metadata, "tracestate"))
                       .value_or(TraceContext{});
@@ -81,7 +81,7 @@ grpc::Status CallRecord::End(const absl::Status& status) {
 }
 
 void CallRecord::Report() {
-  record_.end = context_->node->clock->Now();
+  record_.end = context_->clock->Now();
   context_->telemetry->OnRequest(std::move(record_));
 }
 

@@ -4,6 +4,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/refusals.h"
 #include "server/grpc/tsan_order.h"
 #include "server/grpc/wire.h"
 
@@ -69,6 +70,7 @@ absl::StatusOr<Tenant> GenerateCall::Receive(const grpc::ByteBuffer& bytes,
   record_.AddReceived(bytes.Length());
   absl::StatusOr<Tenant> tenant = record_.Authenticate();
   absl::Status status = tenant.status();
+  if (status.ok() && context_->loaded.load() == nullptr) status = Loading();
   if (status.ok()) status = record_.Charge(bytes.Length());
   if (status.ok()) status = ParseMessage(bytes, wire);
   if (status.ok()) status = CheckRequestId(wire->request_id());
@@ -85,20 +87,20 @@ void GenerateCall::Begin(const grpc::ByteBuffer& bytes) {
   if (!tenant.ok()) return Fail(tenant.status());
   Caller caller{.request_id = request_id_,
                 .tenant = *std::move(tenant),
-                .deadline = ToEngineTime(*context_->node->clock, call_->deadline())};
+                .deadline = ToEngineTime(*context_->clock, call_->deadline())};
   {
     std::lock_guard lock(mu_);
-    ticket_ = context_->node->requests->Enter(
+    ticket_ = context_->node().requests->Enter(
         {.id = request_id_,
          .tenant = caller.tenant.id,
          .door = RequestInfo::Door::kGrpc,
-         .arrival = context_->node->clock->Now()},
+         .arrival = context_->node().clock->Now()},
         [handle = handle_, pump = pump_] {
           TRIREME_CHECK(pump->TrySubmit([handle] { handle->Cancel(); }));
         });
   }
-  const bool queued = context_->node->workers->TrySubmit(
-      [handle = handle_, &node = *context_->node, wire = std::move(wire),
+  const bool queued = context_->node().workers->TrySubmit(
+      [handle = handle_, &node = context_->node(), wire = std::move(wire),
        caller = std::move(caller)] {
         if (!handle->running()) return;  // the client went away in the queue
         TextRequest request;
@@ -120,7 +122,7 @@ void GenerateCall::Prepared(const TextRequest& request,
   std::lock_guard lock(mu_);
   if (finished_) return;  // cancelled meanwhile
   if (!prepared.ok()) return Close(prepared.status());
-  auto generation = Generation::Start(*context_->node, request, *std::move(prepared));
+  auto generation = Generation::Start(context_->node(), request, *std::move(prepared));
   if (!generation.ok()) return Close(generation.status());
   generation_ = *std::move(generation);
   model_ = request.model;

@@ -37,14 +37,14 @@ std::shared_ptr<grpc::ServerCredentials> Credentials(const GrpcServerOptions& op
 }  // namespace
 
 struct GrpcServer::Impl {
-  Impl(Node* node, const KeyStore* keys, Telemetry* telemetry, absl::Duration write_timeout,
+  Impl(const Clock* clock, const KeyStore* keys, Telemetry* telemetry, absl::Duration write_timeout,
        const std::vector<std::string>& services)
-      : context{node, keys, telemetry, write_timeout},
+      : context{clock, keys, telemetry, write_timeout},
         inference(&context),
         reflection_v1(rpc::MakeReflectionV1(&context, services)),
         reflection_v1alpha(rpc::MakeReflectionV1Alpha(&context, services)) {}
 
-  const rpc::ServiceContext context;
+  rpc::ServiceContext context;
   rpc::InferenceService inference;
   std::unique_ptr<grpc::Service> reflection_v1, reflection_v1alpha;
   // Accepts on a thread of its own and hands connections to gRPC.
@@ -78,7 +78,7 @@ void GrpcServer::Impl::StopAccepting() {
 }
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
-                                                              BoundPort port, Node* node,
+                                                              BoundPort port, const Clock* clock,
                                                               const KeyStore* keys,
                                                               Telemetry* telemetry) {
   rpc::RouteLibraryLogs();
@@ -88,7 +88,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   grpc::EnableDefaultHealthCheckService(true);
 
   auto impl =
-      std::make_unique<Impl>(node, keys, telemetry, options.write_timeout,
+      std::make_unique<Impl>(clock, keys, telemetry, options.write_timeout,
                              std::vector<std::string>{kInference, "grpc.health.v1.Health",
                                                       "grpc.reflection.v1.ServerReflection",
                                                       "grpc.reflection.v1alpha.ServerReflection"});
@@ -114,9 +114,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   builder.RegisterService(impl->reflection_v1alpha.get());
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr) return absl::InternalError("gRPC did not start");
-  impl->Accept();
   std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(impl)));
-  server->SetServing(true);
+  server->SetServing(false);  // before anybody can ask
+  server->impl_->Accept();
   return server;
 }
 
@@ -124,6 +124,11 @@ GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GrpcServer::~GrpcServer() { Shutdown(absl::UnixEpoch()); }
 
 int GrpcServer::port() const { return impl_->acceptor->port(); }
+
+void GrpcServer::SetNode(Node* node) {
+  impl_->context.loaded.store(node);
+  SetServing(true);
+}
 
 void GrpcServer::SetServing(bool serving) {
   grpc::HealthCheckServiceInterface* health = impl_->server->GetHealthCheckService();

@@ -23,18 +23,22 @@ struct GrpcServerOptions {
   absl::Duration write_timeout = absl::Seconds(30);
 };
 
-// Thread-safe. `node`, `keys` and `telemetry` must outlive the server.
+// Thread-safe. `clock`, `keys` and `telemetry` must outlive the server.
 // With keys, everything but grpc.health.v1 needs one.
 class GrpcServer {
  public:
-  // Errors of Acceptor::Listen (server/net/acceptor.h).
+  // Listens. Health is NOT_SERVING, and every method of ours is refused with Loading(). Errors of
+  // Acceptor::Listen (server/net/acceptor.h).
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options,
-                                                           BoundPort port, Node* node,
+                                                           BoundPort port, const Clock* clock,
                                                            const KeyStore* keys,
                                                            Telemetry* telemetry);
   ~GrpcServer();
 
   int port() const;
+  // From now on everything is answered, by `node`, which must outlive the server, and health is
+  // SERVING. Once.
+  void SetNode(Node* node);
   // What grpc.health.v1 answers, for "" and for each service.
   void SetServing(bool serving);
   // Stops accepting; calls in flight get until `deadline`, then CANCELLED. Blocks.

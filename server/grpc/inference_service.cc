@@ -6,6 +6,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/base/version.h"
+#include "runtime/engine/refusals.h"
 #include "server/grpc/tsan_order.h"
 #include "server/grpc/wire.h"
 
@@ -46,8 +47,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
 InferenceService::InferenceService(const ServiceContext* context)
     : context_(context),
-      node_(context->node),
-      started_(node_->clock->Now()),
+      started_(context->clock->Now()),
       pump_(1, std::numeric_limits<size_t>::max()) {}
 
 template <typename Request, typename Response>
@@ -58,6 +58,7 @@ grpc::ServerUnaryReactor* InferenceService::Unary(
   call->record().AddReceived(request->Length());
   absl::StatusOr<Tenant> tenant = call->record().Authenticate();
   absl::Status refusal = tenant.status();
+  if (refusal.ok() && context_->loaded.load() == nullptr) refusal = Loading();
   if (refusal.ok() && where == Where::kWorkers) refusal = call->record().Charge(request->Length());
   if (!refusal.ok()) {
     call->End(refusal);
@@ -75,7 +76,7 @@ grpc::ServerUnaryReactor* InferenceService::Unary(
   };
   if (where == Where::kAtOnce) {
     answer();
-  } else if (!node_->workers->TrySubmit(answer, LengthOfWork(request->Length()))) {
+  } else if (!node().workers->TrySubmit(answer, LengthOfWork(request->Length()))) {
     call->End(WorkersBusy());
   }
   return call;
@@ -97,26 +98,26 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(Call* call, const Bytes* re
 absl::Status InferenceService::DoTokenize(const Tenant&, const v1::TokenizeRequest& request,
                                           v1::TokenizeResponse* response) const {
   TRIREME_RETURN_IF_ERROR(
-      CheckModel(*node_, request.model().empty() ? node_->info.id : request.model()));
+      CheckModel(node(), request.model().empty() ? node().info.id : request.model()));
   std::vector<TokenId> ids;
   if (request.has_chat()) {
     TextRequest text;
-    text.model = node_->info.id;
+    text.model = node().info.id;
     TRIREME_ASSIGN_OR_RETURN(text.input, ToChatPrompt(request.chat()));
-    auto prepared = Prepare(*node_, text);
+    auto prepared = Prepare(node(), text);
     if (!prepared.ok()) return InWireTerms(prepared.status(), v1::GenerateRequest::kChat);
     ids = std::move(prepared->front().prompt);
   } else if (request.has_text()) {
     TRIREME_ASSIGN_OR_RETURN(
-        ids, EncodeText(*node_, request.text(), "text", !request.no_special_tokens()));
+        ids, EncodeText(node(), request.text(), "text", !request.no_special_tokens()));
   } else {
     return InvalidParam("input", "one of text and chat is needed");
   }
   for (const TokenId id : ids) {
     response->add_token_ids(id);
-    response->add_tokens(std::string(node_->tokenizer->TokenBytes(id)));
+    response->add_tokens(std::string(node().tokenizer->TokenBytes(id)));
   }
-  response->set_max_context_tokens(node_->info.max_context_tokens);
+  response->set_max_context_tokens(node().info.max_context_tokens);
   return absl::OkStatus();
 }
 
@@ -129,11 +130,11 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(Call* call, const Bytes* 
 absl::Status InferenceService::DoDetokenize(const Tenant&, const v1::DetokenizeRequest& request,
                                             v1::DetokenizeResponse* response) const {
   TRIREME_RETURN_IF_ERROR(
-      CheckModel(*node_, request.model().empty() ? node_->info.id : request.model()));
+      CheckModel(node(), request.model().empty() ? node().info.id : request.model()));
   const auto& ids = request.token_ids();
   TRIREME_ASSIGN_OR_RETURN(
       *response->mutable_text(),
-      DecodeTokens(*node_, {ids.data(), static_cast<size_t>(ids.size())}, "token_ids",
+      DecodeTokens(node(), {ids.data(), static_cast<size_t>(ids.size())}, "token_ids",
                    /*skip_special=*/!request.keep_special_tokens()));
   return absl::OkStatus();
 }
@@ -146,7 +147,7 @@ grpc::ServerUnaryReactor* InferenceService::Abort(Call* call, const Bytes* reque
 
 absl::Status InferenceService::DoAbort(const Tenant& caller, const v1::AbortRequest& request,
                                        v1::AbortResponse* response) const {
-  response->set_found(node_->requests->Cancel(caller.id, request.request_id()));
+  response->set_found(node().requests->Cancel(caller.id, request.request_id()));
   return absl::OkStatus();
 }
 
@@ -158,15 +159,15 @@ grpc::ServerUnaryReactor* InferenceService::GetModelInfo(Call* call, const Bytes
 
 absl::Status InferenceService::DoGetModelInfo(const Tenant&, const v1::GetModelInfoRequest&,
                                               v1::GetModelInfoResponse* response) const {
-  const ModelInfo& info = node_->info;
+  const ModelInfo& info = node().info;
   response->set_id(info.id);
   for (const std::string& alias : info.aliases) response->add_aliases(alias);
   response->set_architecture(info.architecture);
   response->set_quantization(info.quantization);
   response->set_max_context_tokens(info.max_context_tokens);
   response->set_vocab_size(info.vocab_size);
-  for (const TokenId id : node_->engine->options().limits.eos_ids) response->add_eos_token_ids(id);
-  response->set_has_chat_template(node_->chat_template != nullptr);
+  for (const TokenId id : node().engine->options().limits.eos_ids) response->add_eos_token_ids(id);
+  response->set_has_chat_template(node().chat_template != nullptr);
   return absl::OkStatus();
 }
 
@@ -178,10 +179,10 @@ grpc::ServerUnaryReactor* InferenceService::GetServerInfo(Call* call, const Byte
 
 absl::Status InferenceService::DoGetServerInfo(const Tenant&, const v1::GetServerInfoRequest&,
                                                v1::GetServerInfoResponse* response) const {
-  const SchedulerOptions& scheduler = node_->engine->options().scheduler;
+  const SchedulerOptions& scheduler = node().engine->options().scheduler;
   response->set_version(kVersion);
-  response->set_device(node_->info.device);
-  response->set_uptime_seconds(absl::ToInt64Seconds(node_->clock->Now() - started_));
+  response->set_device(node().info.device);
+  response->set_uptime_seconds(absl::ToInt64Seconds(context_->clock->Now() - started_));
   response->set_kv_block_size(scheduler.block_size);
   response->set_kv_blocks_total(scheduler.num_blocks);
   response->set_max_running(scheduler.max_running);
@@ -197,7 +198,7 @@ grpc::ServerUnaryReactor* InferenceService::GetLoad(Call* call, const Bytes* req
 
 absl::Status InferenceService::DoGetLoad(const Tenant&, const v1::GetLoadRequest&,
                                          v1::GetLoadResponse* response) const {
-  const EngineStats stats = node_->engine->stats();
+  const EngineStats stats = node().engine->stats();
   const SchedulerStats& scheduler = stats.scheduler;
   response->set_running(scheduler.running);
   response->set_waiting(scheduler.waiting);

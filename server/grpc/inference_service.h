@@ -62,8 +62,9 @@ class InferenceService final : public RawInference<v1::Inference::Service> {
       std::string_view route, Where where, Call* call, const Bytes* request, Bytes* response,
       absl::Status (InferenceService::*work)(const Tenant&, const Request&, Response*) const);
 
+  const Node& node() const { return context_->node(); }
+
   const ServiceContext* const context_;
-  Node* const node_;
   const absl::Time started_;
 
   WorkerPool pump_;  // last: its thread uses the members above

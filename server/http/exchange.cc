@@ -108,7 +108,7 @@ Exchange::Exchange(Connection* connection, HttpRequest request)
   record_.id = request_id_;
   record_.method = MethodLabel(request_.method);
   record_.peer = connection->peer_kind();
-  record_.begin = node().clock->Now();
+  record_.begin = context().clock->Now();
   record_.trace = std::move(request_.trace);
 }
 
@@ -118,13 +118,13 @@ bool Exchange::must_close() const {
 
 std::string Exchange::Head(int status, std::string_view content_type, std::string_view framing,
                            std::string_view extra_headers) const {
-  return StrCat(
-      kVersion, status, " ", ReasonPhrase(status),
-      "\r\nDate: ", absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::Now(), absl::UTCTimeZone()),
-      "\r\nServer: trireme\r\nContent-Type: ", content_type, "\r\n", framing,
-      "Connection: ", must_close() ? "close" : "keep-alive", "\r\nx-request-id: ", request_id_,
-      "\r\nopenai-processing-ms: ", absl::ToInt64Milliseconds(node().clock->Now() - record_.begin),
-      "\r\n", generates() ? RateLimits(*node().engine) : "", extra_headers, "\r\n");
+  return StrCat(kVersion, status, " ", ReasonPhrase(status), "\r\nDate: ",
+                absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::Now(), absl::UTCTimeZone()),
+                "\r\nServer: trireme\r\nContent-Type: ", content_type, "\r\n", framing,
+                "Connection: ", must_close() ? "close" : "keep-alive",
+                "\r\nx-request-id: ", request_id_, "\r\nopenai-processing-ms: ",
+                absl::ToInt64Milliseconds(context().clock->Now() - record_.begin), "\r\n",
+                generates() ? RateLimits(*node().engine) : "", extra_headers, "\r\n");
 }
 
 std::string Exchange::AfterProbe(std::string bytes) const {
@@ -238,7 +238,7 @@ void Exchange::EnterRegistry() {
   RequestInfo info{.id = request_id_,
                    .tenant = tenant_.id,
                    .door = RequestInfo::Door::kHttp,
-                   .arrival = node().clock->Now()};
+                   .arrival = context().clock->Now()};
   ticket_ = node().requests->Enter(
       std::move(info), [cancellation = cancellation_, executor = connection_->executor(),
                         connection = connection_->shared_from_this()] {
@@ -279,7 +279,7 @@ void Exchange::Finish(const Route* route) {
     record.finish_reasons = generation_->finish_reasons();
     generation_.reset();
   }
-  record.end = node().clock->Now();
+  record.end = context().clock->Now();
   context().telemetry->OnRequest(std::move(record));
 }
 

@@ -29,7 +29,8 @@ class Exchange {
   const std::string& request_id() const { return request_id_; }
   const Tenant& tenant() const { return tenant_; }
   ServerContext& context() const { return connection_->context(); }
-  Node& node() const { return *context().node; }
+  // Not before CheckHead has found that there is one.
+  Node& node() const { return *context().node.load(); }
   void set_tenant(Tenant tenant) { tenant_ = std::move(tenant); }
   void set_key_refused() { record_.key_refused = true; }
   void set_bytes_received(uint64_t bytes) { record_.bytes_received = bytes; }

@@ -46,7 +46,7 @@ absl::StatusOr<Prepared> ParseAndPrepare(Exchange& exchange, bool chat) {
 openai::AnswerHeader MakeHeader(const Exchange& exchange, const OpenAiRequest& request) {
   return {.chat = request.chat,
           .id = RandomId(request.chat ? "chatcmpl-" : "cmpl-"),
-          .created = absl::ToUnixSeconds(exchange.node().clock->Now()),
+          .created = absl::ToUnixSeconds(exchange.context().clock->Now()),
           .model = request.text.model,
           .system_fingerprint = exchange.context().system_fingerprint};
 }

@@ -131,16 +131,15 @@ absl::Status HttpServer::CheckTls(const std::string& cert_pem, const std::string
 }
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOptions& options,
-                                                              BoundPort port, Node* node,
+                                                              BoundPort port, const Clock* clock,
                                                               const KeyStore* keys,
                                                               Telemetry* telemetry) {
   if (options.io_threads < 1) return absl::InvalidArgumentError("io_threads must be at least 1");
   auto impl = std::make_unique<Impl>(options.io_threads);
   impl->context.options = options;
-  impl->context.node = node;
+  impl->context.clock = clock;
   impl->context.keys = keys;
   impl->context.telemetry = telemetry;
-  impl->context.system_fingerprint = openai::SystemFingerprint(node->info, kVersion);
   if (!options.tls_cert_pem.empty() || !options.tls_key_pem.empty()) {
     TRIREME_ASSIGN_OR_RETURN(impl->tls,
                              http::MakeTlsContext(options.tls_cert_pem, options.tls_key_pem));
@@ -155,6 +154,11 @@ HttpServer::~HttpServer() { Shutdown(absl::InfinitePast()); }
 
 int HttpServer::port() const { return impl_->acceptor->port(); }
 int HttpServer::num_connections() const { return impl_->num_connections.load(); }
+void HttpServer::SetNode(Node* node) {
+  impl_->context.system_fingerprint = openai::SystemFingerprint(node->info, kVersion);
+  impl_->context.node.store(node);
+}
+
 void HttpServer::SetServing(bool serving) { impl_->context.serving.store(serving); }
 
 void HttpServer::StopAccepting() {
@@ -175,8 +179,7 @@ void HttpServer::Shutdown(absl::Time deadline) {
   SetServing(false);
   StopAccepting();
   const auto all_closed = [impl = impl_.get()] { return impl->num_connections.load() == 0; };
-  const absl::Duration patience =
-      std::min(deadline - impl_->context.node->clock->Now(), kLongestDrain);
+  const absl::Duration patience = std::min(deadline - impl_->context.clock->Now(), kLongestDrain);
   {
     std::unique_lock lock(impl_->closed_mu);
     if (!impl_->closed.wait_for(lock, absl::ToChronoNanoseconds(patience), all_closed)) AbortAll();

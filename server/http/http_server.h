@@ -46,10 +46,11 @@ class HttpServer {
   // that is wrong. So that this shows before a model is loaded.
   static absl::Status CheckTls(const std::string& cert_pem, const std::string& key_pem);
 
-  // Listens and serves. INVALID_ARGUMENT (certificate), UNAVAILABLE (address in use). `node`,
-  // `keys` and `telemetry` must outlive the server.
+  // Listens, and answers what needs no model: the rest, /ready included, is refused with Loading().
+  // INVALID_ARGUMENT (certificate), UNAVAILABLE (address in use). `clock`, `keys` and `telemetry`
+  // must outlive the server.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpServerOptions& options,
-                                                           BoundPort port, Node* node,
+                                                           BoundPort port, const Clock* clock,
                                                            const KeyStore* keys,
                                                            Telemetry* telemetry);
   ~HttpServer();
@@ -57,13 +58,15 @@ class HttpServer {
   int port() const;
   int num_connections() const;
 
-  void SetServing(bool serving);  // what /ready answers; true at the start
+  // From now on everything is answered, by `node`, which must outlive the server. Once.
+  void SetNode(Node* node);
+  void SetServing(bool serving);  // what /ready answers of a node; true at the start
   // Closes the listening socket and idle connections; busy ones finish what they answer and close.
   void StopAccepting();
   // Answers everything in flight with 503, on a begun stream with an error event, and closes.
   void AbortAll();
   // SetServing(false), StopAccepting, waits for what is in flight until `deadline` (by
-  // node->clock), AbortAll, joins.
+  // the clock), AbortAll, joins.
   void Shutdown(absl::Time deadline);
 
  private:

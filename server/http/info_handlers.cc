@@ -70,7 +70,8 @@ asio::awaitable<void> HandleHealth(Exchange& exchange) {
 }
 
 asio::awaitable<void> HandleReady(Exchange& exchange) {
-  absl::Status state = exchange.node().engine->accepting();
+  const Node* const node = exchange.context().node.load();
+  absl::Status state = node == nullptr ? Loading() : node->engine->accepting();
   if (state.ok() && !exchange.context().serving.load()) state = Draining();
   if (!state.ok()) {
     co_await exchange.RespondError(state);

@@ -3,6 +3,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "runtime/base/strings.h"
+#include "runtime/engine/refusals.h"
 
 namespace trireme::http {
 namespace {
@@ -11,14 +12,14 @@ using openai::FromStatus;
 using openai::HttpError;
 
 constexpr Route kRoutes[] = {
-    {"GET", "/", "/", HandlePage, /*open=*/true, /*routine=*/true},
-    {"GET", "/page/config.json", "/page/config.json", HandlePageConfig, /*open=*/true,
+    {"GET", "/", "/", HandlePage, Needs::kNothing, /*routine=*/true},
+    {"GET", "/page/config.json", "/page/config.json", HandlePageConfig, Needs::kNothing,
      /*routine=*/true},
-    {"GET", "/page/", "/page/{file}", HandlePage, /*open=*/true, /*routine=*/true},
-    {"GET", "/health", "/health", HandleHealth, /*open=*/true, /*routine=*/true},
-    {"GET", "/ready", "/ready", HandleReady, /*open=*/true, /*routine=*/true},
-    {"GET", "/metrics", "/metrics", HandleMetrics, /*open=*/false, /*routine=*/true},
-    {"GET", "/version", "/version", HandleVersion},
+    {"GET", "/page/", "/page/{file}", HandlePage, Needs::kNothing, /*routine=*/true},
+    {"GET", "/health", "/health", HandleHealth, Needs::kNothing, /*routine=*/true},
+    {"GET", "/ready", "/ready", HandleReady, Needs::kNothing, /*routine=*/true},
+    {"GET", "/metrics", "/metrics", HandleMetrics, Needs::kKey, /*routine=*/true},
+    {"GET", "/version", "/version", HandleVersion, Needs::kKey},
     {"GET", "/v1/models", "/v1/models", HandleModels},
     {"GET", "/v1/models/", "/v1/models/{id}", HandleModel},
     {"GET", "/v1/requests", "/v1/requests", HandleRequests},
@@ -64,8 +65,8 @@ std::optional<Refusal> CheckHead(Exchange& exchange, const Route* route) {
   const HttpRequest& request = exchange.request();
   const bool open_metrics = !exchange.context().options.metrics_need_key;
   // Unknown paths need a key as well: strangers learn nothing about what exists here.
-  const bool open =
-      route != nullptr && (route->open || (route->handler == HandleMetrics && open_metrics));
+  const bool open = route != nullptr && (route->needs == Needs::kNothing ||
+                                         (route->handler == HandleMetrics && open_metrics));
   if (!open) {
     if (std::optional<Refusal> refusal = CheckKey(exchange)) return refusal;
   }
@@ -75,6 +76,9 @@ std::optional<Refusal> CheckHead(Exchange& exchange, const Route* route) {
     return Refusal{
         HttpError(405, StrCat("This URL takes ", route->method, " only."), "method_not_allowed"),
         StrCat("Allow: ", get ? "GET, HEAD" : route->method, "\r\n")};
+  }
+  if (route->needs == Needs::kModel && exchange.context().node.load() == nullptr) {
+    return Refusal{FromStatus(Loading())};
   }
   if (route->method != "POST") return std::nullopt;
   if (!request.content_type.empty() && !IsJson(request.content_type)) {

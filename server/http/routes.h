@@ -13,12 +13,19 @@ namespace trireme::http {
 
 using Handler = boost::asio::awaitable<void> (*)(Exchange&);
 
+// What must be there before a handler is called.
+enum class Needs {
+  kNothing,
+  kKey,
+  kModel,  // loaded; and the key
+};
+
 struct Route {
   std::string_view method;  // GET (serves HEAD too), POST or DELETE
   std::string_view path;    // ending in '/': a prefix with something behind it
   std::string_view label;   // of metrics
   Handler handler;
-  bool open = false;     // needs no key
+  Needs needs = Needs::kModel;
   bool routine = false;  // see FinishedRequest
 };
 

@@ -11,11 +11,12 @@ namespace trireme::http {
 struct ServerContext {
   // Constant after construction.
   HttpServerOptions options;
-  Node* node = nullptr;
+  const Clock* clock = nullptr;
   const KeyStore* keys = nullptr;
   Telemetry* telemetry = nullptr;
-  std::string system_fingerprint;
 
+  std::atomic<Node*> node{nullptr};  // null while the model loads, then constant
+  std::string system_fingerprint;    // constant once there is a node
   std::atomic<bool> serving{true};
   std::atomic<bool> closing{false};  // no new connections; answers say "Connection: close"
   std::atomic<int64_t> buffered_body_bytes{0};

@@ -117,15 +117,23 @@ absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShap
   return plan;
 }
 
-absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const Clock* clock,
-                                               EngineObserver* observer,
+absl::StatusOr<OpenedModel> OpenModel(const LoadOptions& options) {
+  OpenedModel model;
+  TRIREME_ASSIGN_OR_RETURN(model.files, OpenModelFiles(options.model));
+  TRIREME_ASSIGN_OR_RETURN(model.text, OpenModelText(model.files));
+  TRIREME_ASSIGN_OR_RETURN(model.chat_template,
+                           CompileChatTemplate(model.text, options.chat_template_file));
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, OpenedModel model,
+                                               const Clock* clock, EngineObserver* observer,
                                                const LoadProgress& progress) {
-  TRIREME_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(options.model));
-  TRIREME_ASSIGN_OR_RETURN(ModelText text, OpenModelText(files));
+  ModelFiles& files = model.files;
+  ModelText& text = model.text;
   auto node = std::make_unique<Node>();
   node->clock = clock;
-  TRIREME_ASSIGN_OR_RETURN(node->chat_template,
-                           CompileChatTemplate(text, options.chat_template_file));
+  node->chat_template = std::move(model.chat_template);
   node->tokenizer = std::move(text.tokenizer);
   node->default_sampling = text.default_sampling;
   node->info = Describe(options, files);

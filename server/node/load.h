@@ -1,5 +1,5 @@
-// From a path to a Node that can answer: checkpoint, spec, tokenizer, template, weights, KV cache,
-// engine.
+// From a path to a Node that can answer, in two steps: what the files say (checkpoint, spec,
+// tokenizer, template), then what takes its time (weights, KV cache, engine).
 #pragma once
 
 #include <memory>
@@ -11,7 +11,9 @@
 #include "runtime/engine/ranks.h"
 #include "runtime/model/decoder.h"
 #include "runtime/model/kv_storage.h"
+#include "runtime/model/model_files.h"
 #include "runtime/model/weight_loader.h"
+#include "server/node/model_text.h"
 #include "server/node/node.h"
 
 namespace trireme {
@@ -62,9 +64,19 @@ struct KvCachePlan {
 absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShape& shape,
                                         int trained_context, const FreeMemory& memory);
 
-// Errors name the file and the field. `observer` and `clock` must outlive the node.
-absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, const Clock* clock,
-                                               EngineObserver* observer,
+// A model that is understood, but whose weights nobody has read.
+struct OpenedModel {
+  ModelFiles files;
+  ModelText text;
+  std::unique_ptr<const ChatTemplate> chat_template;  // null: there is none
+};
+
+// Takes a moment, whatever the model's size. Errors name the file and the field.
+absl::StatusOr<OpenedModel> OpenModel(const LoadOptions& options);
+
+// `model` is of the same options. Errors as above. `observer` and `clock` must outlive the node.
+absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, OpenedModel model,
+                                               const Clock* clock, EngineObserver* observer,
                                                const LoadProgress& progress);
 
 }  // namespace trireme

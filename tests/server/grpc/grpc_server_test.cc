@@ -25,10 +25,11 @@ class GrpcServerTest : public NodeTest {
     node_.workers = std::make_unique<WorkerPool>(1, 64);
     keys_ = KeyStore::Open();
     GrpcServerOptions options{.write_timeout = write_timeout};
-    auto server = GrpcServer::Start(options, BoundPort::Bind("127.0.0.1", 0).value(), &node_,
+    auto server = GrpcServer::Start(options, BoundPort::Bind("127.0.0.1", 0).value(), node_.clock,
                                     keys_.get(), &telemetry_);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
+    server_->SetNode(&node_);
     grpc::ChannelArguments arguments;
     // As little as possible is taken for a reader that does not ask.
     arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1024);

@@ -313,6 +313,37 @@ TEST(ConnectionLimitTest, TheNextOneWaitsUntilAnotherHasGone) {
   EXPECT_EQ(third.Read().status, 200);
 }
 
+TEST(LoadingTest, WhatNeedsAModelIsRefusedUntilThereIsOne) {
+  TestServer server({.loaded = false});
+  HttpClient client(server.port());
+  EXPECT_EQ(client.Get("/health").status, 200);
+  EXPECT_EQ(client.Get("/version").status, 200);
+  EXPECT_EQ(client.Get("/metrics").status, 200);
+  EXPECT_EQ(client.Get("/").status, 200);
+  EXPECT_EQ(client.Get("/nothing").status, 404);
+  EXPECT_EQ(client.Get("/v1/completions").status, 405);
+  for (const char* path : {"/ready", "/v1/models", "/v1/requests", "/tokenizer_info"}) {
+    const auto answer = client.Get(path);
+    EXPECT_EQ(answer.status, 503) << path;
+    EXPECT_THAT(answer.body, HasSubstr(R"("code":"loading")")) << path;
+    EXPECT_EQ(answer.header("retry-after"), "1") << path;
+  }
+  HttpClient poster(server.port());
+  poster.Send(PostBytes(CompletionBody("\"x\"")));
+  EXPECT_THAT(poster.ReadToEnd(), HasSubstr(R"("code":"loading")")) << "its body is not waited for";
+  server.server->SetNode(&server.node);
+  EXPECT_EQ(client.Get("/ready").status, 200) << "on the same connection";
+  EXPECT_EQ(client.Get("/v1/models").status, 200);
+}
+
+TEST(LoadingTest, ADoorWithoutAModelShutsDown) {
+  TestServer server({.loaded = false});
+  HttpClient idle(server.port());
+  EXPECT_EQ(idle.Get("/ready").status, 503);
+  server.server->Shutdown(absl::InfiniteFuture());
+  EXPECT_EQ(idle.ReadToEnd(), "");
+}
+
 TEST(DrainTest, UnreadyFirstThenIdleConnectionsCloseAndStreamsFinish) {
   TestServer server;
   server.server->SetServing(false);
@@ -404,7 +435,7 @@ TEST(ConcurrencyTest, SixtyFourStreamsWithCancelsAreEachTheirSoloRun) {
 TEST(StartTest, WrongCertificatesAreRefused) {
   TestServer server;
   const auto start = [&](const HttpServerOptions& options) {
-    return HttpServer::Start(options, BoundPort::Bind("127.0.0.1", 0).value(), &server.node,
+    return HttpServer::Start(options, BoundPort::Bind("127.0.0.1", 0).value(), server.node.clock,
                              server.keys.get(), &server.telemetry)
         .status()
         .code();

@@ -96,11 +96,12 @@ TestServer::TestServer(TestServerOptions options) {
     TRIREME_CHECK(opened.ok());
     keys = *std::move(opened);
   }
-  auto started = HttpServer::Start(options.http, BoundPort::Bind("127.0.0.1", 0).value(), &node,
-                                   keys.get(), &telemetry);
+  auto started = HttpServer::Start(options.http, BoundPort::Bind("127.0.0.1", 0).value(),
+                                   node.clock, keys.get(), &telemetry);
   EXPECT_TRUE(started.ok()) << started.status();
   TRIREME_CHECK(started.ok());
   server = *std::move(started);
+  if (options.loaded) server->SetNode(&node);
 }
 
 TestServer::~TestServer() {

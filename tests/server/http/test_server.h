@@ -18,6 +18,7 @@ struct TestServerOptions {
   std::string key_file;
   fakes::ScriptedExecutor::NextToken next;  // default: "Hello", then the end of the turn
   int worker_threads = 2;
+  bool loaded = true;  // false: the test calls SetNode itself
 };
 
 class TestServer {

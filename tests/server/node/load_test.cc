@@ -39,7 +39,9 @@ class LoadTest : public testing::Test {
     fakes::WriteTinyHuggingFaceModel(TinyModel{}, directory_.path());
   }
   absl::StatusOr<std::unique_ptr<Node>> Load() {
-    return LoadNode(options_, &Clock::Monotonic(), nullptr, nullptr);
+    auto model = OpenModel(options_);
+    if (!model.ok()) return model.status();
+    return LoadNode(options_, *std::move(model), &Clock::Monotonic(), nullptr, nullptr);
   }
   void Write(std::string_view name, std::string_view content) {
     fakes::WriteFile(directory_.File(name), content);
