@@ -140,7 +140,7 @@ class Bench {
                                              {1, 512, 512}, {1, 4096, 4096}, {1, 512, 32768}};
     for (const AttentionShape& shape : shapes) {
       const AttentionCall call(shape);
-      const double time = Milliseconds(rounds_, call);
+      const double time = Milliseconds(rounds_, [&] { call(); });
       Add({.what = StrCat("attention ", shape.sequences, " x ", shape.tokens, " tokens at ",
                           shape.context),
            .milliseconds = time,
