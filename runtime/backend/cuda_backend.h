@@ -23,7 +23,8 @@ struct CudaBackendOptions {
 // a build without CUDA, as the next.
 absl::StatusOr<std::string> NewRankGroup();
 // Joins ranks [first_rank, first_rank + num_devices), which have this process's devices from 0 on.
-// Waits until all of the `num_ranks` have joined, in whatever process.
+// Waits until all of the `num_ranks` have joined, in whatever process. INVALID_ARGUMENT: `group` is
+// none.
 absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const std::string& group,
                                                                          int num_ranks,
                                                                          int first_rank,

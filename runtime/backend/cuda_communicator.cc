@@ -34,7 +34,9 @@ absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const s
                                                                          int num_devices) {
   constexpr const char* kWhat = "joining the ranks";
   ncclUniqueId id;
-  TRIREME_CHECK(group.size() == sizeof(id.internal));
+  if (group.size() != sizeof(id.internal)) {
+    return absl::InvalidArgumentError("joining the ranks: this is no group of ranks");
+  }
   std::memcpy(id.internal, group.data(), sizeof(id.internal));
   std::vector<ncclComm_t> comms(static_cast<size_t>(num_devices));
   // As a group: a single thread joins them all, and none waits for one that failed.

@@ -8,12 +8,16 @@
 
 namespace trireme {
 
-Ranks::Ranks(std::vector<ModelRank> ranks, std::chrono::nanoseconds timeout)
-    : ranks_(std::move(ranks)), timeout_(timeout), running_(ranks_.size()) {
-  TRIREME_CHECK(!ranks_.empty());
-  if (ranks_.size() == 1) return;
-  for (size_t rank = 1; rank < ranks_.size(); ++rank) {
-    threads_.emplace_back([this, rank] { Drive(rank); });
+Ranks::Ranks(std::vector<ModelRank> ranks, std::chrono::nanoseconds timeout,
+             std::vector<std::shared_ptr<RemoteNode>> nodes)
+    : ranks_(std::move(ranks)),
+      nodes_(std::move(nodes)),
+      alone_(num_members() == 1 && ranks_.at(0).decoder->shard().num_ranks == 1),
+      timeout_(timeout),
+      running_(num_members()) {
+  if (alone_) return;
+  for (size_t member = 1; member < num_members(); ++member) {
+    threads_.emplace_back([this, member] { Drive(member); });
   }
   threads_.emplace_back([this] { Watch(); });
 }
@@ -27,16 +31,22 @@ Ranks::~Ranks() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-absl::Status Ranks::ForwardOn(size_t rank) const {
-  const ModelRank& r = ranks_[rank];
+std::string Ranks::Name(size_t member) const {
+  if (member >= ranks_.size()) return StrCat("node ", member - ranks_.size() + 1);
+  return StrCat("rank ", static_cast<size_t>(decoder().shard().rank) + member);
+}
+
+absl::Status Ranks::ForwardOn(size_t member) const {
+  if (member >= ranks_.size()) return nodes_[member - ranks_.size()]->Forward(*batch_);
+  const ModelRank& r = ranks_[member];
   Tensor logits = logits_;
-  if (rank > 0) logits.data = nullptr;
+  if (member > 0) logits.data = nullptr;
   r.decoder->Forward(*batch_, *r.kv, *r.backend, logits);
   return r.backend->Synchronize();
 }
 
 absl::Status Ranks::Forward(const BatchView& batch, Tensor logits) {
-  if (ranks_.size() == 1) {
+  if (alone_) {
     batch_ = &batch;
     logits_ = logits;
     return ForwardOn(0);
@@ -46,8 +56,8 @@ absl::Status Ranks::Forward(const BatchView& batch, Tensor logits) {
     TRIREME_CHECK(num_running_ == 0 && error_.ok());
     batch_ = &batch;
     logits_ = logits;
-    running_.assign(ranks_.size(), true);
-    num_running_ = static_cast<int>(ranks_.size());
+    running_.assign(num_members(), true);
+    num_running_ = static_cast<int>(num_members());
     deadline_ = std::chrono::steady_clock::now() + timeout_;
     ++pass_;
   }
@@ -58,11 +68,11 @@ absl::Status Ranks::Forward(const BatchView& batch, Tensor logits) {
   return error_;
 }
 
-void Ranks::Finish(size_t rank, const absl::Status& status) {
-  if (!status.ok()) Fail(Annotate(status, StrCat("rank ", rank)));
+void Ranks::Finish(size_t member, const absl::Status& status) {
+  if (!status.ok()) Fail(Annotate(status, Name(member)));
   {
     std::lock_guard lock(mu_);
-    running_[rank] = false;
+    running_[member] = false;
     --num_running_;
   }
   changed_.notify_all();
@@ -75,16 +85,17 @@ void Ranks::Fail(const absl::Status& error) {
     error_ = error;
   }
   for (const ModelRank& rank : ranks_) rank.backend->Abort();
+  for (const auto& node : nodes_) node->Abort();
 }
 
-void Ranks::Drive(size_t rank) {
+void Ranks::Drive(size_t member) {
   for (uint64_t seen = 0;; ++seen) {
     {
       std::unique_lock lock(mu_);
       changed_.wait(lock, [&] { return pass_ > seen || ended_; });
       if (pass_ == seen) return;
     }
-    Finish(rank, ForwardOn(rank));
+    Finish(member, ForwardOn(member));
   }
 }
 
@@ -98,13 +109,12 @@ void Ranks::Watch() {
     if (changed_.wait_until(lock, deadline_) != std::cv_status::timeout) continue;
     if (num_running_ == 0 || std::chrono::steady_clock::now() < deadline_) continue;
     std::string late;
-    for (size_t rank = 0; rank < running_.size(); ++rank) {
-      if (running_[rank]) StrAppend(&late, late.empty() ? "" : ", ", rank);
+    for (size_t member = 0; member < running_.size(); ++member) {
+      if (running_[member]) StrAppend(&late, late.empty() ? "" : ", ", Name(member));
     }
     const auto seconds = std::chrono::duration<double>(timeout_).count();
     lock.unlock();
-    Fail(absl::DeadlineExceededError(
-        StrCat("ranks ", late, " did not end a step within ", seconds, " s")));
+    Fail(absl::DeadlineExceededError(StrCat(late, " did not end a step within ", seconds, " s")));
     lock.lock();
   }
 }

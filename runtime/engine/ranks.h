@@ -1,14 +1,15 @@
-// The ranks of a model on this machine: one forward pass on all of them at a time.
+// The ranks of a model: one forward pass on all of them at a time.
 //
-// Each rank is driven by a thread of its own, the first by the caller's. Whoever fails, or takes
-// longer than the timeout, ends the pass for all: ranks wait for each other inside the device's
-// collectives, and would wait for good.
+// Each rank of this machine is driven by a thread of its own, the first by the caller's; so is each
+// other machine. Whoever fails, or takes longer than the timeout, ends the pass for all: ranks wait
+// for each other inside the device's collectives, and would wait for good.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -25,18 +26,32 @@ struct ModelRank {
   std::unique_ptr<const KvStorage> kv;
 };
 
+// Ranks on another machine.
+class RemoteNode {
+ public:
+  virtual ~RemoteNode() = default;
+  // Their part of the batch. Called by one thread at a time; an error is final.
+  virtual absl::Status Forward(const BatchView& batch) = 0;
+  // Any thread: Forward, running or to come, returns an error.
+  virtual void Abort() = 0;
+};
+
 // How long ranks may take for a step before it is given up: a collective that hangs says nothing.
 inline constexpr std::chrono::seconds kDefaultRankTimeout{10};
 
 // Used by one thread.
 class Ranks {
  public:
-  // At least one; in order. One alone has no timeout: there is nobody to wait for.
+  // `ranks`: this machine's, at least one, in order. `nodes`: the other machines from number 1 on,
+  // given to that of the first rank only. A model's only rank has no timeout: there is nobody to
+  // wait for.
   explicit Ranks(std::vector<ModelRank> ranks,
-                 std::chrono::nanoseconds timeout = kDefaultRankTimeout);
+                 std::chrono::nanoseconds timeout = kDefaultRankTimeout,
+                 std::vector<std::shared_ptr<RemoteNode>> nodes = {});
   ~Ranks();
 
-  // Computes the batch; `logits` are the first rank's, as Decoder::Forward has them. An error is
+  // Computes the batch; `logits` are the model's first rank's, as Decoder::Forward has them (their
+  // data is null where that is another machine's). An error is
   // that of the rank that failed first, or DEADLINE_EXCEEDED; nothing but the destructor may follow
   // it.
   absl::Status Forward(const BatchView& batch, Tensor logits);
@@ -45,14 +60,19 @@ class Ranks {
   Backend& backend() { return *ranks_[0].backend; }  // of the first
 
  private:
-  absl::Status ForwardOn(size_t rank) const;
-  void Finish(size_t rank, const absl::Status& status);
-  void Drive(size_t rank);
+  // `member`: first this machine's ranks, then the other machines.
+  size_t num_members() const { return ranks_.size() + nodes_.size(); }
+  std::string Name(size_t member) const;
+  absl::Status ForwardOn(size_t member) const;
+  void Finish(size_t member, const absl::Status& status);
+  void Drive(size_t member);
   void Watch();
   // Notes the pass's first error and ends it for all ranks.
   void Fail(const absl::Status& error);
 
   const std::vector<ModelRank> ranks_;
+  const std::vector<std::shared_ptr<RemoteNode>> nodes_;
+  const bool alone_;  // nobody to wait for
   const std::chrono::nanoseconds timeout_;
 
   std::mutex mu_;
@@ -61,7 +81,7 @@ class Ranks {
   uint64_t pass_ = 0;
   const BatchView* batch_ = nullptr;
   Tensor logits_;
-  std::vector<bool> running_;  // of the pass, by rank
+  std::vector<bool> running_;  // of the pass, by member
   int num_running_ = 0;
   std::chrono::steady_clock::time_point deadline_;
   absl::Status error_;

@@ -12,6 +12,7 @@ inline constexpr int kExitOk = 0, kExitFailure = 1, kExitUsage = 2, kExitAborted
                      kExitDeviceLost = 4;
 
 int RunServe(const Options& options);
+int RunFollower(const Options& options);  // what RunServe is on other nodes than the first
 int RunGenerate(const Options& options);
 int RunInspect(const Options& options);
 int RunBench(const Options& options);

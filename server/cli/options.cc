@@ -24,7 +24,9 @@
 #include "server/cli/config_file.h"
 #include "server/cli/refusal.h"
 #include "server/pull/cache.h"
+#include "server/pull/environment.h"
 #include "server/pull/source.h"
+#include "server/ranks/group_environment.h"
 
 namespace trireme {
 namespace {
@@ -111,7 +113,13 @@ absl::Status CheckModelCommand(Command command, Options* options) {
   if (options->serve.tls_cert_file.empty() != options->serve.tls_key_file.empty()) {
     return absl::InvalidArgumentError("--tls-cert and --tls-key go together");
   }
-  return absl::OkStatus();
+  LoadOptions& load = options->load;
+  if (command != Command::kServe) return absl::OkStatus();
+  // One GPU in a job of several machines is not theirs.
+  if (load.num_ranks > 1) {
+    TRIREME_RETURN_IF_ERROR(UseGroupEnvironment(pull::Environment, &load.group));
+  }
+  return CheckRankGroup(load.num_ranks, &load.group);
 }
 
 // What no row can tell by itself.

@@ -40,7 +40,7 @@ std::vector<Setting> ModelRows(LoadOptions& o) {
       {"device", kRun, "Model", OneOf(&o.device, {"auto", "cpu", "cuda"}),
        "Where the model runs; auto is the first GPU, if the machine and this build have one"},
       {"tensor-parallel-size", kRun, "Model", Integer(&o.num_ranks, 1, 64),
-       "GPUs that share the model, each with a part of every weight"},
+       "GPUs that share the model, each with a part of every weight; those of all nodes together"},
       {"rank-timeout", kRun, "Model", Integer(&o.rank_timeout_seconds, 1, 3600),
        "Seconds that these GPUs may take for a step before it is given up: one of them hangs"},
       {"threads", kAll, "Model", Integer(&o.num_threads, 0, 1024),
@@ -50,6 +50,24 @@ std::vector<Setting> ModelRows(LoadOptions& o) {
        "what is free)"},
       {"kv-cache-dtype", kAll, "Model", OneOf(&o.kv_cache_dtype, {"auto", "f32", "f16", "bf16"}),
        "Type of the KV cache; auto is f16 (f32 for f32 models)"},
+  };
+}
+
+std::vector<Setting> NodeRows(RankGroupOptions& o) {
+  return {
+      {"nnodes", kServe, "Nodes", Integer(&o.num_nodes, 0, 64),
+       "Machines that share the model, each with a process of its own (0: what LeaderWorkerSet or "
+       "Slurm say, where --tensor-parallel-size is more than 1; else 1)"},
+      {"node-rank", kServe, "Nodes", Integer(&o.node_rank, -1, 63),
+       "Which of them this is: 0 leads and answers requests (-1: as above)"},
+      {"leader", kServe, "Nodes", Text(&o.leader, "HOST[:PORT]"),
+       "Where node 0 listens for the others (port 8002 if not given); anything but loopback needs "
+       "the certificates"},
+      {"ranks-cert", kServe, "Nodes", Text(&o.cert_file, "FILE"),
+       "PEM certificate that this node shows the others; the leader's names its address"},
+      {"ranks-key", kServe, "Nodes", Text(&o.key_file, "FILE"), "PEM private key of --ranks-cert"},
+      {"ranks-ca", kServe, "Nodes", Text(&o.ca_file, "FILE"),
+       "PEM certificate of the authority that the other nodes' certificates must be of"},
   };
 }
 
@@ -204,6 +222,7 @@ bool Has(const Setting& setting, Command command) {
 std::vector<Setting> Schema(Options* options) {
   std::vector<Setting> rows;
   Append(ModelRows(options->load), &rows);
+  Append(NodeRows(options->load.group), &rows);
   Append(NetworkRows(options->serve), &rows);
   Append(ObservabilityRows(options->serve), &rows);
   Append(AuditRows(options->audit), &rows);

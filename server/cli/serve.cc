@@ -8,6 +8,7 @@
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -26,6 +27,7 @@
 #include "server/cli/commands.h"
 #include "server/cli/options.h"
 #include "server/grpc/grpc_server.h"
+#include "server/grpc/library_logs.h"
 #include "server/http/http_server.h"
 #include "server/observe/telemetry.h"
 
@@ -94,6 +96,7 @@ int Fail(const absl::Status& status) {
 struct Service {
   std::unique_ptr<Telemetry> telemetry;
   std::unique_ptr<KeyStore> keys;
+  std::unique_ptr<ControlLeader> leader;  // null: no other nodes
   std::unique_ptr<Node> node;
   std::unique_ptr<HttpServer> http;
   std::unique_ptr<GrpcServer> grpc;
@@ -218,12 +221,19 @@ absl::StatusOr<std::unique_ptr<KeyStore>> OpenKeys(const ServeOptions& options,
   return keys;
 }
 
-// The cheap checks, then the doors, then what takes its time.
-absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service* service) {
+// The cheap checks, then the doors, then what takes its time. `node_lost` hears of another node of
+// the model that has failed.
+absl::Status Start(const ServeOptions& options, const LoadOptions& load,
+                   std::function<void(const absl::Status&)> node_lost, Service* service) {
   const std::string name =
       load.served_names.empty() ? DefaultModelName(load.model) : load.served_names.front();
   TRIREME_RETURN_IF_ERROR(CheckNames(name, load));
   TRIREME_ASSIGN_OR_RETURN(Doors doors, PrepareDoors(options));
+  if (!load.group.alone()) {
+    rpc::RouteLibraryLogs();
+    TRIREME_ASSIGN_OR_RETURN(service->leader,
+                             ControlLeader::Listen(load.group, std::move(node_lost)));
+  }
   TRIREME_RETURN_IF_ERROR(OpenTelemetry(options, name, service));
   Telemetry* const telemetry = service->telemetry.get();
   TRIREME_ASSIGN_OR_RETURN(service->keys, OpenKeys(options, telemetry));
@@ -233,7 +243,8 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load, Service
       {{"http_port", service->http->port()}, {"grpc_port", GrpcPort(*service)}});
   TRIREME_ASSIGN_OR_RETURN(service->node,
                            LoadNode(load, std::move(model), &Clock::Monotonic(),
-                                    telemetry->engine_observer(), InterruptibleProgress(service)));
+                                    telemetry->engine_observer(), InterruptibleProgress(service),
+                                    service->leader.get()));
   TRIREME_RETURN_IF_ERROR(telemetry->OnStart(name));
   telemetry->metrics().Attach(service->node->engine.get());
   service->http->SetNode(service->node.get());
@@ -267,12 +278,25 @@ int RunServe(const Options& all) {
   ConfigureLog(ToLogLevel(options.log_level),
                options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   WarnOfUnknownVariables(all);
+  if (all.load.group.follows()) return RunFollower(all);
   const sigset_t signals = BlockSignals(options);
   // Before the service, whose engine sets it. A device that has failed does not come back to its
   // process: whoever watches it starts another.
-  std::atomic<bool> device_lost = false, draining = false;
+  std::atomic<bool> serving = false, device_lost = false, draining = false;
+  const auto lose_device = [&] {
+    if (device_lost.exchange(true)) return;
+    if (!draining) kill(getpid(), SIGTERM);  // while it drains that would mean: abort
+  };
+  const auto lose_node = [&](const absl::Status& error) {
+    if (!serving) std::_Exit(Fail(error));  // the main thread may wait for that node for good
+    Log(LogLevel::kError, "node_lost", {{"error", FromAbsl(error.message())}});
+    lose_device();
+  };
   Service service;
-  if (absl::Status status = Start(options, all.load, &service); !status.ok()) return Fail(status);
+  if (absl::Status status = Start(options, all.load, lose_node, &service); !status.ok()) {
+    return Fail(status);
+  }
+  serving = true;
 
   const int http_port = service.http->port();
   const int grpc_port = GrpcPort(service);
@@ -283,10 +307,7 @@ int RunServe(const Options& all) {
        {"grpc_port", grpc_port}});
   if (options.log_format == "text") PrintBanner(options, service.node->info, http_port, grpc_port);
 
-  service.node->engine->WatchDevice([&] {
-    device_lost = true;
-    if (!draining) kill(getpid(), SIGTERM);  // while it drains that would mean: abort
-  });
+  service.node->engine->WatchDevice(lose_device);
   WaitForStop(signals, service.telemetry.get());
   draining = true;
   Log(LogLevel::kInfo, "draining", {{"timeout_s", options.drain_timeout_s}});

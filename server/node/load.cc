@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "runtime/backend/cuda_backend.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -22,7 +23,6 @@ namespace fs = std::filesystem;
 // The KV cache when no size is given: room for this many full contexts, but at most half of what is
 // free.
 constexpr int64_t kDefaultKvContexts = 32;
-constexpr int64_t kMaxKvBlocks = int64_t{1} << 24;
 // Rows of logits computed at once; a step that wants more is computed in pieces.
 constexpr int kMaxLogitRows = 64;
 // Work that may wait for a template or tokenizer thread.
@@ -56,6 +56,25 @@ absl::StatusOr<DType> KvDTypeOn(const Backend& backend, const std::string& optio
   if (option == "auto") return types.front();
   return absl::InvalidArgumentError(StrCat("--kv-cache-dtype ", option, ": ", backend.Describe(),
                                            " has no such KV cache; leave the option out"));
+}
+
+// Has the other nodes load, if there are any, and gives what the ranks of all find each other by;
+// empty for a single rank.
+absl::StatusOr<std::string> StartGroup(const LoadOptions& options, const ModelFiles& files,
+                                       const SchedulerOptions& scheduler, ControlLeader* leader,
+                                       const std::function<void()>& wait) {
+  if (options.num_ranks == 1) return std::string();
+  TRIREME_ASSIGN_OR_RETURN(std::string group, NewRankGroup());
+  if (leader == nullptr) return group;
+  v1::LeaderMessage::Start start;
+  start.set_group(group);
+  start.set_num_ranks(options.num_ranks);
+  start.set_max_step_tokens(scheduler.max_step_tokens);
+  start.set_max_running(scheduler.max_running);
+  start.set_block_size(scheduler.block_size);
+  start.set_rank_timeout_seconds(options.rank_timeout_seconds);
+  TRIREME_RETURN_IF_ERROR(leader->Start(start, ModelDigest(files), wait));
+  return group;
 }
 
 }  // namespace
@@ -128,7 +147,8 @@ absl::StatusOr<OpenedModel> OpenModel(const LoadOptions& options) {
 
 absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, OpenedModel model,
                                                const Clock* clock, EngineObserver* observer,
-                                               const LoadProgress& progress) {
+                                               const LoadProgress& progress,
+                                               ControlLeader* leader) {
   ModelFiles& files = model.files;
   ModelText& text = model.text;
   auto node = std::make_unique<Node>();
@@ -147,17 +167,26 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, Opene
             scheduler.max_prefill_chunk);
   WarnOfCut("--max-running", options.scheduler.max_running, scheduler.max_running);
 
+  TRIREME_RETURN_IF_ERROR(CheckDevices(options));
+  const int64_t bytes = files.checkpoint->size_bytes();
+  TRIREME_ASSIGN_OR_RETURN(const std::string group, StartGroup(options, files, scheduler, leader,
+                                                               [&] { progress(0, bytes); }));
   TRIREME_ASSIGN_OR_RETURN(std::vector<ModelRank> ranks,
-                           LoadRanks(options, files, scheduler, progress));
-  node->info.device = DescribeRanks(ranks);
+                           LoadRanks(options, files, scheduler, group, progress));
+  const auto wait = [&] { progress(bytes, bytes); };  // for the other nodes
+  node->info.device = DescribeRanks(ranks, options.num_ranks);
   TRIREME_ASSIGN_OR_RETURN(
       const DType kv_dtype,
       KvDTypeOn(*ranks[0].backend, options.kv_cache_dtype, node->info.quantization));
   // The same on every rank.
   const KvShape shape =
       KvShape::Of(ranks[0].decoder->shard().local, scheduler.block_size, kv_dtype);
+  FreeMemory memory = LeastMemory(ranks);
+  if (leader != nullptr) {
+    TRIREME_ASSIGN_OR_RETURN(memory, leader->LeastMemory(memory, wait));
+  }
   TRIREME_ASSIGN_OR_RETURN(const KvCachePlan plan,
-                           PlanKvCache(options, shape, files.spec.max_context, LeastMemory(ranks)));
+                           PlanKvCache(options, shape, files.spec.max_context, memory));
   scheduler.num_blocks = plan.num_blocks;
   scheduler.max_context_tokens = plan.max_context;
   if (plan.max_context < plan.wanted_context) {
@@ -174,14 +203,20 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, Opene
     }
     rank.kv = *std::move(kv);
   }
+  std::vector<std::shared_ptr<RemoteNode>> nodes;
+  if (leader != nullptr) {
+    TRIREME_RETURN_IF_ERROR(leader->MakeKvCaches(scheduler.num_blocks, kv_dtype, wait));
+    nodes = leader->nodes();
+  }
   engine.limits.vocab_size = files.spec.vocab_size;
   engine.limits.max_context_tokens = scheduler.max_context_tokens;
   engine.limits.eos_ids = text.eos_ids;
   node->info.max_context_tokens = scheduler.max_context_tokens;
 
   TRIREME_ASSIGN_OR_RETURN(
-      auto executor, ModelExecutor::Create(std::make_unique<Ranks>(
-                         std::move(ranks), std::chrono::seconds(options.rank_timeout_seconds))));
+      auto executor,
+      ModelExecutor::Create(std::make_unique<Ranks>(
+          std::move(ranks), std::chrono::seconds(options.rank_timeout_seconds), std::move(nodes))));
   node->workers = std::make_unique<WorkerPool>(options.worker_threads, kMaxQueuedWork);
   node->engine = std::make_unique<Engine>(engine, std::move(executor), clock, observer);
   return node;

@@ -15,6 +15,8 @@
 #include "runtime/model/weight_loader.h"
 #include "server/node/model_text.h"
 #include "server/node/node.h"
+#include "server/ranks/control_leader.h"
+#include "server/ranks/rank_group.h"
 
 namespace trireme {
 
@@ -25,7 +27,8 @@ struct LoadOptions {
   std::string chat_template_file;         // replaces the model's own template
   std::string device = "auto";  // auto (a GPU where build and machine have one), cpu, cuda
   int num_threads = 0;          // 0: AvailableCpus
-  int num_ranks = 1;            // devices that share the model
+  int num_ranks = 1;            // devices that share the model, on all nodes together
+  RankGroupOptions group;       // those nodes
   int rank_timeout_seconds = static_cast<int>(kDefaultRankTimeout.count());
   int max_context_tokens = 0;           // 0: what the model was trained for
   int64_t kv_cache_bytes = 0;           // 0: see PlanKvCache
@@ -33,7 +36,12 @@ struct LoadOptions {
   SchedulerOptions scheduler;           // num_blocks and max_context_tokens are filled in
   int worker_threads = 2;               // templates and tokenization
   uint64_t seed = 0;                    // of requests without one; 0: random
+
+  int ranks_here() const { return group.alone() ? num_ranks : num_ranks / group.num_nodes; }
 };
+
+// More are of no use to anyone, and would overflow offsets.
+inline constexpr int64_t kMaxKvBlocks = int64_t{1} << 24;
 
 // The name a model is served by unless one is given: the last part of its path, without ".gguf".
 std::string DefaultModelName(const std::string& path);
@@ -74,9 +82,11 @@ struct OpenedModel {
 // Takes a moment, whatever the model's size. Errors name the file and the field.
 absl::StatusOr<OpenedModel> OpenModel(const LoadOptions& options);
 
-// `model` is of the same options. Errors as above. `observer` and `clock` must outlive the node.
+// `model` is of the same options. Errors as above. `observer`, `clock` and `leader` (of the other
+// nodes; null: there are none) must outlive the node.
 absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, OpenedModel model,
                                                const Clock* clock, EngineObserver* observer,
-                                               const LoadProgress& progress);
+                                               const LoadProgress& progress,
+                                               ControlLeader* leader = nullptr);
 
 }  // namespace trireme

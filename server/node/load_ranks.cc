@@ -15,18 +15,8 @@
 namespace trireme {
 namespace {
 
-absl::Status CheckDevices(const LoadOptions& options, bool cuda) {
-  if (options.num_ranks == 1) return absl::OkStatus();
-  if (!cuda) {
-    return absl::InvalidArgumentError(StrCat(
-        "--tensor-parallel-size ", options.num_ranks,
-        ": the model is shared by GPUs only; leave it out, or use --device cuda where there are"));
-  }
-  if (const int devices = NumCudaDevices(); devices > 0 && devices < options.num_ranks) {
-    return absl::InvalidArgumentError(StrCat("--tensor-parallel-size ", options.num_ranks,
-                                             ": this machine shows ", devices, " GPUs"));
-  }
-  return absl::OkStatus();
+bool UsesCuda(const LoadOptions& options) {
+  return options.device == "cuda" || (options.device == "auto" && NumCudaDevices() > 0);
 }
 
 StepLimits StepLimitsOf(const Shard& shard, const DecoderLimits& limits,
@@ -81,18 +71,37 @@ absl::Status OnEachRank(int num_ranks, const std::function<absl::Status(int rank
 
 }  // namespace
 
+absl::Status CheckDevices(const LoadOptions& options) {
+  if (options.num_ranks == 1) return absl::OkStatus();
+  const std::string flag = StrCat("--tensor-parallel-size ", options.num_ranks);
+  if (!UsesCuda(options)) {
+    return absl::InvalidArgumentError(StrCat(
+        flag,
+        ": the model is shared by GPUs only; leave it out, or use --device cuda where there are"));
+  }
+  if (const int devices = NumCudaDevices(); devices > 0 && devices < options.ranks_here()) {
+    return absl::InvalidArgumentError(options.group.alone()
+                                          ? StrCat(flag, ": this machine shows ", devices, " GPUs")
+                                          : StrCat(flag, " on ", options.group.num_nodes,
+                                                   " nodes: each needs ", options.ranks_here(),
+                                                   " GPUs; this machine shows ", devices));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
                                                  const ModelFiles& files,
                                                  const SchedulerOptions& scheduler,
+                                                 const std::string& group,
                                                  const LoadProgress& progress) {
-  const bool cuda = options.device == "cuda" || (options.device == "auto" && NumCudaDevices() > 0);
-  TRIREME_RETURN_IF_ERROR(CheckDevices(options, cuda));
-  const int num_ranks = options.num_ranks;
+  const bool cuda = UsesCuda(options);
+  const int num_ranks = options.ranks_here();
+  const int first_rank = options.group.follows() ? options.group.node_rank * num_ranks : 0;
   const int num_threads = options.num_threads > 0 ? options.num_threads : AvailableCpus();
   std::vector<std::shared_ptr<CudaCommunicator>> communicators(static_cast<size_t>(num_ranks));
-  if (num_ranks > 1) {
-    TRIREME_ASSIGN_OR_RETURN(const std::string group, NewRankGroup());
-    TRIREME_ASSIGN_OR_RETURN(communicators, JoinRanks(group, num_ranks, 0, num_ranks));
+  if (options.num_ranks > 1) {
+    TRIREME_ASSIGN_OR_RETURN(communicators,
+                             JoinRanks(group, options.num_ranks, first_rank, num_ranks));
   }
   const DecoderLimits limits = DecoderLimitsOf(scheduler);
   SharedProgress shared(progress, num_ranks);
@@ -108,7 +117,8 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
     } else {
       TRIREME_ASSIGN_OR_RETURN(rank.backend, MakeCpuBackend({.num_threads = num_threads}));
     }
-    TRIREME_ASSIGN_OR_RETURN(const Shard shard, Shard::Of(files.spec, index, num_ranks));
+    TRIREME_ASSIGN_OR_RETURN(const Shard shard,
+                             Shard::Of(files.spec, first_rank + index, options.num_ranks));
     TRIREME_RETURN_IF_ERROR(rank.backend->Reserve(StepLimitsOf(shard, limits, scheduler)));
     const LoadProgress of_rank = shared.Of(index);
     TRIREME_ASSIGN_OR_RETURN(
@@ -121,9 +131,9 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
   return ranks;
 }
 
-std::string DescribeRanks(const std::vector<ModelRank>& ranks) {
+std::string DescribeRanks(const std::vector<ModelRank>& ranks, int num_ranks) {
   const std::string first = ranks[0].backend->Describe();
-  return ranks.size() == 1 ? first : StrCat(ranks.size(), " x ", first);
+  return num_ranks == 1 ? first : StrCat(num_ranks, " x ", first);
 }
 
 FreeMemory LeastMemory(const std::vector<ModelRank>& ranks) {

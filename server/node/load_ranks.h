@@ -1,4 +1,4 @@
-// The ranks of a model: a device and a part of the weights each, loaded side by side.
+// This node's ranks of a model: a device and a part of the weights each, loaded side by side.
 #pragma once
 
 #include <string>
@@ -11,15 +11,21 @@
 
 namespace trireme {
 
-// options.num_ranks of them, without a KV cache yet. `scheduler`: what steps will be like.
-// `progress` is called by one thread at a time, with bytes of all ranks together.
+// Whether this machine has the devices that the options want of it. INVALID_ARGUMENT names the
+// flag.
+absl::Status CheckDevices(const LoadOptions& options);
+
+// options.ranks_here() of them, without a KV cache yet; they join those of other nodes that were
+// given the same `group` (NewRankGroup; empty: the model has one rank). `scheduler`: what steps
+// will be like. `progress` is called by one thread at a time, with bytes of all ranks together.
 absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
                                                  const ModelFiles& files,
                                                  const SchedulerOptions& scheduler,
+                                                 const std::string& group,
                                                  const LoadProgress& progress);
 
-// For people: "2 x cuda:0 (NVIDIA H100)".
-std::string DescribeRanks(const std::vector<ModelRank>& ranks);
+// For people: "2 x cuda:0 (NVIDIA H100)", of `num_ranks` such devices on all nodes.
+std::string DescribeRanks(const std::vector<ModelRank>& ranks, int num_ranks);
 
 // Of the device that has the least: a KV cache is of one size on all.
 FreeMemory LeastMemory(const std::vector<ModelRank>& ranks);

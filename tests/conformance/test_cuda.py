@@ -7,7 +7,10 @@ A process whose kernels did something wrong ends with exit code 86 there, so tha
 import concurrent.futures
 import json
 import os
+import signal
+import socket
 import subprocess
+import threading
 import time
 import urllib.request
 
@@ -16,6 +19,7 @@ import pytest
 
 import tiny_model
 from conftest import Server
+from range_server import Authority
 from test_concurrency import make_request, stream
 
 
@@ -79,6 +83,76 @@ def ranks(count):
             {"TRIREME_GPUSIM_DEVICES": str(count)})
 
 
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Follower:
+    """`trireme serve` on a node that only follows."""
+
+    def __init__(self, binary, model, node, flags, env):
+        self.process = subprocess.Popen([binary, "serve", model, "--threads", "1", "--device", "cuda", "--log-format", "json",
+                                         "--node-rank", str(node), *flags], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
+        self._lines = []
+        self._reader = threading.Thread(target=lambda: self._lines.extend(self.process.stderr), daemon=True)
+        self._reader.start()
+
+    def logs(self):
+        return "".join(self._lines)
+
+    def wait(self, timeout=60):
+        code = self.process.wait(timeout)
+        self._reader.join(5)
+        return code
+
+    def wait_for(self, words, timeout=60):
+        deadline = time.monotonic() + timeout
+        while words not in self.logs():
+            assert time.monotonic() < deadline and self.process.poll() is None, self.logs()
+            time.sleep(0.02)
+
+
+class Nodes:
+    """A model that several processes share: the first one serves."""
+
+    def __init__(self, binary, serve, pool):
+        self._binary, self._serve, self._pool = binary, serve, pool
+        self.followers = []
+
+    def follow(self, model, node, flags, env=None):
+        self.followers.append(Follower(self._binary, model, node, flags, env or {}))
+        return self.followers[-1]
+
+    def serve_later(self, model, *flags, env):
+        """The leader, which serves once the others have come: a future."""
+        return self._pool.submit(self._serve, model, "cuda", "--node-rank", "0", *flags, env=env)
+
+    def start(self, model, num_nodes, devices, *flags, rank_timeout=300, follower_env=None, follower_flags=()):
+        """The leader, which serves; `devices` on each node."""
+        flags = ["--nnodes", str(num_nodes), "--leader", f"127.0.0.1:{free_port()}", "--tensor-parallel-size",
+                 str(num_nodes * devices), "--rank-timeout", str(rank_timeout), *flags]
+        env = {"TRIREME_GPUSIM_DEVICES": str(devices)}
+        leader = self.serve_later(model, *flags, env=env)
+        for node in range(1, num_nodes):
+            self.follow(model, node, (*flags, *follower_flags), {**env, **(follower_env or {})})
+        return leader.result()
+
+
+@pytest.fixture
+def nodes(binary, serve):
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        group = Nodes(binary, serve, pool)
+        yield group
+        for follower in group.followers:
+            if follower.process.poll() is None:
+                follower.process.kill()
+                follower.process.wait()
+            print(follower.logs())
+
+
 NEAR_TIE_NATS = 0.35  # activations in bf16 here, in int8 on the CPU: logprobs differ by 0.1 or so
 
 
@@ -97,9 +171,13 @@ def cpu_says(binary, model):
 def test_the_demo_model_says_what_it_says_on_the_cpu(serve, stubs, model, cpu_says, num_ranks):
     """16 greedy tokens over HTTP and gRPC, side by side; where the CPU's best two are as good as equal, either may come
     first. Its 9 heads with 3 KV heads divide neither by 2 nor by 4."""
-    prompt, want = PROMPT, cpu_says
     flags, env = ranks(num_ranks)
     cuda = serve(model, "cuda", "--kv-cache-memory", "64MiB", *flags, env=env)
+    says_what_the_cpu_says(cuda, stubs, cpu_says)
+    cuda.stop()
+
+
+def says_what_the_cpu_says(cuda, stubs, want, prompt=PROMPT):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         over_grpc = pool.submit(complete_over_grpc, cuda, stubs, prompt, 16)
         got = complete(cuda, prompt, 16)
@@ -112,7 +190,13 @@ def test_the_demo_model_says_what_it_says_on_the_cpu(serve, stubs, model, cpu_sa
         assert token in top and top[best] - top[token] < NEAR_TIE_NATS, (i, token, best, top)
         break  # from here on they tell different stories
     cuda.wait_idle()
+
+
+def test_the_demo_model_on_two_nodes_says_what_it_says_on_the_cpu(nodes, stubs, model, cpu_says):
+    cuda = nodes.start(model, 2, 1, "--kv-cache-memory", "64MiB")
+    says_what_the_cpu_says(cuda, stubs, cpu_says)
     cuda.stop()
+    assert [follower.wait() for follower in nodes.followers] == [0], "the leader ends them"
 
 
 @pytest.mark.parametrize("num_ranks, flags", [
@@ -252,3 +336,136 @@ def test_a_rank_that_fails_or_hangs_fails_every_request_and_ends_the_process(ser
     assert server.process.wait(20) == 4, server.logs()
     assert ("did not end a step within 3 s" in server.logs()) == fault.startswith("hang"), server.logs()
     assert time.monotonic() - began < 200, "not the other cases' timeout"
+
+
+# ---- Ranks on several nodes (processes here)
+
+
+def many(server, count=8):
+    """Requests side by side: their codes, and the errors among their answers."""
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        answers = list(pool.map(lambda i: post(server, "/v1/completions", {
+            "model": "demo", "prompt": "x" * (10 + i), "max_tokens": 60, "ignore_eos": True}), range(count)))
+    return [code for code, _, _ in answers], [json.loads(body).get("error", {}).get("code") for _, _, body in answers]
+
+
+def test_four_ranks_on_two_nodes_say_what_four_on_one_say(nodes, serve, tiny_cuda):
+    flags, env = ranks(4)
+    one = serve(tiny_cuda, "cuda", "--kv-cache-memory", "2MiB", *flags, env=env)
+    want = complete(one, "How do you do", 24)
+    one.stop()
+    two = nodes.start(tiny_cuda, 2, 2, "--kv-cache-memory", "2MiB")
+    assert complete(two, "How do you do", 24) == want
+    codes, _ = many(two)
+    assert codes == [200] * 8
+    two.wait_idle()
+    two.stop()
+    assert nodes.followers[0].wait() == 0, nodes.followers[0].logs()
+
+
+def test_nodes_that_hang_fail_every_request_and_end_all_nodes(nodes, tiny_cuda):
+    """A rank of the second node waits for a collective for good: both nodes' watchdogs see it."""
+    server = nodes.start(tiny_cuda, 2, 1, "--kv-cache-memory", "2MiB", rank_timeout=3,
+                         follower_env={"TRIREME_GPUSIM_FAULTS": "hang@60/0"})
+    codes, errors = many(server)
+    assert "device_lost" in errors and set(codes) <= {200, 503}, (codes, errors)
+    assert server.process.wait(20) == 4, server.logs()
+    assert nodes.followers[0].wait() == 4
+    assert "did not end a step within 3 s" in server.logs() and "node 1" in server.logs()
+
+
+@pytest.mark.parametrize("victim, number", [("follower", signal.SIGKILL), ("follower", signal.SIGTERM),
+                                            ("leader", signal.SIGKILL)])
+def test_nodes_that_die_end_the_others(nodes, tiny_cuda, victim, number):
+    """In the midst of requests that would go on for long. The other nodes end at once, not at their --rank-timeout."""
+    server = nodes.start(tiny_cuda, 3, 1, "--kv-cache-memory", "2MiB", follower_flags=("--drain-timeout", "0"))
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(post, server, "/v1/completions", {"model": "demo", "prompt": "x", "max_tokens": 100,
+                                                                 "ignore_eos": True}) for _ in range(4)]
+        deadline = time.monotonic() + 60
+        while server.metric("trireme_requests_running") < 4:
+            assert time.monotonic() < deadline
+        process = server.process if victim == "leader" else nodes.followers[1].process
+        process.send_signal(number)
+        if victim == "follower":
+            answers = [answer.result() for answer in answers]
+            assert [code for code, _, _ in answers] == [503] * 4, answers
+            assert {json.loads(said)["error"]["code"] for _, _, said in answers} == {"device_lost"}
+    if victim == "follower":
+        assert server.process.wait(20) == 4, server.logs()
+        assert "node 2" in server.logs()
+        assert nodes.followers[1].wait() == (3 if number == signal.SIGTERM else -number)
+    ended = nodes.followers if victim == "leader" else nodes.followers[:1]
+    assert [follower.wait() for follower in ended] == [4] * len(ended), [follower.logs() for follower in ended]
+
+
+def test_nodes_that_die_end_an_idle_leader(nodes, tiny_cuda):
+    server = nodes.start(tiny_cuda, 2, 1, "--kv-cache-memory", "2MiB")
+    nodes.followers[0].process.kill()
+    assert server.process.wait(20) == 4, server.logs()
+    assert "node_lost" in server.logs() and "node 1" in server.logs()
+
+
+def test_nodes_that_do_not_belong_to_the_group_are_turned_away(nodes, tiny_cuda, tmp_path):
+    """By name, and the group still comes about."""
+    other = str(tiny_model.write_random(tmp_path / "other", head_dim=64, num_hidden_layers=1))
+    env = {"TRIREME_GPUSIM_DEVICES": "1"}
+    common = ("--rank-timeout", "300", "--kv-cache-memory", "2MiB", "--leader", f"127.0.0.1:{free_port()}")
+    flags = ("--nnodes", "2", "--tensor-parallel-size", "2", *common)
+    serving = nodes.serve_later(tiny_cuda, *flags, env=env)
+    for model, wrong_flags, words in [(other, flags, "another model"),
+                                      (tiny_cuda, ("--nnodes", "3", "--tensor-parallel-size", "3", *common), "--nnodes 3")]:
+        wrong = nodes.follow(model, 1, wrong_flags, env)
+        assert wrong.wait() == 1 and "node 1" in wrong.logs() and words in wrong.logs(), wrong.logs()
+    right = nodes.follow(tiny_cuda, 1, flags, env)
+    server = serving.result()
+    assert "a node was turned away" in server.logs()
+    assert len(complete(server, "x", 4)["logprobs"]["tokens"]) == 4
+    late = nodes.follow(tiny_cuda, 1, flags, env)
+    assert late.wait() == 1 and "has all its nodes" in late.logs(), late.logs()
+    server.stop()
+    assert right.wait() == 0
+
+
+def test_nodes_that_cannot_load_end_the_others(nodes, binary, tiny_cuda):
+    """The leader says which one, and why."""
+    flags = ("--nnodes", "2", "--tensor-parallel-size", "2", "--kv-cache-memory", "2MiB", "--leader",
+             f"127.0.0.1:{free_port()}")
+    env = {"TRIREME_GPUSIM_DEVICES": "1"}
+    leader = nodes.follow(tiny_cuda, 0, flags, env)
+    follower = nodes.follow(tiny_cuda, 1, flags, {**env, "TRIREME_GPUSIM_FAULTS": "alloc@12"})
+    assert [leader.wait(), follower.wait()] == [1, 1], leader.logs() + follower.logs()
+    assert "node 1" in leader.logs() and "bytes" in leader.logs(), leader.logs()
+
+
+def test_nodes_verify_each_others_certificates(nodes, tiny_cuda, tmp_path):
+    """A follower without one, or with one of another authority, never becomes part of the group."""
+    def tls(shows, trusts):
+        return "--ranks-cert", str(shows.certificate), "--ranks-key", str(shows.key), "--ranks-ca", str(trusts.ca)
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
+    env = {"TRIREME_GPUSIM_DEVICES": "1"}
+    flags = ("--nnodes", "2", "--tensor-parallel-size", "2", "--rank-timeout", "300", "--kv-cache-memory", "2MiB",
+             "--leader", f"127.0.0.1:{free_port()}")
+    serving = nodes.serve_later(tiny_cuda, *flags, *tls(ours, ours), env=env)
+    stranger = nodes.follow(tiny_cuda, 1, (*flags, *tls(theirs, theirs)), env)
+    assert stranger.wait() == 1 and "--leader" in stranger.logs(), stranger.logs()
+    # It trusts the leader, but has a certificate that the leader does not trust.
+    mixed = nodes.follow(tiny_cuda, 1, (*flags, *tls(theirs, ours)), env)
+    assert mixed.wait() == 1 and "--leader" in mixed.logs(), mixed.logs()
+    plain = nodes.follow(tiny_cuda, 1, flags, env)
+    plain.wait_for("waiting for the leader")
+    plain.process.kill()
+    right = nodes.follow(tiny_cuda, 1, (*flags, *tls(ours, ours)), env)
+    server = serving.result()
+    assert server.logs().count('"a node has come"') == 1, server.logs()
+    assert len(complete(server, "x", 4)["logprobs"]["tokens"]) == 4
+    server.stop()
+    assert right.wait() == 0
+
+
+def test_nodes_at_an_address_that_others_can_reach_need_certificates(binary, tiny_cuda):
+    done = subprocess.run([binary, "serve", tiny_cuda, "--device", "cuda", "--nnodes", "2", "--node-rank", "0", "--leader",
+                           "0.0.0.0:8002", "--tensor-parallel-size", "2"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "--ranks-cert" in done.stderr, done.stderr

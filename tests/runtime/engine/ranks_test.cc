@@ -43,6 +43,23 @@ class ToldBackend final : public fakes::ReferenceBackend {
   std::atomic<bool> aborted_ = false;
 };
 
+// Another machine, whose passes end as they are told to.
+class ToldNode final : public RemoteNode {
+ public:
+  explicit ToldNode(ToldBackend::Ends ends) : backend_(ends) {}
+
+  absl::Status Forward(const BatchView& batch) override {
+    num_tokens_ += static_cast<int>(batch.tokens.size());
+    return backend_.Synchronize();
+  }
+  void Abort() override { backend_.Abort(); }
+  int num_tokens() const { return num_tokens_; }
+
+ private:
+  ToldBackend backend_;
+  int num_tokens_ = 0;  // of all passes
+};
+
 class RanksTest : public testing::Test {
  protected:
   RanksTest() {
@@ -59,12 +76,13 @@ class RanksTest : public testing::Test {
     return {std::move(backend), *std::move(decoder), std::move(kv)};
   }
   // Each computes the whole model: what they say is the first's.
-  std::unique_ptr<Ranks> Told(const std::vector<ToldBackend::Ends>& ends, milliseconds timeout) {
+  std::unique_ptr<Ranks> Told(const std::vector<ToldBackend::Ends>& ends, milliseconds timeout,
+                              std::vector<std::shared_ptr<RemoteNode>> nodes = {}) {
     std::vector<ModelRank> ranks;
     for (const auto end : ends) {
       ranks.push_back(Load(std::make_unique<ToldBackend>(end), files_->spec));
     }
-    return std::make_unique<Ranks>(std::move(ranks), timeout);
+    return std::make_unique<Ranks>(std::move(ranks), timeout, std::move(nodes));
   }
   std::unique_ptr<Ranks> Sharing(int num_ranks) {
     exchange_ = std::make_unique<fakes::RankExchange>(num_ranks);
@@ -124,12 +142,50 @@ TEST_F(RanksTest, RanksThatHangAreGivenUpAndNamed) {
   const auto ranks = Told({Ends::kNever, Ends::kWell, Ends::kNever}, milliseconds(30));
   const absl::Status status = Forward(*ranks);
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("ranks 0, 2 did not end a step"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("rank 0, rank 2 did not end a step"));
 }
 
 TEST_F(RanksTest, OneRankMayTakeAsLongAsItLikes) {
   const auto ranks = Told({Ends::kWell}, milliseconds(0));
   EXPECT_TRUE(Forward(*ranks).ok());
+}
+
+TEST_F(RanksTest, OtherNodesGetEveryPass) {
+  const auto node = std::make_shared<ToldNode>(Ends::kWell);
+  const auto ranks = Told({Ends::kWell}, std::chrono::hours(1), {node});
+  for (int position = 0; position < 16; ++position) ASSERT_TRUE(Forward(*ranks, position).ok());
+  EXPECT_EQ(node->num_tokens(), 16);
+}
+
+TEST_F(RanksTest, ANodeThatFailsEndsThePassForAll) {
+  const auto ranks = Told(
+      {Ends::kNever}, std::chrono::hours(1),
+      {std::make_shared<ToldNode>(Ends::kNever), std::make_shared<ToldNode>(Ends::kWithError)});
+  const absl::Status status = Forward(*ranks);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("node 2: a fault"));
+}
+
+TEST_F(RanksTest, ARankThatFailsEndsThePassOfOtherNodes) {
+  const auto ranks =
+      Told({Ends::kWithError}, std::chrono::hours(1), {std::make_shared<ToldNode>(Ends::kNever)});
+  EXPECT_THAT(std::string(Forward(*ranks).message()), HasSubstr("rank 0: a fault"));
+}
+
+TEST_F(RanksTest, ANodeThatHangsIsGivenUpAndNamed) {
+  const auto ranks =
+      Told({Ends::kWell}, milliseconds(30), {std::make_shared<ToldNode>(Ends::kNever)});
+  const absl::Status status = Forward(*ranks);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("node 1 did not end a step"));
+}
+
+TEST_F(RanksTest, AnotherNodesOnlyRankHasATimeout) {
+  std::vector<ModelRank> second;
+  second.push_back(Load(std::make_unique<ToldBackend>(Ends::kNever),
+                        *Shard::Of(files_->spec, /*rank=*/1, /*num_ranks=*/2)));
+  Ranks ranks(std::move(second), milliseconds(30));
+  EXPECT_THAT(std::string(Forward(ranks).message()), HasSubstr("rank 1 did not end a step"));
 }
 
 TEST_F(RanksTest, TheTimeoutIsOfAPassAndNotOfAll) {
