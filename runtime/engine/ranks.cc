@@ -69,7 +69,10 @@ absl::Status Ranks::Forward(const BatchView& batch, Tensor logits) {
 }
 
 void Ranks::Finish(size_t member, const absl::Status& status) {
-  if (!status.ok()) Fail(Annotate(status, Name(member)));
+  if (!status.ok()) {
+    std::unique_lock lock(mu_);
+    Fail(Annotate(status, Name(member)), &lock);
+  }
   {
     std::lock_guard lock(mu_);
     running_[member] = false;
@@ -78,14 +81,13 @@ void Ranks::Finish(size_t member, const absl::Status& status) {
   changed_.notify_all();
 }
 
-void Ranks::Fail(const absl::Status& error) {
-  {
-    std::lock_guard lock(mu_);
-    if (!error_.ok()) return;
-    error_ = error;
-  }
+void Ranks::Fail(const absl::Status& error, std::unique_lock<std::mutex>* lock) {
+  if (!error_.ok()) return;
+  error_ = error;  // before the lock is given up: the pass cannot end well any more
+  lock->unlock();
   for (const ModelRank& rank : ranks_) rank.backend->Abort();
   for (const auto& node : nodes_) node->Abort();
+  lock->lock();
 }
 
 void Ranks::Drive(size_t member) {
@@ -113,9 +115,8 @@ void Ranks::Watch() {
       if (running_[member]) StrAppend(&late, late.empty() ? "" : ", ", Name(member));
     }
     const auto seconds = std::chrono::duration<double>(timeout_).count();
-    lock.unlock();
-    Fail(absl::DeadlineExceededError(StrCat(late, " did not end a step within ", seconds, " s")));
-    lock.lock();
+    Fail(absl::DeadlineExceededError(StrCat(late, " did not end a step within ", seconds, " s")),
+         &lock);
   }
 }
 

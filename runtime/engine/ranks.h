@@ -67,8 +67,8 @@ class Ranks {
   void Finish(size_t member, const absl::Status& status);
   void Drive(size_t member);
   void Watch();
-  // Notes the pass's first error and ends it for all ranks.
-  void Fail(const absl::Status& error);
+  // Notes the pass's first error and ends it for all ranks. `lock` holds mu_, and not meanwhile.
+  void Fail(const absl::Status& error, std::unique_lock<std::mutex>* lock);
 
   const std::vector<ModelRank> ranks_;
   const std::vector<std::shared_ptr<RemoteNode>> nodes_;
