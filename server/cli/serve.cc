@@ -241,10 +241,10 @@ absl::Status Start(const ServeOptions& options, const LoadOptions& load,
   TRIREME_RETURN_IF_ERROR(OpenDoors(options, std::move(doors), service));
   Log(LogLevel::kInfo, "listening",
       {{"http_port", service->http->port()}, {"grpc_port", GrpcPort(*service)}});
-  TRIREME_ASSIGN_OR_RETURN(service->node,
-                           LoadNode(load, std::move(model), &Clock::Monotonic(),
-                                    telemetry->engine_observer(), InterruptibleProgress(service),
-                                    service->leader.get()));
+  TRIREME_ASSIGN_OR_RETURN(
+      service->node,
+      LoadNode(load, std::move(model), &Clock::Monotonic(), telemetry->engine_observer(),
+               InterruptibleProgress(service), service->leader.get()));
   TRIREME_RETURN_IF_ERROR(telemetry->OnStart(name));
   telemetry->metrics().Attach(service->node->engine.get());
   service->http->SetNode(service->node.get());
