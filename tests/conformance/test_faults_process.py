@@ -71,8 +71,10 @@ def test_logs_that_cannot_be_written_stop_nothing(binary, tiny, stubs, log_forma
     try:
         def ready():
             assert process.poll() is None, process.returncode
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", http_port)) == 0
+            try:
+                return server.get("/ready")[0] == 200
+            except OSError:
+                return False  # nobody listens yet
 
         until(ready)
         rule_p = RuleP(server, stubs)
