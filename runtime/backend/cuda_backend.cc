@@ -174,18 +174,19 @@ class CudaBackend final : public Backend {
     size_ = {static_cast<int>(batch.tokens.size()), static_cast<int>(batch.logit_tokens.size())};
     // One token a sequence, all of them sampled: the shape of nearly every step of a busy node.
     const int padded = PaddedTokens(size_.num_tokens);
-    const bool graph = batch.tokens.size() == batch.sequences.size() &&
-                       batch.tokens.size() == batch.logit_tokens.size() && padded <= max_tokens_ &&
-                       graphs_.Accepts(padded);
-    if (graph) size_ = {padded, padded, /*decode=*/true};
+    const bool decode = batch.tokens.size() == batch.sequences.size() &&
+                        batch.tokens.size() == batch.logit_tokens.size() && padded <= max_tokens_;
+    // By its shape alone, whether there is a graph or not: ranks must agree.
+    if (decode) size_ = {padded, padded, /*decode=*/true};
     Keep(tables_->Upload(batch, size_, stream_));
     if (!status_.ok()) return;
     const auto enqueue = [&] { forward(size_.num_tokens, size_.num_logits); };
-    if (graph) {
-      Keep(graphs_.Launch(padded, stream_, enqueue));
-    } else {
-      enqueue();
+    if (decode && graphs_.Has(padded)) {
+      Keep(graphs_.Launch(padded, stream_));
+      return;
     }
+    enqueue();
+    if (decode && status_.ok()) Keep(graphs_.Capture(padded, stream_, enqueue));
   }
 
   void Embed(const Weight& table, float scale, Tensor x) override {
@@ -280,6 +281,7 @@ class CudaBackend final : public Backend {
   absl::Status Synchronize() override {
     Keep(cudaStreamSynchronize(stream_), "running a step");
     if (comm_ != nullptr) Keep(comm_->Health());
+    if (status_.ok()) Keep(graphs_.Instantiate());  // no rank waits for this one any more
     return status_;
   }
 

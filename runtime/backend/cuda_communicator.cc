@@ -1,5 +1,6 @@
 #include "runtime/backend/cuda_communicator.h"
 
+#include <chrono>
 #include <cstring>
 
 #include "runtime/backend/cuda_memory.h"
@@ -9,6 +10,9 @@
 
 namespace trireme {
 namespace {
+
+// That a call takes at most where all ranks are there.
+constexpr std::chrono::seconds kCallTime{1};
 
 absl::Status NcclStatus(ncclResult_t result, std::string_view what) {
   if (result == ncclSuccess) return absl::OkStatus();
@@ -39,7 +43,10 @@ absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const s
   }
   std::memcpy(id.internal, group.data(), sizeof(id.internal));
   std::vector<ncclComm_t> comms(static_cast<size_t>(num_devices));
-  // As a group: a single thread joins them all, and none waits for one that failed.
+  for (int i = 0; i < num_devices; ++i) {  // one that fails inside the group leaves others waiting
+    TRIREME_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(i), kWhat));
+  }
+  // As a group: a single thread joins them all.
   absl::Status status = NcclStatus(ncclGroupStart(), kWhat);
   for (int i = 0; i < num_devices; ++i) {
     status.Update(CudaStatus(cudaSetDevice(i), kWhat));
@@ -63,13 +70,14 @@ absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const s
 }
 
 CudaCommunicator::~CudaCommunicator() {
+  if (aborter_.joinable()) aborter_.join();
   if (comm_ != nullptr) ncclCommDestroy(comm_);
 }
 
 absl::Status CudaCommunicator::Call(const char* what,
                                     absl::FunctionRef<ncclResult_t(ncclComm_t)> call) {
   std::lock_guard lock(mu_);
-  return comm_ == nullptr ? Aborted() : NcclStatus(call(comm_), what);
+  return aborted_ ? Aborted() : NcclStatus(call(comm_), what);
 }
 
 absl::Status CudaCommunicator::Sum(float* x, size_t count, cudaStream_t stream) {
@@ -111,9 +119,14 @@ absl::Status CudaCommunicator::Health() {
 }
 
 void CudaCommunicator::Abort() {
-  std::lock_guard lock(mu_);
-  if (comm_ != nullptr) ncclCommAbort(comm_);
-  comm_ = nullptr;
+  if (aborted_.exchange(true)) return;
+  aborter_ = std::thread([this] {
+    // A call that takes longer waits for a peer that does not come: aborting ends it.
+    const bool held = mu_.try_lock_for(kCallTime);
+    const ncclComm_t comm = comm_.exchange(nullptr);
+    if (held) mu_.unlock();
+    ncclCommAbort(comm);
+  });
 }
 
 }  // namespace trireme

@@ -4,8 +4,10 @@
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
+#include <atomic>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
@@ -42,6 +44,8 @@ class CudaCommunicator {
   // What went wrong beside the calls: a rank that has ended, a network that failed.
   absl::Status Health();
   // Any thread. Operations under way end, with nothing of use; later ones return UNAVAILABLE.
+  // Returns at once: NCCL itself waits for graphs that hold its operations to be destroyed, and for
+  // a call that is connecting to its peers.
   void Abort();
 
  private:
@@ -49,8 +53,10 @@ class CudaCommunicator {
 
   const int rank_, num_ranks_;
   std::shared_ptr<CudaPeers> peers_;
-  std::mutex mu_;
-  ncclComm_t comm_;  // guarded by mu_; null once aborted
+  std::timed_mutex mu_;           // held in calls
+  std::atomic<ncclComm_t> comm_;  // null once aborted
+  std::atomic<bool> aborted_ = false;
+  std::thread aborter_;
 };
 
 }  // namespace trireme

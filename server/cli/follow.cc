@@ -16,6 +16,9 @@
 namespace trireme {
 namespace {
 
+// That the leader takes to answer and to say so, in seconds, when its drain has timed out.
+constexpr int kLeaderEndTime = 15;
+
 sigset_t BlockSignals() {
   sigset_t set;
   sigemptyset(&set);
@@ -34,7 +37,7 @@ sigset_t BlockSignals() {
   sigwait(&signals, &number);
   if (ready) {
     Log(LogLevel::kInfo, "draining", {{"timeout_s", drain_timeout_s}});
-    const timespec limit = {drain_timeout_s, 0};
+    const timespec limit = {drain_timeout_s + kLeaderEndTime, 0};
     sigtimedwait(&signals, nullptr, &limit);
   }
   Log(LogLevel::kWarning, "aborted by a signal, before the leader has ended");

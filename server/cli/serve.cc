@@ -324,7 +324,9 @@ int RunServe(const Options& all) {
   }
   drain.join();
   Log(LogLevel::kInfo, "stopped");
-  return device_lost ? kExitDeviceLost : kExitOk;
+  // What a lost device holds may never be given back: nothing of it is destroyed.
+  if (device_lost) std::_Exit(kExitDeviceLost);
+  return kExitOk;
 }
 
 }  // namespace trireme

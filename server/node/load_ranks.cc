@@ -133,7 +133,7 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
 
 std::string DescribeRanks(const std::vector<ModelRank>& ranks, int num_ranks) {
   const std::string first = ranks[0].backend->Describe();
-  return num_ranks == 1 ? first : StrCat(num_ranks, " x ", first);
+  return num_ranks == 1 ? first : StrCat(first, " and ", num_ranks - 1, " more");
 }
 
 FreeMemory LeastMemory(const std::vector<ModelRank>& ranks) {

@@ -24,7 +24,7 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
                                                  const std::string& group,
                                                  const LoadProgress& progress);
 
-// For people: "2 x cuda:0 (NVIDIA H100)", of `num_ranks` such devices on all nodes.
+// For people: "cuda:0 (NVIDIA H100) and 1 more", of `num_ranks` such devices on all nodes.
 std::string DescribeRanks(const std::vector<ModelRank>& ranks, int num_ranks);
 
 // Of the device that has the least: a KV cache is of one size on all.

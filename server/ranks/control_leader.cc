@@ -123,6 +123,8 @@ absl::Status ControlLeader::Impl::Admit(const v1::FollowerMessage::Hello& hello,
                                         std::shared_ptr<FollowerStream>* node) {
   std::unique_lock lock(mu_);
   changed_.wait(lock, [&] { return num_devices_ != 0; });  // this node reads its model first
+  if (context->IsCancelled()) return absl::CancelledError("it has gone meanwhile");
+  if (num_devices_ < 0) return absl::UnavailableError("the leader could not start: see its log");
   if (!gathering_) return absl::FailedPreconditionError("the leader has all its nodes");
   if (hello.version() != kVersion) {
     return absl::FailedPreconditionError(

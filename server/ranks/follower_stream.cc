@@ -18,8 +18,8 @@ void FollowerStream::Serve(const std::function<void(const absl::Status&)>& lost)
   while (stream_->Read(&message)) {
     std::unique_lock lock(mu_);
     // Followers speak when they are spoken to: what comes earlier waits here, and in the network.
-    changed_.wait(lock, [&] { return !received_ || !error_.ok(); });
-    if (!error_.ok()) break;
+    changed_.wait(lock, [&] { return !received_ || !error_.ok() || stopped_; });
+    if (!error_.ok() || stopped_) break;
     if (message.has_failure()) {
       error_ = absl::InternalError(Printable(message.failure().message(), kMaxFailureBytes));
     } else {
@@ -63,8 +63,8 @@ absl::StatusOr<std::optional<v1::FollowerMessage>> FollowerStream::Receive(
   std::optional<v1::FollowerMessage> message = std::exchange(received_, std::nullopt);
   changed_.notify_all();
   if (message && message->kind_case() != kind) {
-    return absl::InternalError(StrCat("message ", static_cast<int>(message->kind_case()),
-                                      " in place of ", static_cast<int>(kind)));
+    return absl::InternalError(StrCat("it sent message ", static_cast<int>(message->kind_case()),
+                                      " of ranks.proto in place of ", static_cast<int>(kind)));
   }
   return message;
 }
@@ -73,6 +73,7 @@ void FollowerStream::Stop(const std::string& error) {
   {
     std::lock_guard lock(mu_);
     stopped_ = true;
+    changed_.notify_all();
   }
   v1::LeaderMessage message;
   message.mutable_stop()->set_error(error);
