@@ -130,14 +130,14 @@ class Nodes:
         """The leader, which serves once the others have come: a future."""
         return self._pool.submit(self._serve, model, "cuda", "--node-rank", "0", *flags, env=env)
 
-    def start(self, model, num_nodes, devices, *flags, rank_timeout=300, follower_env=None, follower_flags=()):
+    def start(self, model, num_nodes, devices, *flags, rank_timeout=300, follower_env=None):
         """The leader, which serves; `devices` on each node."""
         flags = ["--nnodes", str(num_nodes), "--leader", f"127.0.0.1:{free_port()}", "--tensor-parallel-size",
                  str(num_nodes * devices), "--rank-timeout", str(rank_timeout), *flags]
         env = {"TRIREME_GPUSIM_DEVICES": str(devices)}
         leader = self.serve_later(model, *flags, env=env)
         for node in range(1, num_nodes):
-            self.follow(model, node, (*flags, *follower_flags), {**env, **(follower_env or {})})
+            self.follow(model, node, flags, {**env, **(follower_env or {})})
         return leader.result()
 
 
@@ -377,8 +377,9 @@ def test_nodes_that_hang_fail_every_request_and_end_all_nodes(nodes, tiny_cuda):
 @pytest.mark.parametrize("victim, number", [("follower", signal.SIGKILL), ("follower", signal.SIGTERM),
                                             ("leader", signal.SIGKILL)])
 def test_nodes_that_die_end_the_others(nodes, tiny_cuda, victim, number):
-    """In the midst of requests that would go on for long. The other nodes end at once, not at their --rank-timeout."""
-    server = nodes.start(tiny_cuda, 3, 1, "--kv-cache-memory", "2MiB", follower_flags=("--drain-timeout", "0"))
+    """In the midst of requests that would go on for long. The other nodes end at once, not at their --rank-timeout. A
+    second signal ends a follower that waits for its leader's drain."""
+    server = nodes.start(tiny_cuda, 3, 1, "--kv-cache-memory", "2MiB")
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(post, server, "/v1/completions", {"model": "demo", "prompt": "x", "max_tokens": 100,
                                                                  "ignore_eos": True}) for _ in range(4)]
@@ -387,6 +388,11 @@ def test_nodes_that_die_end_the_others(nodes, tiny_cuda, victim, number):
             assert time.monotonic() < deadline
         process = server.process if victim == "leader" else nodes.followers[1].process
         process.send_signal(number)
+        if number == signal.SIGTERM:
+            while "draining" not in nodes.followers[1].logs():
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            process.send_signal(number)
         if victim == "follower":
             answers = [answer.result() for answer in answers]
             assert [code for code, _, _ in answers] == [503] * 4, answers
