@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints the folder of a CUDA toolkit that can build the CUDA backend: CUDA_HOME, the one on PATH, /usr/local/cuda, or, when
-# there is none that knows all our architectures, the compiler and runtime that NVIDIA publishes on PyPI, installed once (300 MB) to ~/.cache/trireme. The
-# driver is not its business: a machine that builds needs none.
+# there is none that knows all our architectures, the compiler and runtime that NVIDIA publishes on PyPI, installed once
+# (300 MB) to ~/.cache/trireme. The driver is not its business: a machine that builds needs none.
 set -euo pipefail
 
 packages=(nvidia-cuda-nvcc==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-cccl==13.0.85)
@@ -19,14 +19,6 @@ for nvcc in nvcc /usr/local/cuda/bin/nvcc; do
   fi
   echo "$nvcc is too old: it does not know sm_100" >&2
 done
-folder=${XDG_CACHE_HOME:-$HOME/.cache}/trireme/cuda-13.0
-if [ ! -x "$folder/nvidia/cu13/bin/nvcc" ]; then
-  echo "Installing the CUDA compiler from PyPI (300 MB, once)" >&2
-  mkdir -p "$(dirname "$folder")"
-  beside=$(mktemp -d "$folder.XXXXXX")  # moved into place when it is whole
-  trap 'rm -rf "$beside"' EXIT
-  python3 -m pip install --quiet --disable-pip-version-check --target "$beside" "${packages[@]}" >&2
-  rm -rf "$folder"
-  mv "$beside" "$folder"
-fi
+here=$(dirname "${BASH_SOURCE[0]}")
+folder=$("$here/from_pypi.sh" cuda-13.0 "the CUDA compiler (300 MB)" "${packages[@]}")
 echo "$folder/nvidia/cu13"

@@ -4,8 +4,6 @@
 # ~/.cache/trireme.
 set -euo pipefail
 
-package=nvidia-nccl-cu13==2.28.9
-
 if [ -n "${NCCL_HOME:-}" ]; then
   [ -e "$NCCL_HOME/include/nccl.h" ] || { echo "NCCL_HOME: there is no $NCCL_HOME/include/nccl.h" >&2; exit 2; }
   echo "$NCCL_HOME"
@@ -19,14 +17,6 @@ for folder in ${CUDA_HOME:+"$CUDA_HOME"} /usr/local/cuda /usr/local /usr; do
     fi
   done
 done
-folder=${XDG_CACHE_HOME:-$HOME/.cache}/trireme/nccl-2.28.9
-if [ ! -e "$folder/nvidia/nccl/include/nccl.h" ]; then
-  echo "Installing NCCL from PyPI (200 MB, once)" >&2
-  mkdir -p "$(dirname "$folder")"
-  beside=$(mktemp -d "$folder.XXXXXX")  # moved into place when it is whole
-  trap 'rm -rf "$beside"' EXIT
-  python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$beside" "$package" >&2
-  rm -rf "$folder"
-  mv "$beside" "$folder"
-fi
+here=$(dirname "${BASH_SOURCE[0]}")
+folder=$("$here/from_pypi.sh" nccl-2.28.9 "NCCL (200 MB)" nvidia-nccl-cu13==2.28.9)
 echo "$folder/nvidia/nccl"
