@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "absl/cleanup/cleanup.h"
+#include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 
 namespace trireme {
@@ -55,6 +56,11 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes, 
     }
     if (size == text.size()) wanted = 2 * size;
   }
+}
+
+absl::StatusOr<std::string> ReadSetting(const std::string& path, std::string_view flag) {
+  auto text = ReadFile(path, kMaxSettingsBytes);
+  return text.ok() ? text : Annotate(text.status(), flag);
 }
 
 }  // namespace trireme

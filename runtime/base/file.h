@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 
@@ -21,5 +22,8 @@ inline constexpr size_t kMaxSettingsBytes = 1 << 20;
 // file), RESOURCE_EXHAUSTED (larger), UNAVAILABLE (reading failed). Thread-safe.
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes,
                                      struct stat* info = nullptr);
+
+// Of at most kMaxSettingsBytes, of a setting called `flag`, which errors name, too.
+absl::StatusOr<std::string> ReadSetting(const std::string& path, std::string_view flag);
 
 }  // namespace trireme

@@ -30,6 +30,7 @@
 #include "server/grpc/library_logs.h"
 #include "server/http/http_server.h"
 #include "server/observe/telemetry.h"
+#include "server/ranks/control_leader.h"
 
 namespace trireme {
 namespace {
@@ -157,11 +158,6 @@ struct Doors {
   std::optional<BoundPort> http, grpc;  // grpc: empty without --grpc-port
 };
 
-absl::StatusOr<std::string> ReadPem(const std::string& path, std::string_view flag) {
-  auto pem = ReadFile(path, kMaxSettingsBytes);
-  return pem.ok() ? pem : Annotate(pem.status(), flag);
-}
-
 absl::StatusOr<Doors> PrepareDoors(const ServeOptions& options) {
   if (!IsLoopback(options.host) && options.api_keys_file.empty()) {
     return absl::InvalidArgumentError(
@@ -170,8 +166,8 @@ absl::StatusOr<Doors> PrepareDoors(const ServeOptions& options) {
   }
   Doors doors;
   if (!options.tls_cert_file.empty()) {
-    TRIREME_ASSIGN_OR_RETURN(doors.tls_cert_pem, ReadPem(options.tls_cert_file, "--tls-cert"));
-    TRIREME_ASSIGN_OR_RETURN(doors.tls_key_pem, ReadPem(options.tls_key_file, "--tls-key"));
+    TRIREME_ASSIGN_OR_RETURN(doors.tls_cert_pem, ReadSetting(options.tls_cert_file, "--tls-cert"));
+    TRIREME_ASSIGN_OR_RETURN(doors.tls_key_pem, ReadSetting(options.tls_key_file, "--tls-key"));
     TRIREME_RETURN_IF_ERROR(HttpServer::CheckTls(doors.tls_cert_pem, doors.tls_key_pem));
   }
   auto http = BoundPort::Bind(options.host, options.http_port);

@@ -58,24 +58,27 @@ absl::Status ComputeSteps(ControlFollower& leader, const StepBounds& bounds, Ran
   }
 }
 
+// `ranks` and `driven` are the caller's, who tells the leader of an error before they are
+// destroyed: that may wait for the ranks of other nodes.
 absl::Status LoadAndCompute(const LoadOptions& options, const ModelFiles& files,
-                            const FollowEvents& events, ControlFollower& leader) {
+                            const FollowEvents& events, ControlFollower& leader,
+                            std::vector<ModelRank>* ranks, std::unique_ptr<Ranks>* driven) {
   const v1::LeaderMessage::Start& start = leader.start();
   TRIREME_RETURN_IF_ERROR(CheckStart(start, options));
   SchedulerOptions scheduler = options.scheduler;
   scheduler.max_step_tokens = start.max_step_tokens();
   scheduler.max_running = start.max_running();
   scheduler.block_size = start.block_size();
-  TRIREME_ASSIGN_OR_RETURN(std::vector<ModelRank> ranks,
+  TRIREME_ASSIGN_OR_RETURN(*ranks,
                            LoadRanks(options, files, scheduler, start.group(), events.progress));
   v1::FollowerMessage loaded;
   loaded.mutable_loaded();
-  if (const FreeMemory memory = LeastMemory(ranks); memory.bytes) {
+  if (const FreeMemory memory = LeastMemory(*ranks); memory.bytes) {
     loaded.mutable_loaded()->set_free_bytes(*memory.bytes);
   }
   leader.Send(loaded);
   TRIREME_ASSIGN_OR_RETURN(const v1::LeaderMessage message, leader.Receive());
-  TRIREME_RETURN_IF_ERROR(MakeKvCaches(message.kv_cache(), scheduler.block_size, &ranks));
+  TRIREME_RETURN_IF_ERROR(MakeKvCaches(message.kv_cache(), scheduler.block_size, ranks));
   const DecoderLimits limits = DecoderLimitsOf(scheduler);
   const StepBounds bounds = {.max_tokens = limits.max_step_tokens,
                              .max_sequences = scheduler.max_running,
@@ -84,12 +87,13 @@ absl::Status LoadAndCompute(const LoadOptions& options, const ModelFiles& files,
                              .max_context = files.spec.max_context,
                              .block_size = scheduler.block_size,
                              .num_blocks = message.kv_cache().num_blocks()};
-  Ranks driven(std::move(ranks), std::chrono::seconds(start.rank_timeout_seconds()));
+  *driven = std::make_unique<Ranks>(std::move(*ranks),
+                                    std::chrono::seconds(start.rank_timeout_seconds()));
   v1::FollowerMessage ready;
   ready.mutable_ready();
   events.ready();
   leader.Send(ready);
-  return ComputeSteps(leader, bounds, driven);
+  return ComputeSteps(leader, bounds, **driven);
 }
 
 }  // namespace
@@ -105,7 +109,9 @@ absl::Status Follow(const LoadOptions& options, const FollowEvents& events) {
   hello.set_model_digest(ModelDigest(files));
   TRIREME_ASSIGN_OR_RETURN(const auto leader,
                            ControlFollower::Join(options.group, hello, events.lost));
-  absl::Status status = LoadAndCompute(options, files, events, *leader);
+  std::vector<ModelRank> ranks;
+  std::unique_ptr<Ranks> driven;
+  absl::Status status = LoadAndCompute(options, files, events, *leader, &ranks, &driven);
   if (!status.ok()) leader->Fail(status);
   return status;
 }

@@ -14,6 +14,7 @@
 #include "runtime/model/model_files.h"
 #include "server/node/load_ranks.h"
 #include "server/node/model_text.h"
+#include "server/ranks/control_leader.h"
 
 namespace trireme {
 namespace {
@@ -137,6 +138,7 @@ absl::StatusOr<KvCachePlan> PlanKvCache(const LoadOptions& options, const KvShap
 }
 
 absl::StatusOr<OpenedModel> OpenModel(const LoadOptions& options) {
+  TRIREME_RETURN_IF_ERROR(CheckDevices(options));
   OpenedModel model;
   TRIREME_ASSIGN_OR_RETURN(model.files, OpenModelFiles(options.model));
   TRIREME_ASSIGN_OR_RETURN(model.text, OpenModelText(model.files));
@@ -167,7 +169,6 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, Opene
             scheduler.max_prefill_chunk);
   WarnOfCut("--max-running", options.scheduler.max_running, scheduler.max_running);
 
-  TRIREME_RETURN_IF_ERROR(CheckDevices(options));
   const int64_t bytes = files.checkpoint->size_bytes();
   TRIREME_ASSIGN_OR_RETURN(const std::string group, StartGroup(options, files, scheduler, leader,
                                                                [&] { progress(0, bytes); }));

@@ -15,10 +15,11 @@
 #include "runtime/model/weight_loader.h"
 #include "server/node/model_text.h"
 #include "server/node/node.h"
-#include "server/ranks/control_leader.h"
 #include "server/ranks/rank_group.h"
 
 namespace trireme {
+
+class ControlLeader;  // of the other nodes that share the model (server/ranks/control_leader.h)
 
 // Every default of the engine's options stands here or in the struct it fills, nowhere else.
 struct LoadOptions {

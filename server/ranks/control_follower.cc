@@ -13,6 +13,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
+#include "server/ranks/credentials.h"
 #include "server/ranks/keepalive.h"
 #include "trireme/v1/ranks.grpc.pb.h"
 

@@ -10,6 +10,7 @@
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 #include "runtime/base/version.h"
+#include "server/ranks/credentials.h"
 #include "server/ranks/follower_stream.h"
 #include "server/ranks/keepalive.h"
 

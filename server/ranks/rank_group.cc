@@ -8,30 +8,12 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/base/file.h"
 #include "runtime/base/host_port.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 
 namespace trireme {
 namespace {
-
-struct Pems {
-  std::string cert, key, ca;
-};
-
-absl::StatusOr<std::string> ReadPem(const std::string& path, std::string_view flag) {
-  auto pem = ReadFile(path, kMaxSettingsBytes);
-  return pem.ok() ? pem : Annotate(pem.status(), flag);
-}
-
-absl::StatusOr<Pems> ReadPems(const RankGroupOptions& options) {
-  Pems pems;
-  TRIREME_ASSIGN_OR_RETURN(pems.cert, ReadPem(options.cert_file, "--ranks-cert"));
-  TRIREME_ASSIGN_OR_RETURN(pems.key, ReadPem(options.key_file, "--ranks-key"));
-  TRIREME_ASSIGN_OR_RETURN(pems.ca, ReadPem(options.ca_file, "--ranks-ca"));
-  return pems;
-}
 
 absl::Status BadLeader(std::string_view leader) {
   return absl::InvalidArgumentError(
@@ -71,6 +53,10 @@ absl::Status CheckRankGroup(int num_ranks, RankGroupOptions* options) {
   if (given != 0 && given != 3) {
     return absl::InvalidArgumentError("--ranks-cert, --ranks-key and --ranks-ca go together");
   }
+  if (options->num_nodes == 0 && (options->node_rank >= 0 || !options->leader.empty())) {
+    return absl::InvalidArgumentError(
+        "--node-rank and --leader say nothing without --nnodes: give the number of nodes, too");
+  }
   if (options->alone()) return absl::OkStatus();
   const int num_nodes = options->num_nodes;
   if (num_ranks % num_nodes != 0) {
@@ -94,23 +80,6 @@ absl::Status CheckRankGroup(int num_ranks, RankGroupOptions* options) {
   }
   options->leader = HostPort(address.first, address.second);
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> LeaderCredentials(
-    const RankGroupOptions& options) {
-  if (options.cert_file.empty()) return grpc::InsecureServerCredentials();
-  TRIREME_ASSIGN_OR_RETURN(const Pems pems, ReadPems(options));
-  grpc::SslServerCredentialsOptions ssl(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  ssl.pem_root_certs = pems.ca;
-  ssl.pem_key_cert_pairs.push_back({pems.key, pems.cert});
-  return grpc::SslServerCredentials(ssl);
-}
-
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> FollowerCredentials(
-    const RankGroupOptions& options) {
-  if (options.cert_file.empty()) return grpc::InsecureChannelCredentials();
-  TRIREME_ASSIGN_OR_RETURN(const Pems pems, ReadPems(options));
-  return grpc::SslCredentials({pems.ca, pems.key, pems.cert});
 }
 
 std::string ModelDigest(const ModelFiles& files) {

@@ -2,14 +2,9 @@
 // they reach the leader.
 #pragma once
 
-#include <grpcpp/security/credentials.h>
-#include <grpcpp/security/server_credentials.h>
-
-#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "runtime/model/model_files.h"
 
 namespace trireme {
@@ -32,12 +27,6 @@ struct RankGroupOptions {
 // the flag: an address that others can reach without certificates is one of them. Completes
 // `leader` with the port.
 absl::Status CheckRankGroup(int num_ranks, RankGroupOptions* options);
-
-// Of the files; plain ones without. Errors name the flag.
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> LeaderCredentials(
-    const RankGroupOptions& options);
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> FollowerCredentials(
-    const RankGroupOptions& options);
 
 // SHA-256 of the spec and of the tensors' names, types and shapes: nodes must agree on it. The
 // weights themselves are not read.

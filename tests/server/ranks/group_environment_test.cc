@@ -158,6 +158,8 @@ TEST(RankGroupTest, WhatDoesNotFitIsNamed) {
       {2, Group(2, 0, "node-0:8002"), "--ranks-cert"},
       {2, Group(2, 1, "10.0.0.1"), "--ranks-cert"},
       {2, half, "go together"},
+      {2, Group(0, 1, ""), "without --nnodes"},
+      {2, Group(0, -1, "127.0.0.1"), "without --nnodes"},
   };
   for (size_t i = 0; i < cases.size(); ++i) {
     RankGroupOptions options = cases[i].options;
