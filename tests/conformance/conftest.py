@@ -170,6 +170,13 @@ def doors(rule_p):
     return Doors(rule_p)
 
 
+def kill_what_runs(servers):
+    for server in servers:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait()
+
+
 @pytest.fixture
 def start_server(binary, model):
     """Starts servers with flags of their own."""
@@ -180,10 +187,7 @@ def start_server(binary, model):
         return started[-1]
 
     yield start
-    for running in started:
-        if running.process.poll() is None:
-            running.process.kill()
-            running.process.wait()
+    kill_what_runs(started)
 
 
 @pytest.fixture(scope="session")

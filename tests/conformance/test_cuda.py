@@ -18,7 +18,7 @@ import grpc
 import pytest
 
 import tiny_model
-from conftest import Server
+from conftest import Server, kill_what_runs
 from range_server import Authority
 from test_concurrency import make_request, stream
 
@@ -45,10 +45,8 @@ def serve(binary):
         return started[-1]
 
     yield start
+    kill_what_runs(started)
     for server in started:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
         print(server.logs())
 
 

@@ -16,6 +16,8 @@ import time
 
 import pytest
 
+from conftest import kill_what_runs
+
 PORTS = (18000, 18001)
 CHAT = json.dumps({"model": "demo", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2})
 JSON = {"content-type": "application/json"}
@@ -80,10 +82,7 @@ def held(binary, tiny):
         return started[-1]
 
     yield start
-    for server in started:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
+    kill_what_runs(started)
 
 
 def assert_loading(answer, body):
