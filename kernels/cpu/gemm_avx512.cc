@@ -28,16 +28,15 @@ constexpr int kPrefetchBytes = 8192;  // ahead, while few tokens stream the weig
 
 TRIREME_INLINE __m512i Load(const uint8_t* p) { return _mm512_loadu_si512(p); }
 
-TRIREME_INLINE void Store(const TileOutput& out, int token, int half, __m512 value) {
-  const int first = half * kLanes;
-  if (first + kLanes <= out.columns) {
-    if (out.bias != nullptr) value = _mm512_add_ps(value, _mm512_loadu_ps(out.bias + first));
-    _mm512_storeu_ps(out.y + token * out.stride + first, value);
-    return;
+template <int M>
+TRIREME_INLINE void Store(const TileOutput& out, const __m512 (&acc)[M][2]) {
+  alignas(64) float sums[M][kPanelRows];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    _mm512_store_ps(sums[m], acc[m][0]);
+    _mm512_store_ps(sums[m] + kLanes, acc[m][1]);
   }
-  float values[kLanes];
-  _mm512_storeu_ps(values, value);
-  StorePartial(out, token, first, kLanes, values);
+  StoreTile<kPanelRows>(out, M, 0, sums[0]);
 }
 
 template <DType kType>
@@ -75,6 +74,7 @@ TRIREME_INLINE void DotGroup(const uint8_t* block, const ActivationBlock* const*
 #pragma GCC unroll 4
     for (int q = 0; q < kQuads / 2; ++q) {
       __m512i codes[2], high[2];
+#pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
         const __m512i both = Load(block + h * kFormat.half_bytes() + q * kQuadBytes);
         codes[h] = _mm512_and_si512(both, low);
@@ -88,6 +88,7 @@ TRIREME_INLINE void DotGroup(const uint8_t* block, const ActivationBlock* const*
     for (int i = 0; i < kCount; ++i) {
       const int q = group * kCount + i;
       __m512i codes[2];
+#pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
         codes[h] = Load(block + h * kFormat.half_bytes() + q * kQuadBytes);
         if constexpr (kFormat.signed_codes) {
@@ -141,6 +142,7 @@ template <DType kType, int M>
                                  int64_t stride, const TileOutput& out) {
   constexpr int kBytes = BlockFormatOf(kType).block_bytes();
   __m512 acc[M][2];
+#pragma GCC unroll 8
   for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
   for (int64_t b = 0; b < cols / kBlock; ++b, panel += kBytes) {
     if constexpr (M <= 2) {
@@ -149,14 +151,13 @@ template <DType kType, int M>
       }
     }
     const ActivationBlock* x[M];
+#pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       x[m] = reinterpret_cast<const ActivationBlock*>(activations + m * stride) + b;
     }
     AddBlock<kType, M>(panel, x, acc);
   }
-  for (int m = 0; m < M; ++m) {
-    for (int h = 0; h < 2; ++h) Store(out, m, h, acc[m][h]);
-  }
+  Store(out, acc);
 }
 
 template <DType kType>
@@ -195,6 +196,7 @@ template <DType kType, int M>
 [[gnu::noinline]] void PlainTile(const uint8_t* panel, int64_t cols, const uint8_t* activations,
                                  int64_t stride, const TileOutput& out) {
   __m512 acc[M][2];
+#pragma GCC unroll 8
   for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
   if constexpr (kType == DType::kBF16) {
     for (int64_t k = 0; k < cols; k += 2) {
@@ -211,9 +213,7 @@ template <DType kType, int M>
       AddElement<M>(w, activations, stride, k, acc);
     }
   }
-  for (int m = 0; m < M; ++m) {
-    for (int h = 0; h < 2; ++h) Store(out, m, h, acc[m][h]);
-  }
+  Store(out, acc);
 }
 
 struct Avx512 {

@@ -144,7 +144,7 @@ struct Portable {
       } else {
         PlainPanel<kType>(panel, cols, activations + i * stride, acc);
       }
-      StorePartial(out.At(i), 0, 0, kPanelRows, acc);
+      StoreTile<kPanelRows>(out.At(i), 1, 0, acc);
     }
   }
 };

@@ -25,18 +25,26 @@ struct TileOutput {
   TileOutput At(int64_t token) const { return {y + token * stride, stride, bias, columns}; }
 };
 
-// Writes the first `count` of a register's values, spilled to `values`, at column `first`.
-inline void StorePartial(const TileOutput& out, int token, int first, int count,
-                         const float* values) {
-  for (int j = 0; j < count && first + j < out.columns; ++j) {
-    float* y = out.y + token * out.stride + first + j;
-    *y = out.bias != nullptr ? values[j] + out.bias[first + j] : values[j];
+// Writes a tile: sums [num_tokens][kColumns], of the columns from `first` on. Out of line, for the
+// tiles' loops to be unrolled around their registers and not around this.
+template <int kColumns>
+[[gnu::noinline]] void StoreTile(const TileOutput& out, int num_tokens, int first,
+                                 const float* sums) {
+  const int64_t left = out.columns - first;
+  const int count = static_cast<int>(left < kColumns ? left : kColumns);
+  for (int m = 0; m < num_tokens; ++m, sums += kColumns) {
+    float* y = out.y + m * out.stride + first;
+    if (out.bias != nullptr) {
+      for (int j = 0; j < count; ++j) y[j] = sums[j] + out.bias[first + j];
+    } else {
+      __builtin_memcpy(y, sums, count * sizeof(float));
+    }
   }
 }
 
 // Calls f.operator()<M>(first_token) for tiles of at most kMax tokens, as equal as possible: a
 // tile's cost has a part that does not depend on M, so 4 + 4 is better than 6 + 2.
-template <int kMax, typename F>
+template <int kMax, typename F>  // kMax: 4 or 6
 inline void ForEachTile(int64_t num_tokens, F f) {
   const int64_t tiles = (num_tokens + kMax - 1) / kMax;
   int64_t first = 0;
@@ -55,12 +63,10 @@ inline void ForEachTile(int64_t num_tokens, F f) {
       case 4:
         f.template operator()<4>(first);
         break;
-      case 5:
-        f.template operator()<5>(first);
-        break;
-      default:
-        f.template operator()<6>(first);
-        break;
+      default:  // not instantiated where no tile is as large
+        if constexpr (kMax > 4) {
+          m == 5 ? f.template operator()<5>(first) : f.template operator()<6>(first);
+        }
     }
     first += m;
   }

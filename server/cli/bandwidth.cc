@@ -72,7 +72,7 @@ absl::StatusOr<int64_t> MeasureReadBandwidth(int num_threads, absl::Duration dur
     uint64_t sum = 0;
     for (size_t at = 0;; at = at + 2 * kPieceWords <= count ? at + kPieceWords : 0) {
       sum += Sum(area.words + at, kPieceWords);
-      const double passed = (clock.Now() - start) / duration;
+      const double passed = absl::FDivDuration(clock.Now() - start, duration);
       if (passed >= 1) break;
       words_read[static_cast<size_t>(passed * kWindows)] += kPieceWords;
     }
