@@ -17,8 +17,6 @@ namespace {
 // Above the last-level caches of most servers, and little enough to be had on a small machine.
 constexpr size_t kBytesTotal = size_t{512} << 20;
 constexpr size_t kMinBytesPerThread = size_t{8} << 20;
-// A ceiling is wanted: the best of these parts of the time, in which the least else was going on.
-constexpr int kWindows = 10;
 constexpr size_t kPieceWords = (size_t{1} << 20) / sizeof(uint64_t);  // read between looks at time
 
 // Independent sums: the loads of several cache lines are under way together.
@@ -50,10 +48,22 @@ struct Area {
 
 }  // namespace
 
+bool RateWindows::Count(absl::Duration elapsed, int64_t amount) {
+  const double part = absl::FDivDuration(elapsed, duration_);
+  if (part >= 1) return false;
+  amounts_[static_cast<size_t>(part * kWindows)] += amount;
+  return true;
+}
+
+double RateWindows::BestPerSecond() const {
+  const int64_t most = *std::max_element(std::begin(amounts_), std::end(amounts_));
+  return static_cast<double>(most) * kWindows / absl::ToDoubleSeconds(duration_);
+}
+
 absl::StatusOr<int64_t> MeasureReadBandwidth(int num_threads, absl::Duration duration) {
   const size_t bytes = std::max(kMinBytesPerThread, kBytesTotal / static_cast<size_t>(num_threads));
   const size_t count = bytes / sizeof(uint64_t);
-  std::atomic<int64_t> words_read[kWindows] = {};  // by all threads
+  RateWindows words_read(duration);  // by all threads
   std::atomic<int> num_ready = 0;
   std::atomic<bool> failed = false;
   std::atomic<uint64_t> unused = 0;  // keeps the reads from being left out
@@ -72,9 +82,7 @@ absl::StatusOr<int64_t> MeasureReadBandwidth(int num_threads, absl::Duration dur
     uint64_t sum = 0;
     for (size_t at = 0;; at = at + 2 * kPieceWords <= count ? at + kPieceWords : 0) {
       sum += Sum(area.words + at, kPieceWords);
-      const double passed = absl::FDivDuration(clock.Now() - start, duration);
-      if (passed >= 1) break;
-      words_read[static_cast<size_t>(passed * kWindows)] += kPieceWords;
+      if (!words_read.Count(clock.Now() - start, kPieceWords)) break;
     }
     unused += sum;
   };
@@ -83,9 +91,7 @@ absl::StatusOr<int64_t> MeasureReadBandwidth(int num_threads, absl::Duration dur
   work();
   for (std::thread& thread : threads) thread.join();
   if (failed) return absl::ResourceExhaustedError("no memory to measure the bandwidth with");
-  const int64_t most = *std::max_element(std::begin(words_read), std::end(words_read));
-  const double window_s = absl::ToDoubleSeconds(duration) / kWindows;
-  return static_cast<int64_t>(static_cast<double>(most) * sizeof(uint64_t) / window_s);
+  return static_cast<int64_t>(words_read.BestPerSecond() * sizeof(uint64_t));
 }
 
 }  // namespace trireme
