@@ -2,7 +2,8 @@
 // with an executor that has every token ready, under load from another process, so that the CPU
 // time counted is the server's alone.
 //
-//   ninja host_bench && build/test/host_bench [--quick | --smoke] [--json] [--model FILE]
+//   ninja host_bench && build/test/host_bench [--quick | --smoke] [--json] [--model FILE] [--only
+//   PART]
 //     --quick        about 10 s; otherwise medians of 5, about a minute
 //     --smoke        does it still work? A second or so, figures of no meaning
 //     --json         one object a line: {"name":...,"value":...,"unit":...}
@@ -10,6 +11,7 @@
 //     tokenizer's
 //                    rows are left out, for a vocabulary as small as that of tests/golden says
 //                    nothing
+//     --only PART    http, grpc, requests, scheduler or tokenizer: for a profiler
 //
 // Streams are paced (kStepsPerS, as a model would): every token is an event of its own, sent alone.
 #include <time.h>
@@ -49,7 +51,9 @@ struct Options {
   int requests = 20000;             // of one token
   int scheduler_steps = 200;
   size_t text_bytes = 1 << 20;
-  std::string model;
+  std::string model, only;
+
+  bool wants(const char* part) const { return only.empty() || only == part; }
 };
 
 double Median(std::vector<double> values) {
@@ -165,8 +169,9 @@ void MeasureStreams(const std::string& name, const std::string& url, const Optio
 void MeasureDoors(const Options& options, const Table& table) {
   BenchServer server(ReadText(options.model));
   server.set_step_period(std::chrono::nanoseconds(std::chrono::seconds(1)) / kStepsPerS);
-  MeasureStreams("http", server.HttpUrl(), options, table);
-  MeasureStreams("grpc", server.GrpcUrl(), options, table);
+  if (options.wants("http")) MeasureStreams("http", server.HttpUrl(), options, table);
+  if (options.wants("grpc")) MeasureStreams("grpc", server.GrpcUrl(), options, table);
+  if (!options.wants("requests")) return;
   server.set_step_period(std::chrono::nanoseconds(0));
   std::vector<double> rates, costs;
   for (int i = 0; i < options.repetitions; ++i) {
@@ -213,9 +218,13 @@ void MeasureTokenizer(const Options& options, const Table& table) {
 
 int Main(const Options& options) {
   const Table table(options.json);
-  MeasureDoors(options, table);
-  MeasureScheduler(options, table);
-  if (!options.model.empty() || options.smoke) MeasureTokenizer(options, table);
+  if (options.wants("http") || options.wants("grpc") || options.wants("requests")) {
+    MeasureDoors(options, table);
+  }
+  if (options.wants("scheduler")) MeasureScheduler(options, table);
+  if (options.wants("tokenizer") && (!options.model.empty() || options.smoke)) {
+    MeasureTokenizer(options, table);
+  }
   return 0;
 }
 
@@ -235,6 +244,8 @@ int main(int argc, char** argv) {
       options.json = true;
     } else if (argument == "--model" && i + 1 < argc) {
       options.model = argv[++i];
+    } else if (argument == "--only" && i + 1 < argc) {
+      options.only = argv[++i];
     } else if (argument == "--quick") {
       options.repetitions = 1;
       options.tokens = 200;
@@ -248,9 +259,12 @@ int main(int argc, char** argv) {
                  .tokens = 10,
                  .requests = 20,
                  .scheduler_steps = 3,
-                 .text_bytes = 4096};
+                 .text_bytes = 4096,
+                 .model = options.model,
+                 .only = options.only};
     } else {
-      std::fprintf(stderr, "usage: host_bench [--quick | --smoke] [--json] [--model FILE]\n");
+      std::fprintf(stderr,
+                   "usage: host_bench [--quick | --smoke] [--json] [--model FILE] [--only PART]\n");
       return 2;
     }
   }
