@@ -2,15 +2,13 @@
 // with an executor that has every token ready, under load from another process, so that the CPU
 // time counted is the server's alone.
 //
-//   ninja host_bench && build/test/host_bench [--quick | --smoke] [--json] [--model FILE] [--only
-//   PART]
+//   ninja host_bench && build/test/host_bench [OPTION...]
 //     --quick        about 10 s; otherwise medians of 5, about a minute
 //     --smoke        does it still work? A second or so, figures of no meaning
 //     --json         one object a line: {"name":...,"value":...,"unit":...}
 //     --model FILE   whose tokenizer to use; default $TRIREME_TEST_MODEL. Without one the
-//     tokenizer's
-//                    rows are left out, for a vocabulary as small as that of tests/golden says
-//                    nothing
+//                    tokenizer's rows are left out: a vocabulary as small as that of tests/golden
+//                    says nothing
 //     --only PART    http, grpc, requests, scheduler or tokenizer: for a profiler
 //
 // Streams are paced (kStepsPerS, as a model would): every token is an event of its own, sent alone.
