@@ -14,6 +14,7 @@ test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev libsimde-dev clang-format-14 clang-tidy-14
   python3-venv python3-yaml curl openssl git procps
   clang-14 libclang-rt-14-dev  # tests/fuzz
+  valgrind  # tests/bench/instructions.py
   zsh fish groff man-db  # tests/conformance/test_completion.py
   chromium chromium-driver  # tests/conformance/test_page.py
   prometheus systemd strace logrotate  # tests/deploy: promtool and a server to scrape with, systemd-analyze, what system calls are made

@@ -41,9 +41,11 @@ bool Passed(TimePoint deadline) { return std::chrono::steady_clock::now() >= dea
 
 }  // namespace
 
-Connection::Connection(ServerContext* context, std::unique_ptr<Transport> transport,
+Connection::Connection(ServerContext* context, NewsQueue* news,
+                       std::unique_ptr<Transport> transport,
                        std::function<void(Connection*)> closed)
     : context_(context),
+      news_(news),
       transport_(std::move(transport)),
       executor_(transport_->socket().get_executor()),
       closed_(std::move(closed)),
@@ -217,8 +219,11 @@ void Connection::WatchForReset() {
 }
 
 asio::awaitable<bool> Connection::Write(std::string_view data) {
-  for (size_t offset = 0; offset < data.size() && !broken_; offset += kWriteSlice) {
-    const size_t size = std::min(kWriteSlice, data.size() - offset);
+  // The kernel takes most writes at once; then nobody has to be told of their end.
+  size_t offset = broken_ ? 0 : transport_->TryWrite(asio::buffer(data.data(), data.size()));
+  bytes_sent_ += offset;
+  for (size_t size = 0; offset < data.size() && !broken_; offset += size) {
+    size = std::min(kWriteSlice, data.size() - offset);
     writing_ = true;
     transport_->Write(asio::buffer(data.data() + offset, size),
                       [self = shared_from_this()](error_code error, size_t n) {

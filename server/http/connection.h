@@ -20,6 +20,7 @@
 #include <string_view>
 
 #include "absl/time/time.h"
+#include "server/http/news_queue.h"
 #include "server/http/request_parser.h"
 #include "server/http/server_context.h"
 #include "server/http/transport.h"
@@ -31,9 +32,9 @@ class Exchange;
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  // `context` outlives the connection. `closed` is called on the io thread when everything has
-  // ended.
-  Connection(ServerContext* context, std::unique_ptr<Transport> transport,
+  // `context` and `news`, that of the io thread, outlive the connection. `closed` is called on the
+  // io thread when everything has ended.
+  Connection(ServerContext* context, NewsQueue* news, std::unique_ptr<Transport> transport,
              std::function<void(Connection*)> closed);
   ~Connection();
 
@@ -50,6 +51,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // if the peer's sending half is closed; afterwards peer_gone() tells the truth.
   boost::asio::awaitable<void> WaitForEvent(TimePoint deadline, std::string_view probe);
   void Wake() { waker_.Wake(); }
+  // Any thread: there is something for the exchange, which may turn out to have ended. It is woken
+  // with has_news(), which stays until ForgetNews.
+  void PostNews() { news_->Push(shared_from_this()); }
+  bool has_news() const { return has_news_; }
+  void ForgetNews() { has_news_ = false; }
+  // Of NewsQueue, which keeps the connection alive meanwhile.
+  void OnNews() {
+    has_news_ = true;
+    waker_.WakeNow();
+  }
   bool probed() const { return probed_; }
   bool peer_gone() const { return broken_; }
   // Nobody waits for the answer any more: the peer has gone, or the server ends connections.
@@ -76,6 +87,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void ReleaseBody();
 
   ServerContext* const context_;
+  NewsQueue* const news_;
   const std::unique_ptr<Transport> transport_;
   const boost::asio::any_io_executor executor_;
   const std::function<void(Connection*)> closed_;
@@ -86,6 +98,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::array<char, 16384> read_buffer_;
   uint64_t bytes_sent_ = 0;
   int64_t charged_body_bytes_ = 0;  // of context_->buffered_body_bytes
+  bool has_news_ = false;
   bool first_request_ = true;
   bool idle_ = true;      // between requests
   bool reading_ = false;  // an operation is under way

@@ -94,8 +94,8 @@ std::string RateLimits(const Engine& engine) {
                 headers("tokens", limits.max_waiting_prompt_tokens, used.waiting_prompt_tokens));
 }
 
-std::string ChunkOf(std::string_view payload) {
-  return StrCat(absl::Hex(payload.size()), "\r\n", payload, "\r\n");
+void AppendChunk(std::string_view payload, std::string* out) {
+  StrAppend(out, absl::Hex(payload.size()), "\r\n", payload, "\r\n");
 }
 
 }  // namespace
@@ -171,7 +171,8 @@ asio::awaitable<void> Exchange::RespondError(const absl::Status& status) {
 }
 
 asio::awaitable<bool> Exchange::WriteEvents(std::string_view events, bool last) {
-  std::string out;
+  std::string& out = outgoing_;
+  out.clear();
   if (!started()) {
     // Without chunks (HTTP/1.0) the end of the connection is the end of the stream.
     if (!request_.http_1_1) must_close_ = true;
@@ -181,7 +182,7 @@ asio::awaitable<bool> Exchange::WriteEvents(std::string_view events, bool last) 
     status_ = 200;
   }
   if (request_.http_1_1) {
-    if (!events.empty()) out += ChunkOf(events);
+    if (!events.empty()) AppendChunk(events, &out);
     if (last) out += kLastChunk;
   } else {
     out += events;
@@ -215,19 +216,15 @@ asio::awaitable<Exchange::Work> Exchange::RunOnWorkers(absl::FunctionRef<void()>
 }
 
 asio::awaitable<Exchange::News> Exchange::WaitForNews(Generation* generation, TimePoint deadline) {
-  // Shared: the news may be posted after this has returned for another reason.
-  auto ready = std::make_shared<bool>(false);
+  // News may come after this has returned for another reason. Whoever waits next is woken for
+  // nothing then, and finds no delta.
+  connection_->ForgetNews();
   generation->NotifyWhenReady(
-      [ready, executor = connection_->executor(), connection = connection_->shared_from_this()] {
-        asio::post(executor, [ready, connection] {
-          *ready = true;
-          connection->Wake();
-        });
-      });
+      [connection = connection_->shared_from_this()] { connection->PostNews(); });
   for (;;) {
     if (connection_->peer_gone()) co_return News::kPeerGone;
     if (connection_->aborted()) co_return News::kAborted;
-    if (*ready || cancelled()) co_return News::kReady;
+    if (connection_->has_news() || cancelled()) co_return News::kReady;
     if (std::chrono::steady_clock::now() >= deadline) co_return News::kTimeout;
     co_await connection_->WaitForEvent(deadline, Probe());
   }

@@ -100,6 +100,7 @@ class Exchange {
   int status_ = 0;                    // of the answer; 0: none yet
   bool complete_ = false;             // the answer has been written to its end
   bool must_close_ = false;
+  std::string outgoing_;  // of WriteEvents; keeps its capacity
   std::shared_ptr<Cancellation> cancellation_;
   std::shared_ptr<Generation> generation_;
   RequestRegistry::Ticket ticket_;

@@ -100,13 +100,14 @@ asio::awaitable<void> Stream(Exchange& exchange, const OpenAiRequest& request,
                              request.include_usage);
   const auto heartbeat = absl::ToChronoNanoseconds(exchange.context().options.heartbeat);
   TimePoint next_heartbeat = std::chrono::steady_clock::now() + heartbeat;
+  std::string events;
   for (;;) {
     Deltas deltas = generation.TryNext();
     if (!deltas.ok()) {
       co_await FailStream(exchange, deltas.status());
       co_return;
     }
-    std::string events;
+    events.clear();
     for (const ChoiceDelta& delta : *deltas) chunks.Append(&events, delta);
     exchange.ReportGenerated(generation.usage().completion_tokens);
     const bool done = generation.done();

@@ -16,6 +16,7 @@
 #include "runtime/base/version.h"
 #include "server/dialects/openai/info.h"
 #include "server/http/connection.h"
+#include "server/http/news_queue.h"
 #include "server/net/acceptor.h"
 
 namespace trireme {
@@ -32,6 +33,7 @@ constexpr absl::Duration kLongestDrain = absl::Hours(24 * 365);  // what chrono 
 struct IoThread {
   asio::io_context io{/*concurrency_hint=*/1};
   asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(io);
+  http::NewsQueue news{&io};
   std::unordered_set<Connection*> connections;  // of this thread; each keeps itself alive
   std::thread thread;
 };
@@ -96,7 +98,7 @@ void HttpServer::Impl::Adopt(IoThread* target, tcp::socket socket) {
   socket.set_option(asio::socket_base::send_buffer_size(context.options.send_buffer_bytes),
                     ignored);
   auto connection = std::make_shared<Connection>(
-      &context,
+      &context, &target->news,
       tls ? http::MakeTlsTransport(std::move(socket), *tls)
           : http::MakePlainTransport(std::move(socket)),
       [this, target](Connection* closed) { OnClosed(target, closed); });

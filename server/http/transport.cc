@@ -16,7 +16,10 @@ using boost::system::error_code;
 
 class PlainTransport final : public Transport {
  public:
-  explicit PlainTransport(tcp::socket socket) : socket_(std::move(socket)) {}
+  explicit PlainTransport(tcp::socket socket) : socket_(std::move(socket)) {
+    error_code ignored;  // then TryWrite would wait, which the client bears who makes it so
+    socket_.non_blocking(true, ignored);
+  }
 
   void Handshake(Done done) override {
     asio::post(socket_.get_executor(), [done = std::move(done)]() mutable { done({}, 0); });
@@ -26,6 +29,10 @@ class PlainTransport final : public Transport {
   }
   void Write(asio::const_buffer buffer, Done done) override {
     asio::async_write(socket_, buffer, std::move(done));
+  }
+  size_t TryWrite(asio::const_buffer buffer) override {
+    error_code error;
+    return socket_.send(asio::const_buffers_1(buffer), 0, error);
   }
   void ShutdownSend(Done done) override {
     error_code error;
@@ -54,6 +61,7 @@ class TlsTransport final : public Transport {
   void Write(asio::const_buffer buffer, Done done) override {
     asio::async_write(stream_, buffer, std::move(done));
   }
+  size_t TryWrite(asio::const_buffer) override { return 0; }  // records are Write's business
   // Sends close_notify and FIN. SSL_shutdown is called once only: waiting for the peer's own notify
   // is the business of whoever reads on.
   void ShutdownSend(Done done) override {

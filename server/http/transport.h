@@ -28,6 +28,9 @@ class Transport {
   virtual void Handshake(Done done) = 0;
   virtual void Read(boost::asio::mutable_buffer buffer, Done done) = 0;  // some bytes
   virtual void Write(boost::asio::const_buffer buffer, Done done) = 0;   // all bytes
+  // Writes what can be written without waiting, and says how much that was; 0 also on errors, which
+  // Write then tells. Not while a write is under way.
+  virtual size_t TryWrite(boost::asio::const_buffer buffer) = 0;
   virtual void ShutdownSend(Done done) = 0;  // the peer sees an orderly end; reading goes on
   virtual boost::asio::ip::tcp::socket& socket() = 0;
   // Pending operations complete with operation_aborted.

@@ -321,6 +321,10 @@ absl::StatusOr<std::vector<ChoiceDelta>> Generation::Next(absl::Time deadline) {
 }
 
 void Generation::NotifyWhenReady(absl::AnyInvocable<void()> ready) {
+  if (impl_->candidates.size() == 1 && impl_->candidates[0].stream && !done()) {
+    impl_->candidates[0].stream->NotifyWhenReady(std::move(ready));
+    return;
+  }
   auto gatherer = std::make_shared<Gatherer>(std::move(ready));
   if (done()) gatherer->News();
   for (Candidate& candidate : impl_->candidates) {

@@ -1,6 +1,7 @@
 #include "server/dialects/openai/responses.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "runtime/base/json_writer.h"
@@ -210,17 +211,37 @@ ChunkWriter::ChunkWriter(const AnswerHeader& header, int num_choices, bool logpr
 
 void ChunkWriter::Append(std::string* out, const ChoiceDelta& delta) {
   Choice& choice = choices_.at(static_cast<size_t>(delta.index));
+  const bool plain = choice.started && !logprobs_ && delta.finish == FinishReason::kNone;
+  if (!plain) {
+    AppendWhole(out, delta);
+    return;
+  }
+  if (choice.before_text.empty()) {  // such a chunk of no text, cut in two where text belongs
+    const size_t cut = AppendWhole(&choice.before_text, {.index = delta.index});
+    choice.after_text = choice.before_text.substr(cut + std::strlen("\"\""));
+    choice.before_text.resize(cut);
+  }
+  *out += choice.before_text;
+  AppendJsonString(out, delta.text);
+  *out += choice.after_text;
+}
+
+// Returns where in `out` the text's JSON string begins.
+size_t ChunkWriter::AppendWhole(std::string* out, const ChoiceDelta& delta) {
+  Choice& choice = choices_.at(static_cast<size_t>(delta.index));
   *out += prefix_;
   JsonWriter json(out);
   json.BeginObject().Key("index").Int(delta.index);
   if (chat_) {
     json.Key("delta").BeginObject();
     if (!choice.started) json.Key("role").String("assistant");
-    json.Key("content").String(delta.text);
+  }
+  json.Key(chat_ ? "content" : "text");
+  const size_t text_at = out->size();
+  json.String(delta.text);
+  if (chat_) {
     if (!choice.started) json.Key("refusal").Null();
     json.EndObject();
-  } else {
-    json.Key("text").String(delta.text);
   }
   choice.started = true;
   json.Key("logprobs");
@@ -237,6 +258,7 @@ void ChunkWriter::Append(std::string* out, const ChoiceDelta& delta) {
   AppendFinish(json, delta.finish);
   json.EndObject();
   *out += suffix_;
+  return text_at;
 }
 
 void ChunkWriter::AppendUsageChunk(std::string* out, const Usage& usage) const {

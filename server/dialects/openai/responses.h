@@ -67,7 +67,10 @@ class ChunkWriter {
   struct Choice {
     bool started = false;
     int64_t text_offset = 0;
+    std::string before_text, after_text;  // of most chunks; empty: not made yet
   };
+  size_t AppendWhole(std::string* out, const ChoiceDelta& delta);
+
   const bool chat_, logprobs_;
   std::string prefix_;  // up to the array of choices
   std::string suffix_;  // from the end of the array

@@ -78,6 +78,34 @@ TEST(ChunkTest, TheRoleComesWithTheFirstTokenOfEachChoice) {
           "\n\n");
 }
 
+// Chunks that bring text alone are cut from a mould of their choice.
+TEST(ChunkTest, ChunksOfTextAloneAreThoseOfTheirChoice) {
+  AnswerHeader header = kChatHeader;
+  header.model = R"("content":"")";  // looks like the place of the text
+  const std::string prefix =
+      R"(data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"\"content\":\"\"","system_fingerprint":"fp_1","choices":[)";
+  ChunkWriter chunks(header, 2, false, true);
+  std::string out;
+  for (const int index : {0, 1}) chunks.Append(&out, {.index = index, .text = "first"});
+  out.clear();
+  chunks.Append(&out, {.index = 1, .text = "a \"b\"\n"});
+  chunks.Append(&out, {.index = 0, .text = ""});
+  chunks.Append(&out, {.index = 1, .text = "c"});
+  const auto chunk = [&](int index, const char* text) {
+    return prefix + R"({"index":)" + std::to_string(index) + R"(,"delta":{"content":)" + text +
+           R"(},"logprobs":null,"finish_reason":null}],"usage":null})" + "\n\n";
+  };
+  EXPECT_EQ(out, chunk(1, R"("a \"b\"\n")") + chunk(0, R"("")") + chunk(1, R"("c")"));
+
+  ChunkWriter completion(kTextHeader, 1, false, false);
+  completion.Append(&out, {.text = "first"});
+  out.clear();
+  completion.Append(&out, {.text = "x"});
+  EXPECT_THAT(out, testing::EndsWith(
+                       R"("choices":[{"index":0,"text":"x","logprobs":null,"finish_reason":null}]})"
+                       "\n\n"));
+}
+
 TEST(ChunkTest, WithUsageEveryChunkSaysNullAndTheLastHasNoChoices) {
   ChunkWriter chunks(kTextHeader, 1, false, true);
   std::string out;
