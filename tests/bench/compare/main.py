@@ -1,0 +1,130 @@
+"""Measures, compares and reports; tests/bench/run.sh prepares what this needs, and its --help tells the usage."""
+import argparse
+import datetime
+import os
+import pathlib
+import platform
+import re
+import sys
+
+from cases import PEER, Setup, all_cases, measure_limits
+from processes import Failed, output_of, seconds
+from rows import table, write_json
+
+RUNS = 5
+QUICK_SECONDS = 110  # for what is measured; what has begun by then is finished
+ISA = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd",
+       "asimddp", "i8mm", "bf16")
+
+
+def main():
+    options = parse()
+    setup = Setup(programs=options.programs, peer=options.peer, quick=options.quick, threads=options.threads,
+                  variants=dict(variant.split("=", 1) for variant in options.variant))
+    cases = [case for case in all_cases(setup) if re.search(options.only, case.name)]
+    if not cases:
+        sys.exit(f"--only {options.only}: no row has such a name")
+    head = describe(options)
+    if head["load_before"] > 0.5:
+        say(f"warning: this machine is busy already (load {head['load_before']}): the figures will be worth little")
+    failures, stopped = {}, False
+    try:
+        head["rounds"] = measure(setup, cases, failures)
+    except KeyboardInterrupt:
+        stopped = True
+        say("\nstopped; what was measured until now:")
+    head["limits"] = setup.limits
+    rows = [row for case in cases for row in case.rows if row.ours]
+    print(table(rows))
+    print(summary(head, rows))
+    if options.json:
+        write_json(options.json, head, rows)
+    if options.plot:
+        import chart  # needs matplotlib, which only --plot needs
+        chart.draw(options.plot, head, rows)
+    for name, why in failures.items():
+        print(f"FAILED: {name}: {why}", file=sys.stderr)
+    sys.exit(130 if stopped else 1 if failures else 0)
+
+
+def parse():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--programs", type=pathlib.Path, required=True, help="has trireme, engine_bench, host_bench")
+    parser.add_argument("--peer", type=pathlib.Path, help="has llama-bench, llama-batched-bench, llama-server")
+    parser.add_argument("--peer-version", default="")
+    parser.add_argument("--variant", action="append", required=True, help="TYPE=FILE: weights to measure")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", default="", help="a regular expression: rows to measure")
+    parser.add_argument("--json", help="file to write")
+    parser.add_argument("--plot", help="PNG to write")
+    return parser.parse_args()
+
+
+def measure(setup, cases, failures):
+    """Rounds over all cases, ours and the peer's by turns, so that a busy minute does not fall on one row alone.
+
+    Returns how many rounds were whole. A side of a case that has failed is not tried again.
+    """
+    deadline = seconds() + QUICK_SECONDS if setup.quick else float("inf")
+    for round in range(RUNS):
+        measure_limits(setup)
+        for case in cases:
+            if seconds() > deadline:
+                return round
+            sides = ["ours"] if case.alone or setup.peer is None else ["ours", "peer"]
+            for side in sides if round == 0 or not case.once else []:
+                name = f"{case.name} ({PEER if side == 'peer' else 'trireme'})"
+                if name not in failures:
+                    measure_one(case, side, round, name, failures)
+    return RUNS
+
+
+def measure_one(case, side, round, name, failures):
+    begun = seconds()
+    try:
+        values = case.run(side, round)
+    except Failed as error:
+        failures[name] = error
+        say(f"round {round + 1}  {name}: failed")
+        return
+    for row, value in zip(case.rows, values, strict=True):
+        (row.theirs if side == "peer" else row.ours).append(value)
+    shown = ", ".join(f"{value:.4g} {row.unit}" for row, value in zip(case.rows, values))
+    say(f"round {round + 1}  {name}: {shown}  ({seconds() - begun:.0f} s)")
+
+
+def describe(options):
+    cpu = pathlib.Path("/proc/cpuinfo").read_text()
+    flags = set(re.search(r"^(?:flags|Features)\s*:(.*)$", cpu, re.M)[1].split())
+    model = re.search(r"^model name\s*:\s*(.*)$", cpu, re.M)
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "cpu": model[1] if model else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "instruction_sets": [name for name in ISA if name in flags],
+        "system": f"{platform.system()} {platform.release()}",
+        "versions": {"trireme": output_of([options.programs / "trireme", "--version"]).strip(),
+                     PEER: options.peer_version if options.peer else None},
+        "models": [pathlib.Path(variant.split("=", 1)[1]).name for variant in options.variant],
+        "threads": options.threads,
+        "quick": options.quick,
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def summary(head, rows):
+    met = [row.met for row in rows]
+    limits = ", ".join(f"{name} {value:g}" for name, value in head["limits"].items())
+    runs = [len(row.ours) for row in rows]
+    return (f"\n{head['date']}, {head['cpu']} ({head['cores']} cores, {' '.join(head['instruction_sets'])}), "
+            f"{head['threads']} threads\nmedians of {max(runs, default=0)} runs; limits: {limits}\n"
+            f"{met.count(True)} targets met, {met.count(False)} missed")
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
