@@ -50,6 +50,7 @@ if ! is_sound "$folder/$sdist"; then
   echo "llama-cpp-python==$version --hash=sha256:$sdist_sha256" >"$folder/fetch/requirements.txt"
   if ! python3 -m pip download --disable-pip-version-check --no-deps --no-binary llama-cpp-python --require-hashes \
     --dest "$folder/fetch" --requirement "$folder/fetch/requirements.txt" >&2; then
+    rm -rf "$folder/fetch"
     say "The peer's sources could not be fetched. Check the network and run this again, or put $sdist"
     say "(sha256 $sdist_sha256) into $folder."
     exit 1

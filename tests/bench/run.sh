@@ -47,7 +47,7 @@ done
 step() { printf '==> %s\n' "$*" >&2; }
 
 step "Packages"
-deploy/dependencies.sh test
+deploy/dependencies.sh bench
 
 step "Build (minutes the first time)"
 [ -f build/bench/build.ninja ] || cmake --preset bench >&2

@@ -29,7 +29,7 @@ def main():
         say(f"warning: this machine is busy already (load {head['load_before']}): the figures will be worth little")
     failures, stopped = {}, False
     try:
-        head["rounds"] = measure(setup, cases, failures)
+        measure(setup, cases, failures, head)
     except KeyboardInterrupt:
         stopped = True
         say("\nstopped; what was measured until now:")
@@ -61,37 +61,48 @@ def parse():
     return parser.parse_args()
 
 
-def measure(setup, cases, failures):
+def measure(setup, cases, failures, head):
     """Rounds over all cases, ours and the peer's by turns, so that a busy minute does not fall on one row alone.
 
-    Returns how many rounds were whole. A side of a case that has failed is not tried again.
+    A side of a case that has failed is not tried again.
     """
+    head["whole_rounds"] = 0
     deadline = seconds() + QUICK_SECONDS if setup.quick else float("inf")
     for round in range(RUNS):
-        measure_limits(setup)
+        attempt("limits", lambda: measure_limits(setup), failures)
         for case in cases:
             if seconds() > deadline:
-                return round
+                return
             sides = ["ours"] if case.alone or setup.peer is None else ["ours", "peer"]
             for side in sides if round == 0 or not case.once else []:
                 name = f"{case.name} ({PEER if side == 'peer' else 'trireme'})"
-                if name not in failures:
-                    measure_one(case, side, round, name, failures)
-    return RUNS
+                measure_one(case, side, round, name, failures)
+        head["whole_rounds"] += 1
 
 
 def measure_one(case, side, round, name, failures):
     begun = seconds()
-    try:
-        values = case.run(side, round)
-    except Failed as error:
-        failures[name] = error
-        say(f"round {round + 1}  {name}: failed")
+    values = attempt(name, lambda: case.run(side, round), failures)
+    if values is None:
         return
     for row, value in zip(case.rows, values, strict=True):
         (row.theirs if side == "peer" else row.ours).append(value)
     shown = ", ".join(f"{value:.4g} {row.unit}" for row, value in zip(case.rows, values))
     say(f"round {round + 1}  {name}: {shown}  ({seconds() - begun:.0f} s)")
+
+
+def attempt(name, measurement, failures):
+    """What `measurement` returns; None when it failed now or before, which `failures` keeps."""
+    if name in failures:
+        return None
+    try:
+        return measurement()
+    except Failed as error:
+        failures[name] = str(error)
+    except (KeyError, ValueError) as error:  # a program printed something else
+        failures[name] = f"what was printed is not what was expected: {error!r}"
+    say(f"{name}: failed")
+    return None
 
 
 def describe(options):
@@ -104,8 +115,8 @@ def describe(options):
         "cores": len(os.sched_getaffinity(0)),
         "instruction_sets": [name for name in ISA if name in flags],
         "system": f"{platform.system()} {platform.release()}",
-        "versions": {"trireme": output_of([options.programs / "trireme", "--version"]).strip(),
-                     PEER: options.peer_version if options.peer else None},
+        "versions": {"trireme": output_of([options.programs / "trireme", "--version"]).split()[-1],
+                     PEER: f"({options.peer_version})" if options.peer else None},
         "models": [pathlib.Path(variant.split("=", 1)[1]).name for variant in options.variant],
         "threads": options.threads,
         "quick": options.quick,
@@ -118,7 +129,7 @@ def summary(head, rows):
     limits = ", ".join(f"{name} {value:g}" for name, value in head["limits"].items())
     runs = [len(row.ours) for row in rows]
     return (f"\n{head['date']}, {head['cpu']} ({head['cores']} cores, {' '.join(head['instruction_sets'])}), "
-            f"{head['threads']} threads\nmedians of {max(runs, default=0)} runs; limits: {limits}\n"
+            f"{head['threads']} threads\nmedians of up to {max(runs, default=0)} runs; limits: {limits}\n"
             f"{met.count(True)} targets met, {met.count(False)} missed")
 
 
@@ -127,4 +138,7 @@ def say(text):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failed as error:
+        sys.exit(str(error))
