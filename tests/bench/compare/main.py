@@ -5,7 +5,9 @@ import os
 import pathlib
 import platform
 import re
+import signal
 import sys
+import time
 
 from cases import PEER, Setup, all_cases, measure_limits
 from processes import Failed, output_of, seconds
@@ -18,15 +20,17 @@ ISA = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16
 
 
 def main():
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are ended, and what was measured is told
     options = parse()
     setup = Setup(programs=options.programs, peer=options.peer, quick=options.quick, threads=options.threads,
                   variants=dict(variant.split("=", 1) for variant in options.variant))
-    cases = [case for case in all_cases(setup) if re.search(options.only, case.name)]
+    cases = [case for case in all_cases(setup)
+             if any(options.only.search(name) for name in [case.name, *(row.name for row in case.rows)])]
     if not cases:
-        sys.exit(f"--only {options.only}: no row has such a name")
+        sys.exit(f"--only {options.only.pattern}: no row has such a name")
     head = describe(options)
-    if head["load_before"] > 0.5:
-        say(f"warning: this machine is busy already (load {head['load_before']}): the figures will be worth little")
+    if head["busy_before"] > 0.1:
+        say(f"warning: {head['busy_before']:.0%} of this machine is busy already: the figures will be worth little")
     failures, stopped = {}, False
     try:
         measure(setup, cases, failures, head)
@@ -47,6 +51,13 @@ def main():
     sys.exit(130 if stopped else 1 if failures else 0)
 
 
+def pattern(text):
+    try:
+        return re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
+
+
 def parse():
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=pathlib.Path, required=True, help="has trireme, engine_bench, host_bench")
@@ -55,7 +66,7 @@ def parse():
     parser.add_argument("--variant", action="append", required=True, help="TYPE=FILE: weights to measure")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", default="", help="a regular expression: rows to measure")
+    parser.add_argument("--only", type=pattern, default=pattern(""), help="a regular expression: rows to measure")
     parser.add_argument("--json", help="file to write")
     parser.add_argument("--plot", help="PNG to write")
     return parser.parse_args()
@@ -120,8 +131,20 @@ def describe(options):
         "models": [pathlib.Path(variant.split("=", 1)[1]).name for variant in options.variant],
         "threads": options.threads,
         "quick": options.quick,
-        "load_before": round(os.getloadavg()[0], 2),
+        "busy_before": round(busy_share(), 2),
     }
+
+
+def busy_share():
+    """Of all cores, in a second in which we do nothing."""
+    def ticks():
+        user, nice, system, idle, waiting, *rest = map(int, pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:])
+        return user + nice + system, idle + waiting
+
+    busy, idle = ticks()
+    time.sleep(1)
+    busy, idle = ticks()[0] - busy, ticks()[1] - idle
+    return busy / max(busy + idle, 1)
 
 
 def summary(head, rows):
