@@ -4,7 +4,7 @@
 #   tests/bench/run.sh [--peers] [--quick] [--json FILE] [--plot FILE.png] [--model GGUF] [--only PATTERN] [--threads N]
 #
 #   --peers         measure llama.cpp on the same files, by turns with ours: ratios. Builds it the first time (ten minutes)
-#   --quick         two minutes: fewer rows, fewer runs. Without it medians of 5 runs, half an hour with --peers
+#   --quick         two minutes: fewer rows, fewer runs. Without it medians of 5 runs, some 15 minutes with --peers
 #   --json FILE     write rows of {name, value, unit, peer, peer_value, ratio, target, roofline_fraction}, and a head
 #   --plot FILE     draw ratios and shares of the roofline as PNG (fetches matplotlib the first time)
 #   --model GGUF    weights to measure (default: SmolLM2-135M-Instruct Q4_1). The peer's llama-quantize makes Q4_0, Q8_0 and
@@ -53,7 +53,7 @@ step "Build (minutes the first time)"
 [ -f build/bench/build.ninja ] || cmake --preset bench >&2
 NINJA_STATUS='[%f/%t, %es] ' cmake --build --preset bench >&2
 
-# Before anything is measured: half an hour later is too late to learn that there is no picture.
+# Before anything is measured: a quarter of an hour later is too late to learn that there is no picture.
 python=python3
 if [ -n "$plot" ]; then
   step "matplotlib"

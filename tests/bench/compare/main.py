@@ -14,7 +14,7 @@ from processes import Failed, output_of, seconds
 from rows import table, write_json
 
 RUNS = 5
-QUICK_SECONDS = 110  # for what is measured; what has begun by then is finished
+QUICK_SECONDS = 110
 ISA = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd",
        "asimddp", "i8mm", "bf16")
 
@@ -75,20 +75,22 @@ def parse():
 def measure(setup, cases, failures, head):
     """Rounds over all cases, ours and the peer's by turns, so that a busy minute does not fall on one row alone.
 
-    A side of a case that has failed is not tried again.
+    A side of a case that has failed is not tried again. With --quick, what would take too long is left out.
     """
-    head["whole_rounds"] = 0
     deadline = seconds() + QUICK_SECONDS if setup.quick else float("inf")
+    took = {}  # by a case's name, the last time
+    head["whole_rounds"] = 0
     for round in range(RUNS):
-        attempt("limits", lambda: measure_limits(setup), failures)
+        if seconds() < deadline:
+            attempt("limits", lambda: measure_limits(setup), failures)
         for case in cases:
-            if seconds() > deadline:
-                return
-            sides = ["ours"] if case.alone or setup.peer is None else ["ours", "peer"]
-            for side in sides if round == 0 or not case.once else []:
-                name = f"{case.name} ({PEER if side == 'peer' else 'trireme'})"
-                measure_one(case, side, round, name, failures)
-        head["whole_rounds"] += 1
+            if (case.once and round > 0) or seconds() + took.get(case.name, 0) > deadline:
+                continue
+            begun = seconds()
+            for side in ["ours"] if case.alone or setup.peer is None else ["ours", "peer"]:
+                measure_one(case, side, round, f"{case.name} ({PEER if side == 'peer' else 'trireme'})", failures)
+            took[case.name] = seconds() - begun
+        head["whole_rounds"] += all(len(row.ours) > round for case in cases if not case.once for row in case.rows)
 
 
 def measure_one(case, side, round, name, failures):
