@@ -32,9 +32,10 @@ def test_ratios_are_of_medians_and_above_one_is_better():
     assert (alone.ratio, alone.roofline_fraction, alone.met) == (None, None, True)
 
 
-def test_both_parts_of_a_target_count():
-    row = rows.Row("decode", "tokens/s", rows.Target(ratio=3, roofline=0.7), "llama.cpp", [300], [100], ceiling=1000)
-    assert row.met is False
+@pytest.mark.parametrize("theirs, ceiling, met", [([100], 400, True), ([200], 400, False), ([100], 1000, False),
+                                                  ([], 400, None), ([], 1000, False)])
+def test_a_target_is_met_when_all_of_it_was_measured_and_is_reached(theirs, ceiling, met):
+    assert rows.Row("decode", "tokens/s", rows.Target(3, roofline=0.7), "llama.cpp", [300], theirs, ceiling).met is met
 
 
 def test_table_has_a_line_for_each_row_and_no_figure_that_was_not_measured():

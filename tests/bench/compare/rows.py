@@ -58,15 +58,16 @@ class Row:
 
     @property
     def met(self):
-        """Whether what was measured reaches the target; None where nothing measured can tell."""
+        """Whether every part of the target is reached: False as soon as one is not, None while one was not measured."""
         verdicts = []
-        if self.target.ratio is not None and self.ratio is not None:
-            verdicts.append(self.ratio >= self.target.ratio)
-        if self.target.at_most is not None and self.value is not None:
-            verdicts.append(self.value <= self.target.at_most)
-        if self.target.roofline is not None and self.roofline_fraction is not None:
-            verdicts.append(self.roofline_fraction >= self.target.roofline)
-        return all(verdicts) if verdicts else None
+        for aim, reached in ((self.target.ratio, self.ratio), (self.target.roofline, self.roofline_fraction)):
+            if aim is not None:
+                verdicts.append(None if reached is None else reached >= aim)
+        if self.target.at_most is not None:
+            verdicts.append(None if self.value is None else self.value <= self.target.at_most)
+        if not verdicts or (None in verdicts and False not in verdicts):
+            return None
+        return all(verdicts)
 
     def as_json(self):
         return {"name": self.name, "value": self.value, "unit": self.unit, "peer": self.peer if self.theirs else None,
