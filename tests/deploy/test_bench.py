@@ -129,9 +129,10 @@ def test_sides_run_by_turns_five_times(tmp_path):
 
 
 def test_a_peer_that_fails_is_named_and_has_no_figure(tmp_path):
-    program(tmp_path / "peer/llama-bench", "echo out of luck >&2; exit 3")
+    program(tmp_path / "peer/llama-bench", f"echo llama-bench >>{tmp_path}/order; echo out of luck >&2; exit 3")
     done = compare(tmp_path)
     assert done.returncode == 1
+    assert (tmp_path / "order").read_text().split().count("llama-bench") == 1, "what has failed is not tried again"
     assert "prefill 512, Q8_0 (llama.cpp): llama-bench failed with exit code 3: out of luck" in done.stderr
     row, = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert (row["value"], row["peer"], row["peer_value"], row["ratio"]) == (50, None, None, None)
