@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that Trireme is built from, when any is missing. Used by quickstart.sh and tests/run.sh.
-#   deploy/dependencies.sh build|test
+#   deploy/dependencies.sh build|bench|test
 set -euo pipefail
 
 build_packages=(
@@ -10,9 +10,9 @@ build_packages=(
   libssl-dev libpcre2-dev libutf8proc-dev prometheus-cpp-dev libspdlog-dev libcli11-dev libyaml-cpp-dev
   libcurl4-openssl-dev libpugixml-dev zlib1g-dev ca-certificates python3 python3-pip
 )
+bench_packages=(libgtest-dev libgmock-dev libbenchmark-dev libsimde-dev python3-venv)  # what configuring with tests needs
 test_packages=(
-  libgtest-dev libgmock-dev libbenchmark-dev libsimde-dev clang-format-14 clang-tidy-14
-  python3-venv python3-yaml curl openssl git procps
+  clang-format-14 clang-tidy-14 python3-yaml curl openssl git procps
   clang-14 libclang-rt-14-dev  # tests/fuzz
   valgrind  # tests/bench/instructions.py
   zsh fish groff man-db  # tests/conformance/test_completion.py
@@ -23,8 +23,9 @@ test_packages=(
 packages=("${build_packages[@]}")
 case "${1:-build}" in
   build) ;;
-  test) packages+=("${test_packages[@]}") ;;
-  *) echo "usage: $0 build|test" >&2; exit 2 ;;
+  bench) packages+=("${bench_packages[@]}") ;;
+  test) packages+=("${bench_packages[@]}" "${test_packages[@]}") ;;
+  *) echo "usage: $0 build|bench|test" >&2; exit 2 ;;
 esac
 
 missing=()

@@ -1,0 +1,127 @@
+"""What is measured: each case has a run of ours and one of the peer's, and gives values of one row or more."""
+import dataclasses
+import pathlib
+import tempfile
+from typing import Callable
+
+import engine
+import gguf
+import servers
+from processes import free_port, json_lines, output_of
+from rows import Row
+from targets import target
+
+PEER = "llama.cpp"
+
+
+@dataclasses.dataclass
+class Case:
+    name: str
+    run: Callable  # run(side, round) for side "ours" or "peer": a value for each row
+    rows: list  # of Row
+    once: bool = False  # does not vary from run to run, or repeats by itself
+    alone: bool = False  # the peer has nothing of the kind
+
+
+@dataclasses.dataclass
+class Setup:
+    programs: pathlib.Path  # has trireme, engine_bench, host_bench
+    peer: pathlib.Path | None  # has the peer's programs
+    variants: dict  # type of the weights ("Q4_1") -> file
+    threads: int
+    quick: bool
+    limits: dict = dataclasses.field(default_factory=dict)  # the best seen of each
+
+    def row(self, name, unit):
+        return Row(name, unit, target(name), peer=PEER if self.peer else None)
+
+
+ENGINE = [("decode:1", "decode, 1 stream", None), ("prefill:512", "prefill 512", None),
+          ("decode:32", "decode, 32 streams", ("Q4_0", "Q8_0", "BF16")), ("depth:4096", "decode at depth 4096", ("Q8_0",))]
+
+
+def all_cases(setup):
+    """In the order of the table. --quick leaves out what takes long or says little more."""
+    cases = []
+    for test, name, types in ENGINE:
+        for file_type, file in setup.variants.items():
+            quick = test == "prefill:512" or file_type == "Q8_0"
+            if (types is None or file_type in types) and (not setup.quick or (quick and not test.startswith("depth"))):
+                cases.append(_engine(setup, test, f"{name}, {file_type}", file_type, file))
+    file_type = "Q8_0" if "Q8_0" in setup.variants else next(iter(setup.variants))
+    cases += [_chats(setup, setup.variants[file_type]), _start(setup, setup.variants[file_type]), _binary(setup)]
+    return cases + [_host(setup)]
+
+
+def measure_limits(setup):
+    for name, value in engine.limits(setup.programs, setup.threads).items():
+        setup.limits[name] = max(value, setup.limits.get(name, 0))
+
+
+def _engine(setup, test, name, file_type, file):
+    row = setup.row(name, "tokens/s")
+    model = gguf.read(file)
+
+    def run(side, round):
+        if side == "peer":
+            return [engine.peers(setup.peer, file, test, setup.threads)]
+        report = engine.ours(setup.programs, file, test, setup.threads)
+        row.ceiling = engine.work_of(test, report, model, file_type).ceiling(setup.limits)
+        return [report["tokens_per_s"]]
+
+    return Case(name, run, [row])
+
+
+def _command(setup, side, file, port, context, chats):
+    if side == "peer":
+        return servers.llama_command(setup.peer, file, setup.threads, port, context, chats)
+    return servers.trireme_command(setup.programs, file, setup.threads, port, context, chats,
+                                   gguf.read(file).kv_bytes_per_token)
+
+
+def _chats(setup, file):
+    requests = servers.CHATS if setup.quick else 2 * servers.CHATS
+
+    def run(side, round):
+        port = free_port()
+        command = _command(setup, side, file, port, servers.CONTEXT, servers.CHATS)
+        return servers.chats(command, port, setup.programs, requests, seed=round + 1)
+
+    return Case("server, 32 chats", run, [
+        setup.row("server, 32 chats, output", "tokens/s"),
+        setup.row("server, 32 chats, TTFT p50", "ms"),
+        setup.row("server, 32 chats, ITL p99", "ms")])
+
+
+def _start(setup, file):
+    def run(side, round):
+        port = free_port()
+        command = _command(setup, side, file, port, servers.START_CONTEXT, 1)
+        return servers.start(command, port, file, servers.START_CONTEXT * gguf.read(file).kv_bytes_per_token)
+
+    return Case("start", run, [setup.row("start to first token", "ms"),
+                               setup.row("memory above weights and KV", "MB")])
+
+
+def _binary(setup):
+    def run(side, round):
+        program = setup.peer / "llama-server" if side == "peer" else setup.programs / "trireme"
+        with tempfile.TemporaryDirectory() as folder:
+            output_of(["strip", "-o", pathlib.Path(folder) / "stripped", program])
+            return [(pathlib.Path(folder) / "stripped").stat().st_size / 1e6]
+
+    return Case("binary", run, [setup.row("stripped binary", "MB")], once=True)
+
+
+def _host(setup):
+    """host_bench names its rows itself, with medians of its own."""
+    rows = []
+
+    def run(side, round):
+        quick = ["--quick"] if setup.quick else []
+        model = next(iter(setup.variants.values()))
+        found = json_lines(output_of([setup.programs / "host_bench", "--json", *quick, "--model", model]))
+        rows.extend(Row(line["name"], line["unit"], target(line["name"])) for line in found)
+        return [line["value"] for line in found]
+
+    return Case("host path", run, rows, once=True, alone=True)

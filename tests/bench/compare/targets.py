@@ -1,0 +1,32 @@
+"""The targets of the table in README.md, by the names of the rows."""
+from rows import Target
+
+TARGETS = {
+    "decode, 1 stream, Q4_1": Target(ratio=3, roofline=0.7),
+    "decode, 1 stream, Q4_0": Target(ratio=2, roofline=0.7),
+    "decode, 1 stream, Q8_0": Target(ratio=2, roofline=0.7),
+    "decode, 1 stream, BF16": Target(ratio=1.4, roofline=0.7),
+    "prefill 512, Q4_1": Target(ratio=10, roofline=0.6),
+    "prefill 512, Q4_0": Target(ratio=3, roofline=0.6),
+    "prefill 512, Q8_0": Target(ratio=5, roofline=0.6),
+    "prefill 512, BF16": Target(ratio=1.8, roofline=0.6),
+    "decode, 32 streams, Q4_0": Target(ratio=4),
+    "decode, 32 streams, Q8_0": Target(ratio=5),
+    "decode, 32 streams, BF16": Target(ratio=2.5),
+    "decode at depth 4096, Q8_0": Target(ratio=2.5),
+    "server, 32 chats, output": Target(ratio=5),
+    "server, 32 chats, TTFT p50": Target(ratio=5),
+    "server, 32 chats, ITL p99": Target(ratio=5),
+    "start to first token": Target(at_most=150),
+    "memory above weights and KV": Target(at_most=60),
+    "stripped binary": Target(at_most=25),
+    # Of host_bench.
+    "cpu_per_event_http_256_streams": Target(at_most=8),
+    "cpu_per_event_grpc_256_streams": Target(at_most=8),
+    "one_token_requests_http": Target(ratio=8),
+    "scheduler_step_1000_running_10000_waiting": Target(at_most=30),
+}
+
+
+def target(name):
+    return TARGETS.get(name, Target())
