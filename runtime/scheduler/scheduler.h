@@ -10,7 +10,9 @@
 // Order. All sequences stand in one order of seniority: lower priority number first (as in vLLM),
 // then first come first served. A step serves them in this order; nothing overtakes a waiting
 // sequence that does not fit yet. Every running sequence that only needs its next token gets it;
-// what is left of max_step_tokens goes to prefill chunks.
+// what is left of max_step_tokens goes to prefill chunks, but beside such tokens no more than
+// max_prefill_chunk: the time between two tokens of a stream is bounded by that, however many
+// prompts come at once (Agrawal et al., Sarathi-Serve, 2024).
 //
 // Blocks. A waiting sequence is taken up when all its known tokens fit into what is available, less
 // what the senior running ones still need for theirs, less a small watermark (which keeps it from
@@ -53,10 +55,12 @@ struct SchedulerOptions {
   int num_blocks = 0;  // KV budget; set from memory by the engine
   // Prompt + generated of one sequence; effectively at most the KV budget.
   int max_context_tokens = 0;
-  int max_running = 256;            // sequences with KV blocks; see FitToStep
-  int max_step_tokens = 512;        // tokens of one step, decode and prefill together
-  int max_prefill_chunk = 512;      // tokens of one sequence's prefill in one step; see FitToStep
-  int max_waiting_requests = 1024;  // bounded queue: by requests ...
+  int max_running = 256;      // sequences with KV blocks; see FitToStep
+  int max_step_tokens = 512;  // tokens of one step, decode and prefill together
+  // Of prefills: of one sequence in one step, and, in a step that has decode rows, of all together.
+  // Streams that run wait for no more than this. See FitToStep.
+  int max_prefill_chunk = 512;
+  int max_waiting_requests = 1024;              // bounded queue: by requests ...
   int64_t max_waiting_prompt_tokens = 1 << 20;  // ... and by prompt tokens
   bool prefix_cache = true;
 };

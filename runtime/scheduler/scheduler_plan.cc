@@ -30,11 +30,14 @@ StepPlan Scheduler::Plan() {
   const auto runnable = [](const LiveSequence* live) {
     return live->running && !live->sequence->paused;
   };
-  pass.prefill_tokens_left =
-      options_.max_step_tokens -
+  const auto num_decoding =
       static_cast<int>(std::count_if(order.begin(), order.end(), [&](const LiveSequence* live) {
         return runnable(live) && NeedsOneToken(live);
       }));
+  pass.prefill_tokens_left = options_.max_step_tokens - num_decoding;
+  if (num_decoding > 0) {
+    pass.prefill_tokens_left = std::min(pass.prefill_tokens_left, options_.max_prefill_chunk);
+  }
 
   for (size_t next = 0;;) {
     while (next < order.size() && !runnable(order[next])) ++next;

@@ -26,6 +26,10 @@ namespace fs = std::filesystem;
 constexpr int64_t kDefaultKvContexts = 32;
 // Rows of logits computed at once; a step that wants more is computed in pieces.
 constexpr int kMaxLogitRows = 64;
+// Prompt tokens beside running streams: a CPU computes so many about as fast a token as it does
+// more, and in a tenth of a second; a GPU needs more to be busy.
+constexpr int kCpuPrefillChunk = 128;
+constexpr int kGpuPrefillChunk = 512;
 // Work that may wait for a template or tokenizer thread.
 constexpr size_t kMaxQueuedWork = 4096;
 
@@ -164,9 +168,13 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, Opene
   engine.seed = options.seed;
   engine.scheduler = options.scheduler;
   SchedulerOptions& scheduler = engine.scheduler;
+  if (scheduler.max_prefill_chunk == 0) {
+    scheduler.max_prefill_chunk =
+        std::min(OnGpus(options) ? kGpuPrefillChunk : kCpuPrefillChunk, scheduler.max_step_tokens);
+  }
+  const int wanted_chunk = scheduler.max_prefill_chunk;
   scheduler = FitToStep(scheduler);
-  WarnOfCut("--max-prefill-chunk", options.scheduler.max_prefill_chunk,
-            scheduler.max_prefill_chunk);
+  WarnOfCut("--max-prefill-chunk", wanted_chunk, scheduler.max_prefill_chunk);
   WarnOfCut("--max-running", options.scheduler.max_running, scheduler.max_running);
 
   const int64_t bytes = files.checkpoint->size_bytes();

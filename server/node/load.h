@@ -34,9 +34,10 @@ struct LoadOptions {
   int max_context_tokens = 0;           // 0: what the model was trained for
   int64_t kv_cache_bytes = 0;           // 0: see PlanKvCache
   std::string kv_cache_dtype = "auto";  // auto, f32, f16, bf16
-  SchedulerOptions scheduler;           // num_blocks and max_context_tokens are filled in
-  int worker_threads = 2;               // templates and tokenization
-  uint64_t seed = 0;                    // of requests without one; 0: random
+  // num_blocks and max_context_tokens are filled in, and a prefill chunk of 0.
+  SchedulerOptions scheduler = {.max_prefill_chunk = 0};
+  int worker_threads = 2;  // templates and tokenization
+  uint64_t seed = 0;       // of requests without one; 0: random
 
   int ranks_here() const { return group.alone() ? num_ranks : num_ranks / group.num_nodes; }
 };

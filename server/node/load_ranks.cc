@@ -15,10 +15,6 @@
 namespace trireme {
 namespace {
 
-bool UsesCuda(const LoadOptions& options) {
-  return options.device == "cuda" || (options.device == "auto" && NumCudaDevices() > 0);
-}
-
 StepLimits StepLimitsOf(const Shard& shard, const DecoderLimits& limits,
                         const SchedulerOptions& scheduler) {
   return {.max_tokens = limits.max_step_tokens,
@@ -71,10 +67,14 @@ absl::Status OnEachRank(int num_ranks, const std::function<absl::Status(int rank
 
 }  // namespace
 
+bool OnGpus(const LoadOptions& options) {
+  return options.device == "cuda" || (options.device == "auto" && NumCudaDevices() > 0);
+}
+
 absl::Status CheckDevices(const LoadOptions& options) {
   if (options.num_ranks == 1) return absl::OkStatus();
   const std::string flag = StrCat("--tensor-parallel-size ", options.num_ranks);
-  if (!UsesCuda(options)) {
+  if (!OnGpus(options)) {
     return absl::InvalidArgumentError(StrCat(
         flag,
         ": the model is shared by GPUs only; leave it out, or use --device cuda where there are"));
@@ -94,7 +94,7 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
                                                  const SchedulerOptions& scheduler,
                                                  const std::string& group,
                                                  const LoadProgress& progress) {
-  const bool cuda = UsesCuda(options);
+  const bool cuda = OnGpus(options);
   const int num_ranks = options.ranks_here();
   const int first_rank = options.group.follows() ? options.group.node_rank * num_ranks : 0;
   const int num_threads = options.num_threads > 0 ? options.num_threads : AvailableCpus();

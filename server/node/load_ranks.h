@@ -11,6 +11,9 @@
 
 namespace trireme {
 
+// Whether the model runs on GPUs.
+bool OnGpus(const LoadOptions& options);
+
 // Whether this machine has the devices that the options want of it. INVALID_ARGUMENT names the
 // flag.
 absl::Status CheckDevices(const LoadOptions& options);

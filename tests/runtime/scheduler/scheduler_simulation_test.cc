@@ -201,6 +201,9 @@ class Simulation {
     }
     ASSERT_EQ(plan.num_tokens, num_tokens);
     ASSERT_LE(num_tokens, options_.max_step_tokens);
+    if (plan.num_decode_rows > 0) {
+      ASSERT_LE(num_tokens - plan.num_decode_rows, options_.max_prefill_chunk);
+    }
     ASSERT_LE(static_cast<int>(plan.rows.size()), options_.max_running);
   }
 

@@ -147,6 +147,23 @@ TEST_F(SchedulerTest, DecodeRowsComeFirstAndPrefillTakesWhatIsLeftOfTheStep) {
   Commit(plan);
 }
 
+TEST_F(SchedulerTest, PromptsShareOneChunkBesideRunningStreamsAndTheWholeStepWithout) {
+  MustAdmit({.id = 1, .prompt = 20, .max_tokens = 50});
+  MustAdmit({.id = 2, .prompt = 20, .first_token = 2000, .max_tokens = 50});
+  StepPlan plan = Plan();  // nobody waits for a next token
+  EXPECT_EQ(plan.num_tokens, 32);
+  Commit(plan);
+  Step();  // the rest of both: 8 tokens
+  MustAdmit({.id = 3, .prompt = 12, .first_token = 3000});
+  MustAdmit({.id = 4, .prompt = 12, .first_token = 4000});
+  plan = Plan();
+  EXPECT_EQ(IdsOf(plan), (Ids{1, 2, 3, 4}));
+  EXPECT_EQ(plan.num_decode_rows, 2);
+  EXPECT_EQ(plan.rows[2].num_tokens, 12);
+  EXPECT_EQ(plan.rows[3].num_tokens, 4);  // of the chunk of 16
+  Commit(plan);
+}
+
 TEST_F(SchedulerTest, ALongPrefillDoesNotStopDecoding) {
   MustAdmit({.id = 1, .max_tokens = 100});
   Step();

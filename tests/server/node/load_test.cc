@@ -15,6 +15,7 @@ namespace {
 
 using fakes::TinyModel;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 TEST(DecoderLimits, LogitRowsAreNoMoreThanWhatRunsOrFitsAStep) {
@@ -147,6 +148,16 @@ TEST_F(LoadTest, WhatAStepDoesNotHoldIsCutWhereItIsReported) {
   EXPECT_THAT(log, HasSubstr("--max-prefill-chunk"));
   EXPECT_EQ(node->engine->options().scheduler.max_running, 31);
   EXPECT_EQ(node->engine->options().scheduler.max_prefill_chunk, 32);
+}
+
+TEST_F(LoadTest, TheCpuPrefillsInSmallChunksUnlessAskedForOthers) {
+  EXPECT_EQ(Load().value()->engine->options().scheduler.max_prefill_chunk, 128);
+  options_.scheduler.max_step_tokens = 64;  // silently: nobody asked for more
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(Load().value()->engine->options().scheduler.max_prefill_chunk, 64);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), Not(HasSubstr("--max-prefill-chunk")));
+  options_.scheduler.max_prefill_chunk = 9;
+  EXPECT_EQ(Load().value()->engine->options().scheduler.max_prefill_chunk, 9);
 }
 
 TEST(PlanKvCache, TakesHalfOfWhatIsFreeAndNoMore) {
