@@ -12,7 +12,8 @@
 // sequence that does not fit yet. Every running sequence that only needs its next token gets it;
 // what is left of max_step_tokens goes to prefill chunks, but beside such tokens no more than
 // max_prefill_chunk: the time between two tokens of a stream is bounded by that, however many
-// prompts come at once (Agrawal et al., Sarathi-Serve, 2024).
+// prompts come at once (Agrawal et al., Sarathi-Serve, 2024). A short prompt waits for the long one
+// before it.
 //
 // Blocks. A waiting sequence is taken up when all its known tokens fit into what is available, less
 // what the senior running ones still need for theirs, less a small watermark (which keeps it from

@@ -136,9 +136,8 @@ std::vector<Setting> SchedulingRows(SchedulerOptions& o) {
        Integer(&o.max_step_tokens, 1, 1 << 20),
        "Tokens of one engine step, decode and prefill together"},
       {"max-prefill-chunk", kServe, "Scheduling", Integer(&o.max_prefill_chunk, 0, 1 << 20),
-       "Tokens of one prompt computed in one step, and of all prompts beside running streams: "
-       "lower "
-       "keeps these smoother (0: 128 on the CPU, 512 on GPUs)"},
+       "Tokens of one prompt in one step, and of all prompts beside running streams: lower keeps "
+       "these smoother (0: 128 on the CPU, the whole step on GPUs)"},
       {"max-waiting", kServe, "Scheduling", Integer(&o.max_waiting_requests, 1, 1 << 20),
        "Requests that may wait; more are refused with 429"},
       {"max-waiting-tokens", kServe, "Scheduling",

@@ -88,7 +88,11 @@ asio::awaitable<void> Connection::Run() {
     broken_ = true;
     co_return;
   }
-  for (bool more = true; more;) more = co_await ServeOne();
+  for (bool more = true; more;) {
+    more = co_await ServeOne();
+    // Answers are mostly written at once: who sends many requests in a row gives the others a turn.
+    if (more && !input_.empty()) co_await asio::post(executor_, asio::use_awaitable);
+  }
   if (!broken_) co_await Linger();
 }
 

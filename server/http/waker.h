@@ -19,6 +19,9 @@ using TimePoint = std::chrono::steady_clock::time_point;
 
 // A stream waits for every token, until a deadline that mostly never comes. So the timer stays as
 // it is while deadlines only move away: when it goes off too early, it is set anew.
+//
+// A coroutine that waits keeps the waker alive, and the waker it: before the io_context goes,
+// whoever waits has to be woken and to end.
 class Waker {
  public:
   explicit Waker(const boost::asio::any_io_executor& executor)

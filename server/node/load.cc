@@ -27,9 +27,8 @@ constexpr int64_t kDefaultKvContexts = 32;
 // Rows of logits computed at once; a step that wants more is computed in pieces.
 constexpr int kMaxLogitRows = 64;
 // Prompt tokens beside running streams: a CPU computes so many about as fast a token as it does
-// more, and in a tenth of a second; a GPU needs more to be busy.
+// more, and in a tenth of a second. A GPU is busy with a whole step only.
 constexpr int kCpuPrefillChunk = 128;
-constexpr int kGpuPrefillChunk = 512;
 // Work that may wait for a template or tokenizer thread.
 constexpr size_t kMaxQueuedWork = 4096;
 
@@ -169,8 +168,9 @@ absl::StatusOr<std::unique_ptr<Node>> LoadNode(const LoadOptions& options, Opene
   engine.scheduler = options.scheduler;
   SchedulerOptions& scheduler = engine.scheduler;
   if (scheduler.max_prefill_chunk == 0) {
-    scheduler.max_prefill_chunk =
-        std::min(OnGpus(options) ? kGpuPrefillChunk : kCpuPrefillChunk, scheduler.max_step_tokens);
+    scheduler.max_prefill_chunk = OnGpus(options)
+                                      ? scheduler.max_step_tokens
+                                      : std::min(kCpuPrefillChunk, scheduler.max_step_tokens);
   }
   const int wanted_chunk = scheduler.max_prefill_chunk;
   scheduler = FitToStep(scheduler);

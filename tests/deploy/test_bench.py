@@ -141,5 +141,5 @@ def test_a_peer_that_fails_is_named_and_has_no_figure(tmp_path):
 @pytest.mark.parametrize("arguments", [["--quik"], ["--model", "/none.gguf"], ["--json", "/none/out.json"], ["--threads", "0"],
                                        ["--plot"]])
 def test_wrong_usage_is_refused_before_anything_is_built(arguments):
-    done = subprocess.run([ROOT / "tests/bench/run.sh", *arguments], capture_output=True, text=True, timeout=10)
+    done = subprocess.run([ROOT / "tests/bench/run.sh", *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and arguments[0] in done.stderr and "--help" in done.stderr
