@@ -19,6 +19,12 @@ namespace {
 constexpr int kQuads = kBlock / 4;    // groups of four elements in a block
 constexpr int kPrefetchBytes = 1024;  // ahead, while a single token streams the weights
 
+// How many of `count` products add up safely in 16 bits.
+static constexpr int DepthOf(const BlockFormat& format, int count) {
+  const int safe = format.signed_codes ? 1 : 32767 / (254 * format.max_code);
+  return safe < count ? safe : count;
+}
+
 // Four activations, in every lane.
 TRIREME_INLINE __m256i BroadcastQuad(const int8_t* q) {
   int32_t quad;
@@ -42,8 +48,7 @@ TRIREME_INLINE __m256i LoadCodes(const uint8_t* codes, int q) {
 template <DType kType, int kFirst, int kCount, typename W, typename A>
 TRIREME_INLINE __m256i Dot(const uint8_t* codes, W w, A a) {
   constexpr BlockFormat kFormat = BlockFormatOf(kType);
-  constexpr int kSafe = kFormat.signed_codes ? 1 : 32767 / (254 * kFormat.max_code);
-  constexpr int kDepth = kSafe < kCount ? kSafe : kCount;
+  constexpr int kDepth = DepthOf(kFormat, kCount);
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i total;
 #pragma GCC unroll 8
@@ -146,14 +151,13 @@ template <DType kType, int kFirst, int kCount, int M>
 TRIREME_INLINE void TileDot(const uint8_t* codes, const ActivationBlock* const (&x)[M],
                             __m256i (&total)[M][2]) {
   constexpr BlockFormat kFormat = BlockFormatOf(kType);
-  constexpr int kSafe = kFormat.signed_codes ? 1 : 32767 / (254 * kFormat.max_code);
-  constexpr int kDepth = kSafe < kCount ? kSafe : kCount;
+  constexpr int kDepth = DepthOf(kFormat, kCount);
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[M][2];  // 16 bits wide
 #pragma GCC unroll 8
   for (int i = 0; i < kCount; ++i) {
-    // Of 4-bit codes first those of a register's low, then those of its high halves.
-    const int q = kFirst + (kFormat.code_bits == 4 && kCount == kQuads ? i / 2 + i % 2 * 4 : i);
+    // Quads q and q + 4 of 4-bit codes lie in one register, and follow each other here.
+    const int q = kFirst + (kFormat.code_bits == 4 ? i / 2 + i % 2 * 4 : i);
     const __m256i w[2] = {LoadCodes<kType>(codes, q), LoadCodes<kType>(codes + 32, q)};
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
