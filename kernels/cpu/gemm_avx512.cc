@@ -220,7 +220,9 @@ struct Avx512 {
   template <DType kType>
   static void Panel(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
                     int64_t num_tokens, const TileOutput& out) {
-    ForEachTile<6>(num_tokens, [&]<int M>(int64_t first) {
+    // A quantised tile has integer sums beside the others: six tokens fill the registers. Plain
+    // ones have room for eight, and then fewer loads a product.
+    ForEachTile<IsQuantized(kType) ? 6 : 8>(num_tokens, [&]<int M>(int64_t first) {
       const uint8_t* x = activations + first * stride;
       if constexpr (IsQuantized(kType)) {
         BlockTile<kType, M>(panel, cols, x, stride, out.At(first));

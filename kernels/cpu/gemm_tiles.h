@@ -5,6 +5,8 @@
 // own copy with its own instruction set.
 #pragma once
 
+#include <utility>
+
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/gemm_layout.h"
 
@@ -44,30 +46,16 @@ template <int kColumns>
 
 // Calls f.operator()<M>(first_token) for tiles of at most kMax tokens, as equal as possible: a
 // tile's cost has a part that does not depend on M, so 4 + 4 is better than 6 + 2.
-template <int kMax, typename F>  // kMax: 4 or 6
+template <int kMax, typename F>
 inline void ForEachTile(int64_t num_tokens, F f) {
   const int64_t tiles = (num_tokens + kMax - 1) / kMax;
   int64_t first = 0;
   for (int64_t t = 0; t < tiles; ++t) {
     const int64_t m = (num_tokens - first + tiles - t - 1) / (tiles - t);
-    switch (m) {
-      case 1:
-        f.template operator()<1>(first);
-        break;
-      case 2:
-        f.template operator()<2>(first);
-        break;
-      case 3:
-        f.template operator()<3>(first);
-        break;
-      case 4:
-        f.template operator()<4>(first);
-        break;
-      default:  // not instantiated where no tile is as large
-        if constexpr (kMax > 4) {
-          m == 5 ? f.template operator()<5>(first) : f.template operator()<6>(first);
-        }
-    }
+    const auto call = [&]<int... I>(std::integer_sequence<int, I...>) {
+      (void)((m == I + 1 && (f.template operator()<I + 1>(first), true)) || ...);
+    };
+    call(std::make_integer_sequence<int, kMax>());
     first += m;
   }
 }
