@@ -30,12 +30,12 @@ struct RopeTable {
   float magnitude = 1.0f;  // YaRN's attention factor
 };
 
-// One layer's paged KV storage of `dtype` (F32, F16, BF16).
-//   k: [num_blocks, num_kv_heads, head_dim, block_size]: a block's keys lie transposed, so that the
-//   scores of
+// One layer's paged KV storage of `dtype` (F32, F16, BF16). The blocks' shares of the layer are
+// block_stride apart: what a block has in all layers lies together (KvStorage).
+//   k, a block: [num_kv_heads, head_dim, block_size]: keys lie transposed, so that the scores of
 //      consecutive positions are computed side by side and each is one chain of additions over
 //      head_dim
-//   v: [num_blocks, num_kv_heads, block_size, head_dim]
+//   v, a block: [num_kv_heads, block_size, head_dim]
 // On CUDA k lies as v does (kernels/cuda/batch.h). Slots that hold no token yet may contain
 // anything, NaN included.
 struct KvLayerView {
@@ -45,6 +45,9 @@ struct KvLayerView {
   int num_kv_heads = 0;
   int block_size = 16;
   int head_dim = 0;
+  // Elements from a block to the next, in k as in v; at least num_kv_heads * block_size * head_dim,
+  // and a multiple of head_dim.
+  int64_t block_stride = 0;
 };
 
 // Attention of query tokens of ONE sequence over its paged KV (PagedAttention, Kwon et al., 2023),

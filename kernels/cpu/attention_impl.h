@@ -52,8 +52,7 @@ int64_t AttentionScratchBytes(const AttentionParams&, const KvLayerView& kv) {
 template <class T>
 void StoreKvAs(const KvLayerView& kv, BlockId block, int slot, const float* k, const float* v) {
   for (int h = 0; h < kv.num_kv_heads; ++h) {
-    const int64_t head_index = int64_t{block} * kv.num_kv_heads + h;
-    const int64_t offset = head_index * kv.block_size * kv.head_dim;
+    const int64_t offset = block * kv.block_stride + int64_t{h} * kv.block_size * kv.head_dim;
     T* k_column = static_cast<T*>(kv.k) + offset + slot;
     T* v_row = static_cast<T*>(kv.v) + offset + int64_t{slot} * kv.head_dim;
     const float* k_head = k + int64_t{h} * kv.head_dim;

@@ -32,7 +32,7 @@ struct KvHead {
   const BlockId* blocks;
 
   KvHead(const KvLayerView& kv, int head, const BlockId* block_table)
-      : block_stride(int64_t{kv.num_kv_heads} * kv.block_size * kv.head_dim),
+      : block_stride(kv.block_stride),
         block_size(kv.block_size),
         head_dim(kv.head_dim),
         blocks(block_table) {

@@ -28,7 +28,8 @@ struct Batch {
   int table_stride = 0;
 };
 
-// The paged KV cache of a layer (KvLayerView of kernels/ops.h) is [num_blocks, num_kv_heads,
-// block_size, head_dim] here, for K as for V; dtype is `type`.
+// A block of a layer's paged KV cache (KvLayerView of kernels/ops.h) is [num_kv_heads, block_size,
+// head_dim] here, for K as for V; dtype is `type`. At most 2^32 - 1 rows of head_dim lie from the
+// first block to the end of the last.
 
 }  // namespace trireme::cuda

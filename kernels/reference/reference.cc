@@ -8,11 +8,11 @@ namespace trireme::reference {
 namespace {
 
 int64_t KeyIndex(const KvLayerView& kv, BlockId block, int slot, int kv_head, int d) {
-  return ((int64_t{block} * kv.num_kv_heads + kv_head) * kv.head_dim + d) * kv.block_size + slot;
+  return block * kv.block_stride + (int64_t{kv_head} * kv.head_dim + d) * kv.block_size + slot;
 }
 
 int64_t ValueIndex(const KvLayerView& kv, BlockId block, int slot, int kv_head, int d) {
-  return ((int64_t{block} * kv.num_kv_heads + kv_head) * kv.block_size + slot) * kv.head_dim + d;
+  return block * kv.block_stride + (int64_t{kv_head} * kv.block_size + slot) * kv.head_dim + d;
 }
 
 double LoadElement(const void* data, DType dtype, int64_t i) {

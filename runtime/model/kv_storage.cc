@@ -21,14 +21,15 @@ absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::Create(const KvShape& shap
 
 KvLayerView KvStorage::Layer(int layer) const {
   TRIREME_DCHECK(layer >= 0 && layer < shape_.num_layers);
-  const int64_t half = shape_.layer_block_bytes() * num_blocks_;
   KvLayerView view;
-  view.k = static_cast<uint8_t*>(memory_->data()) + 2 * half * layer;
-  view.v = static_cast<uint8_t*>(view.k) + half;
+  view.k = static_cast<uint8_t*>(memory_->data()) + 2 * layer * shape_.layer_block_bytes();
+  view.v = static_cast<uint8_t*>(view.k) + shape_.layer_block_bytes();
   view.dtype = shape_.dtype;
   view.num_kv_heads = shape_.num_kv_heads;
   view.block_size = shape_.block_size;
   view.head_dim = shape_.head_dim;
+  view.block_stride =
+      int64_t{2} * shape_.num_layers * shape_.num_kv_heads * shape_.block_size * shape_.head_dim;
   return view;
 }
 

@@ -49,7 +49,9 @@ class KvStorage {
 
   const KvShape shape_;
   const int num_blocks_;
-  const std::unique_ptr<Buffer> memory_;  // per layer: K of all blocks, then V of all blocks
+  // Block by block; in a block layer by layer, K, then V. What a sequence has not got is not
+  // touched, and a block can be moved as a whole.
+  const std::unique_ptr<Buffer> memory_;
 };
 
 }  // namespace trireme

@@ -56,7 +56,8 @@ class Sequence {
            shape.dtype,
            shape.num_kv_heads,
            16,
-           shape.head_dim};
+           shape.head_dim,
+           16 * kv_row};
     // The values hardly matter: tokens take their rows from a small random pool.
     std::mt19937 random(2);
     std::normal_distribution<float> normal;

@@ -44,6 +44,7 @@ cudaError_t Attention(DType type, const AttentionParams& params, const KvLayerVi
   a.num_kv_heads = kv.num_kv_heads;
   a.group = params.num_heads / kv.num_kv_heads;
   a.block_shift = std::countr_zero(static_cast<unsigned>(kv.block_size));
+  a.block_rows = static_cast<uint32_t>(kv.block_stride / kv.head_dim);
   a.window = params.window;
   const bool soft_cap = params.soft_cap > 0;
   a.cap_scale = soft_cap ? params.scale / params.soft_cap * 2 * kLog2E : 0;

@@ -49,6 +49,7 @@ struct AttentionCta {
   using Scores = float[kScoreColumns][4];
   using Mutant = AttentionMutant;
   __host__ __device__ static constexpr bool Is(Mutant mutant) { return Kernel::kMutant == mutant; }
+  static constexpr uint32_t kNoRow = ~0u;
 
   const AttentionArguments& a;
   const AttentionItem& item;
@@ -61,7 +62,7 @@ struct AttentionCta {
   const int live_begin = FirstSeen(item.first_position);
   const int live_end = item.first_position + item.num_tokens;
   int positions[2];  // of the thread's rows
-  int cache_rows[kLaneKeys];
+  uint32_t cache_rows[kLaneKeys];
   int warp_first, warp_last;  // least and greatest position of the warp's rows
 
   __device__ int FirstSeen(int position) const {
@@ -108,19 +109,20 @@ struct AttentionCta {
     }
   }
 
-  // The rows of the cache that hold the warp's share of a tile's keys, one to a lane; -1 for zeros.
+  // The rows of the cache that hold the warp's share of a tile's keys, one to a lane; kNoRow for
+  // zeros.
   // Looked up a tile ahead, and once for K and V.
   __device__ void LookUp(int tile) {
 #pragma unroll
     for (int i = 0; i < kLaneKeys; ++i) {
       const int key = tile * kKeys + warp * kWarpKeys + (lane + 32 * i) % kWarpKeys;
-      cache_rows[i] = -1;
+      cache_rows[i] = kNoRow;
       const bool live = Is(Mutant::kNoZeroFill) || key < live_end;
       if (key < live_begin || !live) continue;
       const int entry = (Is(Mutant::kNoZeroFill) ? min(key, live_end - 1) : key) >> a.block_shift;
-      const int block = a.block_tables[item.sequence * a.table_stride + entry];
-      const int slot = key & ((1 << a.block_shift) - 1);
-      cache_rows[i] = ((block * a.num_kv_heads + kv_head) << a.block_shift) + slot;
+      const uint32_t block = a.block_tables[item.sequence * a.table_stride + entry];
+      const uint32_t slot = key & ((1 << a.block_shift) - 1);
+      cache_rows[i] = block * a.block_rows + (kv_head << a.block_shift) + slot;
     }
   }
   __device__ void LoadTile(uint32_t stage, const uint16_t* cache) const {
@@ -129,10 +131,11 @@ struct AttentionCta {
 #pragma unroll 4  // more in flight takes registers that O needs
     for (int i = 0; i < kWarpKeys * kPieces / 32; ++i) {
       const int row = (i * 32 + lane) / kPieces, piece = (i * 32 + lane) % kPieces;
-      const int lookup =
+      const uint32_t lookup =
           kLaneKeys == 1 || i * 32 / kPieces < 32 ? cache_rows[0] : cache_rows[kLaneKeys - 1];
-      const int from = __shfl_sync(~0u, lookup, row % 32);
-      const uint16_t* address = cache + int64_t{max(from, 0)} * kHeadDim + piece * 8;
+      const uint32_t from = __shfl_sync(~0u, lookup, row % 32);
+      const bool live = from != kNoRow;
+      const uint16_t* address = cache + uint64_t{live ? from : 0} * kHeadDim + piece * 8;
       uint32_t to;
       if constexpr (kGroup == 8 && !Is(Mutant::kNoSwizzle)) {  // the step's rows differ from the
                                                                // first one's in other bits
@@ -142,7 +145,7 @@ struct AttentionCta {
       } else {
         to = PieceAt(stage, warp * kWarpKeys + row, piece);
       }
-      ptx::CopyAsync(to, address, from >= 0);
+      ptx::CopyAsync(to, address, live);
     }
   }
 

@@ -21,6 +21,7 @@ struct AttentionArguments {
   int num_heads, num_kv_heads, group;
   int row_tiles;    // CTAs that share the rows of an item: 1, unless a group has more than a CTA
   int block_shift;  // log2 of block_size
+  uint32_t block_rows;  // of head_dim, from a block to the next
   int window;
   float cap_scale;   // soft cap: s = tanh(q.k * scale / cap), as exponent of 2
   float scale_log2;  // of s, to an exponent of 2

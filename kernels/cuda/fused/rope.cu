@@ -142,7 +142,8 @@ __global__ void __launch_bounds__(kThreads) RopeToken(const __grid_constant__ Pa
       const bool is_v = head >= first_v;
       const int kv_head = head - (is_v ? first_v : p.num_heads);
       uint4* const cache = static_cast<uint4*>(is_v ? p.kv.v : p.kv.k);
-      cache[((block * num_kv_heads + kv_head) * p.kv.block_size + slot) * chunks + lane] = chunk;
+      cache[block * (p.kv.block_stride / kChunkElements) +
+            (kv_head * p.kv.block_size + slot) * chunks + lane] = chunk;
     }
   }
 }

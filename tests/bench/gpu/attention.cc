@@ -68,7 +68,8 @@ void AttentionCall::operator()() const {
                        .dtype = DType::kBF16,
                        .num_kv_heads = shape_.num_kv_heads,
                        .block_size = kBlockSize,
-                       .head_dim = shape_.head_dim};
+                       .head_dim = shape_.head_dim,
+                       .block_stride = int64_t{kBlockSize} * shape_.num_kv_heads * shape_.head_dim};
   cuda::Batch batch;
   batch.num_tokens = static_cast<int>(tokens_);
   batch.block_tables = tables_.as<int32_t>();

@@ -119,7 +119,7 @@ TEST_P(AttentionTest, StoredKvIsRoundedToNearestEven) {
 TEST_P(AttentionTest, StoredNanStaysNan) {
   for (DType dtype : {DType::kF16, DType::kBF16}) {
     std::vector<uint16_t> storage(2 * 16);
-    const KvLayerView kv{storage.data(), storage.data() + 16, dtype, 1, 1, 16};
+    const KvLayerView kv{storage.data(), storage.data() + 16, dtype, 1, 1, 16, 16};
     const std::vector<float> nan(
         16, std::bit_cast<float>(0x7f800001u));  // payload only in the low bits
     kernels().store_kv(kv, 0, 0, nan.data(), nan.data());
@@ -266,7 +266,7 @@ TEST_P(AttentionTest, ASinkTakesItsShareOfTheWeight) {
   std::vector<float> k(16, 0.0f), v(16), q(16, 1.0f), out(16);
   for (int i = 0; i < 16; ++i) v[i] = static_cast<float>(i);
   std::vector<float> storage(2 * 16);
-  const KvLayerView kv{storage.data(), storage.data() + 16, DType::kF32, 1, 1, 16};
+  const KvLayerView kv{storage.data(), storage.data() + 16, DType::kF32, 1, 1, 16, 16};
   kernels().store_kv(kv, 0, 0, k.data(), v.data());
   const float sink = 0.0f;
   const AttentionParams params{.num_heads = 1, .sinks = &sink};

@@ -21,10 +21,11 @@ PagedSequence::PagedSequence(const Kernels& kernels, const AttentionCase& shape,
   blocks_.assign(ids.begin(), ids.begin() + used);  // exactly as many as needed
 
   const int64_t kv_row = int64_t{shape.num_kv_heads} * shape.head_dim;
-  k_storage_.assign(num_blocks * shape.block_size * kv_row * BlockBytes(shape.dtype), 0xff);  // NaN
+  const int64_t block_stride = (shape.block_size + 1) * kv_row;  // a gap, as of other layers
+  k_storage_.assign(num_blocks * block_stride * BlockBytes(shape.dtype), 0xff);  // NaN
   v_storage_ = k_storage_;
-  kv_ = {k_storage_.data(),  v_storage_.data(), shape.dtype,
-         shape.num_kv_heads, shape.block_size,  shape.head_dim};
+  kv_ = {k_storage_.data(), v_storage_.data(), shape.dtype, shape.num_kv_heads,
+         shape.block_size,  shape.head_dim,    block_stride};
   for (int64_t p = 0; p < shape.context; ++p) {
     Store(p, Normal(kv_row, content * 100000 + 2 * p),
           Normal(kv_row, content * 100000 + 2 * p + 1));

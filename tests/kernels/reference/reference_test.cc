@@ -90,7 +90,7 @@ class ReferenceAttentionTest : public testing::Test {
   }
 
   std::vector<float> k_ = std::vector<float>(8), v_ = std::vector<float>(8);
-  KvLayerView kv_{k_.data(), v_.data(), DType::kF32, 1, 2, 2};
+  KvLayerView kv_{k_.data(), v_.data(), DType::kF32, 1, 2, 2, 4};
   std::vector<BlockId> blocks_ = {1, 0};
 };
 

@@ -148,7 +148,13 @@ std::vector<float> AttendInChunks(int num_threads, int chunk) {
   for (size_t i = 0; i < frequencies.size(); ++i) {
     frequencies[i] = 1.0f / static_cast<float>(i + 1);
   }
-  const KvLayerView kv = {k.data(), v.data(), DType::kF32, kKvHeads, kBlockSize, kHeadDim};
+  const KvLayerView kv = {k.data(),
+                          v.data(),
+                          DType::kF32,
+                          kKvHeads,
+                          kBlockSize,
+                          kHeadDim,
+                          kKvHeads * kBlockSize * kHeadDim};
   auto rope =
       *backend->PrepareRope({.rotary_dim = kHeadDim, .inverse_frequency = frequencies.data()});
   const AttentionParams params = {.num_heads = kHeads, .scale = 0.125f};

@@ -357,11 +357,11 @@ TEST(KvStorage, LayersDoNotOverlapAndFillTheMemory) {
   const auto kv = KvStorage::Create(shape, 5, backend);
   ASSERT_TRUE(kv.ok());
   const auto bytes = [](const void* p) { return static_cast<const uint8_t*>(p); };
-  const int64_t half = 5 * shape.layer_block_bytes();
   for (int layer = 0; layer < 3; ++layer) {
     const KvLayerView view = (*kv)->Layer(layer);
-    EXPECT_EQ(bytes(view.v) - bytes(view.k), half);
-    EXPECT_EQ(bytes(view.k) - bytes((*kv)->Layer(0).k), layer * 2 * half);
+    EXPECT_EQ(bytes(view.v) - bytes(view.k), shape.layer_block_bytes());
+    EXPECT_EQ(bytes(view.k) - bytes((*kv)->Layer(0).k), layer * 2 * shape.layer_block_bytes());
+    EXPECT_EQ(view.block_stride * 2, shape.block_bytes());  // in elements of two bytes
     EXPECT_EQ(view.num_kv_heads, 2);
     EXPECT_EQ(view.head_dim, 8);
   }

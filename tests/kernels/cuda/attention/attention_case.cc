@@ -113,7 +113,8 @@ std::vector<uint16_t> AttentionCase::Run(const std::vector<Share>& shares) const
 cudaError_t AttentionCase::TryRun(const std::vector<Share>& shares,
                                   std::vector<uint16_t>* result) const {
   const int dim = options_.head_dim, kv_heads = options_.num_kv_heads, size = options_.block_size;
-  const size_t kv_elements = static_cast<size_t>(num_blocks_) * kv_heads * size * dim;
+  const int64_t block_stride = int64_t{kv_heads * size + 3} * dim;  // a gap, as of other layers
+  const size_t kv_elements = static_cast<size_t>(num_blocks_ * block_stride);
   std::vector<float> k(kv_elements, kNan), v(kv_elements, kNan);
   std::vector<int32_t> tables(shares.size() * static_cast<size_t>(table_stride_), -1);
   const int q_row = options_.num_heads * dim, q_stride = q_row + 2 * kv_heads * dim;
@@ -127,7 +128,7 @@ cudaError_t AttentionCase::TryRun(const std::vector<Share>& shares,
       const int32_t block = sequence.blocks[static_cast<size_t>(p / size)];
       tables[i * static_cast<size_t>(table_stride_) + static_cast<size_t>(p / size)] = block;
       for (int h = 0; h < kv_heads; ++h) {
-        const size_t to = ((static_cast<size_t>(block) * kv_heads + h) * size + p % size) * dim;
+        const size_t to = static_cast<size_t>(block * block_stride + (h * size + p % size) * dim);
         const size_t from = (static_cast<size_t>(p) * kv_heads + h) * dim;
         std::copy_n(sequence.k.begin() + from, dim, k.begin() + to);
         std::copy_n(sequence.v.begin() + from, dim, v.begin() + to);
@@ -158,7 +159,8 @@ cudaError_t AttentionCase::TryRun(const std::vector<Share>& shares,
                        .dtype = options_.type,
                        .num_kv_heads = kv_heads,
                        .block_size = size,
-                       .head_dim = dim};
+                       .head_dim = dim,
+                       .block_stride = block_stride};
   // What this step has no work for is not launched, unless it was captured.
   const auto capacity = [&](const DeviceArray<AttentionItem>& items, size_t count) {
     return count == 0 && !options_.captured ? 0 : static_cast<int>(items.size());
@@ -239,9 +241,13 @@ double AttentionCase::Error(const std::vector<Share>& shares,
     const size_t kv_row = static_cast<size_t>(options_.num_kv_heads) * options_.head_dim;
     const size_t elements = static_cast<size_t>(blocks) * options_.block_size * kv_row;
     std::vector<uint16_t> k(elements), v(elements);  // the CPU's layout, blocks in order
-    const KvLayerView kv{
-        k.data(),         v.data(), options_.type, options_.num_kv_heads, options_.block_size,
-        options_.head_dim};
+    const KvLayerView kv{k.data(),
+                         v.data(),
+                         options_.type,
+                         options_.num_kv_heads,
+                         options_.block_size,
+                         options_.head_dim,
+                         static_cast<int64_t>(kv_row) * options_.block_size};
     std::vector<BlockId> table(static_cast<size_t>(blocks));
     std::iota(table.begin(), table.end(), 0);
     for (int p = 0; p < context; ++p) {

@@ -17,6 +17,11 @@ constexpr int kBlockSize = 16, kNumBlocks = 8;
 constexpr uint16_t kUntouched = 0x1234;
 constexpr float kEps = 1e-6f;
 
+// With a gap, as of other layers.
+int64_t BlockStride(const Shape& shape) {
+  return int64_t{shape.num_kv_heads * kBlockSize + 5} * shape.head_dim;
+}
+
 // The tokens of a step and what becomes of them.
 struct Step {
   std::vector<uint16_t> qkv;         // [num_tokens, all heads, head_dim]
@@ -56,9 +61,8 @@ class RopeTest : public RowsTest {
     const DeviceArray<uint64_t> device_turns(turns);
     const DeviceArray<float> q_gain(Gain(shape, 2)), k_gain(Gain(shape, 3));
     const DeviceArray<uint16_t> qkv(step.qkv);
-    const std::vector<uint16_t> cache(
-        static_cast<size_t>(kNumBlocks * shape.num_kv_heads * kBlockSize * shape.head_dim),
-        kUntouched);
+    const std::vector<uint16_t> cache(static_cast<size_t>(kNumBlocks * BlockStride(shape)),
+                                      kUntouched);
     const DeviceArray<uint16_t> k(cache), v(cache);
     std::vector<int32_t> tables(static_cast<size_t>(kNumBlocks * kTableStride));
     for (size_t i = 0; i < tables.size(); ++i) {
@@ -74,10 +78,12 @@ class RopeTest : public RowsTest {
     batch.table_stride = kTableStride;
     const QkNorm norm =
         shape.norm ? QkNorm{q_gain.get(), k_gain.get(), kEps} : QkNorm{nullptr, nullptr, 0};
-    Check(RopeAndStoreKv(
-        type(), {shape.rotary_dim, shape.interleaved, device_turns.get(), shape.magnitude}, norm,
-        shape.num_heads, {k.get(), v.get(), type(), shape.num_kv_heads, kBlockSize, shape.head_dim},
-        batch, qkv.get(), nullptr));
+    Check(RopeAndStoreKv(type(),
+                         {shape.rotary_dim, shape.interleaved, device_turns.get(), shape.magnitude},
+                         norm, shape.num_heads,
+                         {k.get(), v.get(), type(), shape.num_kv_heads, kBlockSize, shape.head_dim,
+                          BlockStride(shape)},
+                         batch, qkv.get(), nullptr));
     return {qkv.Read(), k.Read(), v.Read()};
   }
 
@@ -114,9 +120,8 @@ class RopeTest : public RowsTest {
         if (positions[token] < 0) continue;
         const int kv_head = (head - shape.num_heads) % shape.num_kv_heads;
         const int64_t slot =
-            ((static_cast<int64_t>(token) * shape.num_kv_heads + kv_head) * kBlockSize +
-             positions[token] % kBlockSize) *
-            shape.head_dim;
+            static_cast<int64_t>(token) * BlockStride(shape) +
+            (kv_head * kBlockSize + positions[token] % kBlockSize) * int64_t{shape.head_dim};
         if (head >= shape.num_heads + shape.num_kv_heads) {
           ASSERT_TRUE(
               std::equal(v.begin() + slot, v.begin() + slot + shape.head_dim, before.begin() + at));
