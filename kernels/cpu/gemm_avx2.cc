@@ -46,8 +46,9 @@ TRIREME_INLINE void AddProduct(__m256 w, __m256 x, __m256* acc) {
 // M tokens by C registers, starting at register r. M * C sums, C weights and an activation are 16
 // registers at most.
 template <DType kType, int M, int C>
-[[gnu::noinline]] void PlainTile(const uint8_t* panel, int64_t cols, const uint8_t* activations,
-                                 int64_t stride, int r, const TileOutput& out) {
+[[gnu::noinline]] void PlainTile(const Panel& panel, Ahead* ahead_of_all,
+                                 const uint8_t* activations, int64_t stride, int r,
+                                 const TileOutput& out) {
   __m256 acc[M][C] = {};
   const auto add = [&](int64_t k, const __m256* w) TRIREME_INLINE_LAMBDA {
 #pragma GCC unroll 8
@@ -58,33 +59,39 @@ template <DType kType, int M, int C>
       for (int c = 0; c < C; ++c) AddProduct(w[c], x, &acc[m][c]);
     }
   };
-  int64_t k = 0;
+  const uint8_t* data = panel.data;
+  Ahead ahead = *ahead_of_all;
   __m256 w[C];
-  if constexpr (kType == DType::kBF16) {
-    for (; k + 1 < cols; k += 2) {
+  for (int64_t k = 0; k < panel.cols;) {
+    ahead.Step();
+    const int64_t end = panel.cols - k < kPlainStep ? panel.cols : k + kPlainStep;
+    if constexpr (kType == DType::kBF16) {
+      for (; k + 1 < end; k += 2) {
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) w[c] = Even(LoadPairs(panel, k, r + c));
-      add(k, w);
-      // Loaded again, and the mask for every pair: held, they would cost registers.
-      const uint8_t* again = panel;
-      const uint32_t* mask = kOddMask;
-      asm("" : "+r"(again), "+r"(mask));
+        for (int c = 0; c < C; ++c) w[c] = Even(LoadPairs(data, k, r + c));
+        add(k, w);
+        // Loaded again, and the mask for every pair: held, they would cost registers.
+        const uint8_t* again = data;
+        const uint32_t* mask = kOddMask;
+        asm("" : "+r"(again), "+r"(mask));
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) w[c] = Odd(LoadPairs(again, k, r + c), mask);
-      add(k + 1, w);
-    }
-    if (k < cols) {
+        for (int c = 0; c < C; ++c) w[c] = Odd(LoadPairs(again, k, r + c), mask);
+        add(k + 1, w);
+      }
+      if (k < end) {  // the last of an odd K
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) w[c] = Even(LoadPairs(panel, k, r + c));
-      add(k, w);
-    }
-  } else {
-    for (; k < cols; ++k) {
+        for (int c = 0; c < C; ++c) w[c] = Even(LoadPairs(data, k, r + c));
+        add(k++, w);
+      }
+    } else {
+      for (; k < end; ++k) {
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c) w[c] = LoadPlain<kType>(panel, k, r + c);
-      add(k, w);
+        for (int c = 0; c < C; ++c) w[c] = LoadPlain<kType>(data, k, r + c);
+        add(k, w);
+      }
     }
   }
+  *ahead_of_all = ahead;
   Store(out, r, acc);
 }
 
@@ -92,21 +99,26 @@ template <DType kType, int M, int C>
 // whole panel, and the panel stays in L1 or L2 for all tiles.
 struct Avx2 {
   template <DType kType>
-  static void Panel(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
-                    int64_t num_tokens, const TileOutput& out) {
-    if constexpr (IsQuantized(kType)) {
-      if (num_tokens == 1) return BlockRow<kType>(panel, cols, activations, out);
-    } else {
-      if (num_tokens == 1) return PlainTile<kType, 1, 4>(panel, cols, activations, stride, 0, out);
-    }
+  static void Multiply(const Panel& panel, const uint8_t* activations, int64_t stride,
+                       int64_t num_tokens, const TileOutput& out) {
     constexpr int kTokens = IsQuantized(kType) ? 4 : 6;
+    // A single token passes once over the whole panel, tiles over its halves.
+    Ahead ahead =
+        Ahead::Of<kType>(panel, num_tokens == 1 ? 1 : 2 * ((num_tokens + kTokens - 1) / kTokens));
+    if (num_tokens == 1) {
+      if constexpr (IsQuantized(kType)) {
+        return BlockRow<kType>(panel, activations, out);
+      } else {
+        return PlainTile<kType, 1, 4>(panel, &ahead, activations, stride, 0, out);
+      }
+    }
     ForEachTile<kTokens>(num_tokens, [&]<int M>(int64_t first) {
       const uint8_t* x = activations + first * stride;
       for (int half = 0; half * kHalfRows < out.columns; ++half) {
         if constexpr (IsQuantized(kType)) {
-          BlockTile<kType, M>(panel, cols, x, stride, half, out.At(first));
+          BlockTile<kType, M>(panel, &ahead, x, stride, half, out.At(first));
         } else {
-          PlainTile<kType, M, 2>(panel, cols, x, stride, 2 * half, out.At(first));
+          PlainTile<kType, M, 2>(panel, &ahead, x, stride, 2 * half, out.At(first));
         }
       }
     });

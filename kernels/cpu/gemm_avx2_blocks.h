@@ -118,27 +118,28 @@ TRIREME_INLINE const uint8_t* CodesOf(const uint8_t* block, int r) {
 // One token by the whole panel: the activations of a block stay in registers, the weights stream
 // by.
 template <DType kType>
-[[gnu::noinline]] void BlockRow(const uint8_t* panel, int64_t cols, const uint8_t* activation,
+[[gnu::noinline]] void BlockRow(const Panel& panel, const uint8_t* activation,
                                 const TileOutput& out) {
   constexpr BlockFormat kFormat = BlockFormatOf(kType);
   const auto* x = reinterpret_cast<const ActivationBlock*>(activation);
   __m256 acc[1][kRegisters] = {};
-  for (int64_t b = 0; b < cols / kBlock; ++b, panel += kFormat.block_bytes()) {
+  const uint8_t* block = panel.data;
+  for (int64_t b = 0; b < panel.cols / kBlock; ++b, block += kFormat.block_bytes()) {
     for (int i = 0; i < kFormat.block_bytes(); i += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(panel + kPrefetchBytes + i), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + i), _MM_HINT_T0);
     }
     __m256i a[kQuads];
 #pragma GCC unroll 8
     for (int q = 0; q < kQuads; ++q) a[q] = BroadcastQuad(x[b].q + 4 * q);
 #pragma GCC unroll 4
     for (int r = 0; r < kRegisters; ++r) {
-      const uint8_t* codes = CodesOf<kType>(panel, r);
+      const uint8_t* codes = CodesOf<kType>(block, r);
       const auto w = [&](int q) TRIREME_INLINE_LAMBDA {
         const __m256i c = LoadCodes<kType>(codes, q);
         return kFormat.signed_codes ? _mm256_abs_epi8(c) : c;
       };
       acc[0][r] = AddBlock<kType>(
-          panel, codes, r, x[b], w, [&](int q) TRIREME_INLINE_LAMBDA { return a[q]; }, acc[0][r]);
+          block, codes, r, x[b], w, [&](int q) TRIREME_INLINE_LAMBDA { return a[q]; }, acc[0][r]);
     }
   }
   Store(out, 0, acc);
@@ -183,8 +184,9 @@ TRIREME_INLINE void TileDot(const uint8_t* codes, const ActivationBlock* const (
 
 // M tokens by the 16 rows of a half.
 template <DType kType, int M>
-[[gnu::noinline]] void BlockTile(const uint8_t* panel, int64_t cols, const uint8_t* activations,
-                                 int64_t stride, int half, const TileOutput& out) {
+[[gnu::noinline]] void BlockTile(const Panel& panel, Ahead* ahead_of_all,
+                                 const uint8_t* activations, int64_t stride, int half,
+                                 const TileOutput& out) {
   constexpr BlockFormat kFormat = BlockFormatOf(kType);
   constexpr int kCount = kQuads / kFormat.groups;
   __m256 acc[M][2] = {};
@@ -193,15 +195,18 @@ template <DType kType, int M>
   for (int m = 0; m < M; ++m) {
     x[m] = reinterpret_cast<const ActivationBlock*>(activations + m * stride);
   }
-  for (int64_t b = 0; b < cols / kBlock; ++b, panel += kFormat.block_bytes()) {
-    const uint8_t* codes = panel + half * kFormat.half_bytes();
+  const uint8_t* block = panel.data;
+  Ahead ahead = *ahead_of_all;
+  for (int64_t b = 0; b < panel.cols / kBlock; ++b, block += kFormat.block_bytes()) {
+    ahead.Step();
+    const uint8_t* codes = block + half * kFormat.half_bytes();
     const auto add_group = [&]<int kGroup>() TRIREME_INLINE_LAMBDA {
       __m256i dot[M][2];
       TileDot<kType, kGroup * kCount, kCount>(codes, x, dot);
 #pragma GCC unroll 2
       for (int c = 0; c < 2; ++c) {
         const __m256 scale = LoadScales<kType>(
-            panel + kFormat.scales_offset() + kGroup * kFormat.scale_bytes(), 2 * half + c);
+            block + kFormat.scales_offset() + kGroup * kFormat.scale_bytes(), 2 * half + c);
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m) {
           acc[m][c] = AddScaled<kType, kGroup>(dot[m][c], scale, *x[m], acc[m][c]);
@@ -213,7 +218,7 @@ template <DType kType, int M>
     if constexpr (kFormat.has_min) {
 #pragma GCC unroll 2
       for (int c = 0; c < 2; ++c) {
-        const __m256 min = LoadScales<kType>(panel + kFormat.mins_offset(), 2 * half + c);
+        const __m256 min = LoadScales<kType>(block + kFormat.mins_offset(), 2 * half + c);
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m) {
           acc[m][c] = _mm256_fmadd_ps(min, _mm256_set1_ps(x[m]->scaled_sum), acc[m][c]);
@@ -223,6 +228,7 @@ template <DType kType, int M>
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) ++x[m];
   }
+  *ahead_of_all = ahead;
   Store(out, 2 * half, acc);
 }
 

@@ -22,9 +22,8 @@
 namespace trireme::cpu {
 namespace {
 
-constexpr int kLanes = 16;            // rows per register: a half of the panel
-constexpr int kQuads = kBlock / 4;    // groups of four elements in a block
-constexpr int kPrefetchBytes = 8192;  // ahead, while few tokens stream the weights
+constexpr int kLanes = 16;          // rows per register: a half of the panel
+constexpr int kQuads = kBlock / 4;  // groups of four elements in a block
 
 TRIREME_INLINE __m512i Load(const uint8_t* p) { return _mm512_loadu_si512(p); }
 
@@ -138,25 +137,25 @@ TRIREME_INLINE void AddBlock(const uint8_t* block, const ActivationBlock* const*
 }
 
 template <DType kType, int M>
-[[gnu::noinline]] void BlockTile(const uint8_t* panel, int64_t cols, const uint8_t* activations,
-                                 int64_t stride, const TileOutput& out) {
+[[gnu::noinline]] void BlockTile(const Panel& panel, Ahead* ahead_of_all,
+                                 const uint8_t* activations, int64_t stride,
+                                 const TileOutput& out) {
   constexpr int kBytes = BlockFormatOf(kType).block_bytes();
   __m512 acc[M][2];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
-  for (int64_t b = 0; b < cols / kBlock; ++b, panel += kBytes) {
-    if constexpr (M <= 2) {
-      for (int i = 0; i < kBytes; i += 64) {
-        _mm_prefetch(reinterpret_cast<const char*>(panel + kPrefetchBytes + i), _MM_HINT_T0);
-      }
-    }
+  Ahead ahead = *ahead_of_all;
+  const uint8_t* block = panel.data;
+  for (int64_t b = 0; b < panel.cols / kBlock; ++b, block += kBytes) {
+    ahead.Step();
     const ActivationBlock* x[M];
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       x[m] = reinterpret_cast<const ActivationBlock*>(activations + m * stride) + b;
     }
-    AddBlock<kType, M>(panel, x, acc);
+    AddBlock<kType, M>(block, x, acc);
   }
+  *ahead_of_all = ahead;
   Store(out, acc);
 }
 
@@ -193,41 +192,54 @@ TRIREME_INLINE void AddElement(const __m512* w, const uint8_t* activations, int6
 }
 
 template <DType kType, int M>
-[[gnu::noinline]] void PlainTile(const uint8_t* panel, int64_t cols, const uint8_t* activations,
-                                 int64_t stride, const TileOutput& out) {
+[[gnu::noinline]] void PlainTile(const Panel& panel, Ahead* ahead_of_all,
+                                 const uint8_t* activations, int64_t stride,
+                                 const TileOutput& out) {
   __m512 acc[M][2];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
-  if constexpr (kType == DType::kBF16) {
-    for (int64_t k = 0; k < cols; k += 2) {
-      const __m512i pairs[2] = {LoadPairs(panel, k, 0), LoadPairs(panel, k, 1)};
-      const __m512 even[2] = {Even(pairs[0]), Even(pairs[1])};
-      AddElement<M>(even, activations, stride, k, acc);
-      if (k + 1 == cols) break;
-      const __m512 odd[2] = {Odd(pairs[0]), Odd(pairs[1])};
-      AddElement<M>(odd, activations, stride, k + 1, acc);
-    }
-  } else {
-    for (int64_t k = 0; k < cols; ++k) {
-      const __m512 w[2] = {LoadPlain<kType>(panel, k, 0), LoadPlain<kType>(panel, k, 1)};
-      AddElement<M>(w, activations, stride, k, acc);
+  Ahead ahead = *ahead_of_all;
+  const uint8_t* data = panel.data;
+  for (int64_t k = 0; k < panel.cols;) {
+    ahead.Step();
+    const int64_t end = panel.cols - k < kPlainStep ? panel.cols : k + kPlainStep;
+    if constexpr (kType == DType::kBF16) {
+      for (; k + 1 < end; k += 2) {
+        const __m512i pairs[2] = {LoadPairs(data, k, 0), LoadPairs(data, k, 1)};
+        const __m512 even[2] = {Even(pairs[0]), Even(pairs[1])};
+        AddElement<M>(even, activations, stride, k, acc);
+        const __m512 odd[2] = {Odd(pairs[0]), Odd(pairs[1])};
+        AddElement<M>(odd, activations, stride, k + 1, acc);
+      }
+      if (k < end) {  // the last of an odd K
+        const __m512 even[2] = {Even(LoadPairs(data, k, 0)), Even(LoadPairs(data, k, 1))};
+        AddElement<M>(even, activations, stride, k++, acc);
+      }
+    } else {
+      for (; k < end; ++k) {
+        const __m512 w[2] = {LoadPlain<kType>(data, k, 0), LoadPlain<kType>(data, k, 1)};
+        AddElement<M>(w, activations, stride, k, acc);
+      }
     }
   }
+  *ahead_of_all = ahead;
   Store(out, acc);
 }
 
 struct Avx512 {
   template <DType kType>
-  static void Panel(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
-                    int64_t num_tokens, const TileOutput& out) {
+  static void Multiply(const Panel& panel, const uint8_t* activations, int64_t stride,
+                       int64_t num_tokens, const TileOutput& out) {
     // A quantised tile has integer sums beside the others: six tokens fill the registers. Plain
     // ones have room for eight, and then fewer loads a product.
-    ForEachTile<IsQuantized(kType) ? 6 : 8>(num_tokens, [&]<int M>(int64_t first) {
+    constexpr int kTokens = IsQuantized(kType) ? 6 : 8;
+    Ahead ahead = Ahead::Of<kType>(panel, (num_tokens + kTokens - 1) / kTokens);
+    ForEachTile<kTokens>(num_tokens, [&]<int M>(int64_t first) {
       const uint8_t* x = activations + first * stride;
       if constexpr (IsQuantized(kType)) {
-        BlockTile<kType, M>(panel, cols, x, stride, out.At(first));
+        BlockTile<kType, M>(panel, &ahead, x, stride, out.At(first));
       } else {
-        PlainTile<kType, M>(panel, cols, x, stride, out.At(first));
+        PlainTile<kType, M>(panel, &ahead, x, stride, out.At(first));
       }
     });
   }

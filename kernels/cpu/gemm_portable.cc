@@ -135,14 +135,14 @@ void PlainPanel(const uint8_t* panel, int64_t cols, const uint8_t* activation, f
 
 struct Portable {
   template <DType kType>
-  static void Panel(const uint8_t* panel, int64_t cols, const uint8_t* activations, int64_t stride,
-                    int64_t num_tokens, const TileOutput& out) {
+  static void Multiply(const Panel& panel, const uint8_t* activations, int64_t stride,
+                       int64_t num_tokens, const TileOutput& out) {
     for (int64_t i = 0; i < num_tokens; ++i) {
       float acc[kPanelRows] = {};
       if constexpr (IsQuantized(kType)) {
-        BlockPanel<kType>(panel, cols, activations + i * stride, acc);
+        BlockPanel<kType>(panel.data, panel.cols, activations + i * stride, acc);
       } else {
-        PlainPanel<kType>(panel, cols, activations + i * stride, acc);
+        PlainPanel<kType>(panel.data, panel.cols, activations + i * stride, acc);
       }
       StoreTile<kPanelRows>(out.At(i), 1, 0, acc);
     }

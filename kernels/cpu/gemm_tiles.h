@@ -12,6 +12,7 @@
 
 #define TRIREME_INLINE [[gnu::always_inline]] static inline
 #define TRIREME_INLINE_LAMBDA __attribute__((always_inline))
+#define TRIREME_INLINE_MEMBER [[gnu::always_inline]] inline
 
 namespace trireme::cpu {
 namespace {
@@ -25,6 +26,40 @@ struct TileOutput {
   int64_t columns;
 
   TileOutput At(int64_t token) const { return {y + token * stride, stride, bias, columns}; }
+};
+
+// A panel of a matrix.
+struct Panel {
+  const uint8_t* data;
+  int64_t bytes;
+  int64_t cols;   // K
+  bool has_next;  // the panel behind it is computed next
+};
+
+constexpr int64_t kPlainStep = 16;  // elements of K
+
+// Weights that will be needed next, on their way to the cache while tiles compute. Few tokens
+// stream the panels through one tile: a little ahead in the stream. More tokens pass over a panel
+// tile after tile, and the tiles together ask for the next panel; otherwise the first tile of every
+// panel would wait for memory.
+struct Ahead {
+  const uint8_t* next;
+  int64_t step_bytes;
+
+  // For a panel that `tiles` tiles pass over, each in steps of a block or kPlainStep.
+  template <DType kType>
+  static Ahead Of(const Panel& panel, int64_t tiles) {
+    constexpr int64_t kStreamBytes = 8192;
+    constexpr int64_t kStep = IsQuantized(kType) ? kBlock : kPlainStep;
+    const int64_t steps = (panel.cols + kStep - 1) / kStep;
+    if (tiles == 1) return {panel.data + kStreamBytes, panel.bytes / steps};
+    return {panel.data + panel.bytes, panel.has_next ? panel.bytes / (steps * tiles) : 0};
+  }
+  // Inlined by force: GCC 12 takes a function that only prefetches for one without effect.
+  TRIREME_INLINE_MEMBER void Step() {
+    for (int64_t i = 0; i < step_bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+    next += step_bytes;
+  }
 };
 
 // Writes a tile: sums [num_tokens][kColumns], of the columns from `first` on. Out of line, for the
@@ -60,7 +95,7 @@ inline void ForEachTile(int64_t num_tokens, F f) {
   }
 }
 
-// Isa::Panel<kType>(panel, cols, activations, stride, num_tokens, out) computes one panel for all
+// Isa::Multiply<kType>(panel, activations, stride, num_tokens, out) computes one panel for all
 // tokens.
 template <typename Isa, DType kType>
 void MatMulOf(const PackedMatrix& m, const void* activations, int64_t activation_stride,
@@ -71,9 +106,9 @@ void MatMulOf(const PackedMatrix& m, const void* activations, int64_t activation
     const int64_t left = m.rows - first;
     const TileOutput out = {y + first, y_stride, bias != nullptr ? bias + first : nullptr,
                             left < kPanelRows ? left : kPanelRows};
-    Isa::template Panel<kType>(m.data + p * m.panel_bytes, m.cols,
-                               static_cast<const uint8_t*>(activations), activation_stride,
-                               num_tokens, out);
+    const Panel panel = {m.data + p * m.panel_bytes, m.panel_bytes, m.cols, p + 1 < panel_end};
+    Isa::template Multiply<kType>(panel, static_cast<const uint8_t*>(activations),
+                                  activation_stride, num_tokens, out);
   }
 }
 

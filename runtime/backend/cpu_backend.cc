@@ -209,12 +209,11 @@ class CpuBackend : public Backend {
     const CpuMatrix& matrix = AsMatrix(w);
     TRIREME_DCHECK(x.cols == matrix.cols() && y.cols == matrix.rows() && x.rows == y.rows);
     if (matrix.quantized) Quantize(x);
-    // A single token streams the panels: fewer, longer runs. More tokens: the finest balance.
-    const int64_t grain =
-        x.rows > 4 ? 1 : std::max<int64_t>(1, matrix.num_panels / (4 * pool_.num_threads()));
-    pool_.For(matrix.num_panels, grain, [&](int64_t begin, int64_t end, int) {
+    SetPanelRanges(matrix.num_panels);
+    pool_.For(static_cast<int64_t>(panel_ranges_.size()) - 1, 1, [&](int64_t i, int64_t, int) {
       for (const CpuMatrix::Part& part : matrix.parts) {
-        MatMulPart(matrix, part, begin - part.first_panel, end - part.first_panel, x, y);
+        MatMulPart(matrix, part, panel_ranges_[i] - part.first_panel,
+                   panel_ranges_[i + 1] - part.first_panel, x, y);
       }
     });
   }
@@ -325,6 +324,17 @@ class CpuBackend : public Backend {
     });
   }
 
+  // Ranges of panels for threads to claim: long ones first, within which the next panel is brought
+  // to the cache while one is computed, then ever shorter ones for balance.
+  void SetPanelRanges(int64_t num_panels) {
+    panel_ranges_.assign(1, 0);
+    while (panel_ranges_.back() < num_panels) {
+      const int64_t left = num_panels - panel_ranges_.back();
+      panel_ranges_.push_back(panel_ranges_.back() +
+                              std::max<int64_t>(1, left / (2 * pool_.num_threads())));
+    }
+  }
+
   // The panels of [begin, end) that the part has.
   void MatMulPart(const CpuMatrix& matrix, const CpuMatrix::Part& part, int64_t begin, int64_t end,
                   const Tensor& x, const Tensor& y) const {
@@ -352,6 +362,7 @@ class CpuBackend : public Backend {
   std::vector<int> sequence_of_;  // [tokens]
   std::vector<AttentionItem> attention_items_;
   std::vector<ActivationBlock> activations_;
+  std::vector<int64_t> panel_ranges_;  // first panel of each, and the end
   std::vector<CacheLine> attention_scratch_;
 };
 
