@@ -1,7 +1,9 @@
 """What is measured: each case has a run of ours and one of the peer's, and gives values of one row or more."""
 import dataclasses
 import functools
+import json
 import pathlib
+import sys
 import tempfile
 from typing import Callable
 
@@ -9,6 +11,7 @@ import engine
 import gguf
 import random_model
 import servers
+import texts
 import variants
 from processes import free_port, json_lines, output_of
 from rows import Row
@@ -16,7 +19,8 @@ from targets import target
 
 PEER = "llama.cpp"
 RANDOM_TYPE = "Q4_0"  # the peer is strongest there
-TEXT = pathlib.Path(__file__).resolve().parent.parent / "perplexity.txt"
+BENCH = pathlib.Path(__file__).resolve().parent.parent
+TEXT = BENCH / "perplexity.txt"
 
 
 @dataclasses.dataclass
@@ -26,6 +30,7 @@ class Case:
     rows: list  # of Row
     once: bool = False  # does not vary from run to run, or repeats by itself
     alone: bool = False  # the peer has nothing of the kind
+    peer: str = PEER
 
 
 @dataclasses.dataclass
@@ -37,8 +42,8 @@ class Setup:
     quick: bool
     limits: dict = dataclasses.field(default_factory=dict)  # the best seen of each
 
-    def row(self, name, unit):
-        return Row(name, unit, target(name), peer=PEER if self.peer else None)
+    def row(self, name, unit, peer=PEER):
+        return Row(name, unit, target(name), peer=peer if self.peer else None)
 
 
 ENGINE = [("decode:1", "decode, 1 stream", None), ("prefill:512", "prefill 512", None),
@@ -60,6 +65,8 @@ def all_cases(setup):
         cases += _like_1b(setup)
     file = setup.variants[server_type(setup)]
     cases += [_chats(setup, file), _start(setup, file), _binary(setup)]
+    if not setup.quick:
+        cases.append(_tokenizer(setup))
     return cases + [_host(setup)]
 
 
@@ -153,6 +160,27 @@ def _binary(setup):
     return Case("binary", run, [setup.row("stripped binary", "MB")], once=True)
 
 
+def _tokenizer(setup):
+    """On one thread, both with the vocabulary of the same file."""
+    scripts = texts.scripts()
+    model = next(iter(setup.variants.values()))
+
+    def run(side, round):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(texts.make(), file)
+            file.flush()
+            if side == "peer":
+                rates = json.loads(output_of([sys.executable, BENCH / "compare/tokenizers_peer.py", model, file.name]))
+            else:
+                said = output_of([setup.programs / "host_bench", "--only", "tokenizer", "--json", "--quick", "--model", model,
+                                  "--texts", file.name])
+                rates = {line["name"].removeprefix("tokenizer_"): line["value"] for line in json_lines(said)}
+        return [rates[script] for script in scripts]
+
+    rows = [setup.row(f"tokenizer, {script}", "MB/s", peer="tokenizers") for script in scripts]
+    return Case("tokenizer", run, rows, peer="tokenizers")
+
+
 def _host(setup):
     """host_bench names its rows itself, with medians of its own."""
     rows = []
@@ -161,6 +189,7 @@ def _host(setup):
         quick = ["--quick"] if setup.quick else []
         model = next(iter(setup.variants.values()))
         found = json_lines(output_of([setup.programs / "host_bench", "--json", *quick, "--model", model]))
+        found = [line for line in found if not line["name"].startswith("tokenizer_")]  # those have a case of their own
         rows.extend(Row(line["name"], line["unit"], target(line["name"])) for line in found)
         return [line["value"] for line in found]
 

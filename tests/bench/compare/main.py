@@ -131,7 +131,7 @@ def measure(setup, cases, failures, head):
                 continue
             begun = seconds()
             for side in ["ours"] if case.alone or setup.peer is None else ["ours", "peer"]:
-                measure_one(case, side, round, f"{case.name} ({PEER if side == 'peer' else 'trireme'})", failures)
+                measure_one(case, side, round, f"{case.name} ({case.peer if side == 'peer' else 'trireme'})", failures)
             took[case.name] = seconds() - begun
         head["whole_rounds"] += all(len(row.ours) > round for case in cases if not case.once for row in case.rows)
 

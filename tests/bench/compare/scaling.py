@@ -10,7 +10,7 @@ STREAMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PROMPT_TOKENS = "uniform:16:128"
 CONTEXT = 256  # of one chat: prompt, template and answer fit
 ROUNDS_OF_A_LEVEL = 2  # requests of each stream, so that streams are refilled while others run
-MIN_REQUESTS = 16
+MIN_REQUESTS = 32
 # As `trireme bench --ramp` has it (server/loadgen/ramp.h): a level was worth it when throughput grew by at least half of
 # what the load grew by.
 MIN_GROWTH_SHARE = 0.5

@@ -1,4 +1,5 @@
 """The targets of the table in README.md, by the names of the rows."""
+import texts
 from rows import Target
 
 TARGETS = {
@@ -24,6 +25,7 @@ TARGETS = {
     "start to first token": Target(at_most=150),
     "memory above weights and KV": Target(at_most=60),
     "stripped binary": Target(at_most=25),
+    **{f"tokenizer, {script}": Target(ratio=5 if script == "english" else 1) for script in texts.scripts()},
     # Of host_bench.
     "cpu_per_event_http_256_streams": Target(at_most=8),
     "cpu_per_event_grpc_256_streams": Target(at_most=8),
