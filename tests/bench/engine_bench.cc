@@ -1,13 +1,15 @@
 // The model alone on the CPU backend: no scheduler, no sampler, no server.
 //
 //   engine_bench MODEL [--threads N] [--test prefill:512] [--test decode:32] [--test depth:4096]
+//   engine_bench MODEL --perplexity FILE [--threads N]
 //   engine_bench --limits [--threads N]
 //
 // A JSON object a line. prefill:T one prompt of T tokens in steps of at most 512, the last with
 // logits; decode:S S sequences, behind a prompt of 16 tokens each, a token of each a step; depth:D
 // one sequence behind D tokens. Each test is measured once, after a pass that warms up; who
 // compares runs the program several times (tests/bench/run.sh). Weights are read once a step, so
-// that tokens/s * weight bytes / sequences is what comes from memory.
+// that tokens/s * weight bytes / sequences is what comes from memory. --perplexity: of a text, as
+// perplexity.h counts it.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -27,6 +29,7 @@
 #include "runtime/model/model_files.h"
 #include "server/cli/bandwidth.h"
 #include "tests/bench/cpu_peak.h"
+#include "tests/bench/perplexity.h"
 
 namespace trireme {
 namespace {
@@ -161,8 +164,13 @@ void PrintLimits(int threads) {
               static_cast<double>(bandwidth) * 1e-9, peak.fp32_gflop_per_s, peak.int8_gop_per_s);
 }
 
+void PrintPerplexity(const std::string& model, const std::string& text_file, int threads) {
+  const Perplexity found = Value(MeasurePerplexity(model, text_file, threads));
+  std::printf("{\"perplexity\":%.6f,\"tokens\":%d}\n", found.value, found.num_tokens);
+}
+
 int Main(int argc, char** argv) {
-  std::string model;
+  std::string model, text_file;
   std::vector<std::string_view> tests;
   int threads = AvailableCpus();
   bool limits = false;
@@ -172,6 +180,8 @@ int Main(int argc, char** argv) {
       limits = true;
     } else if (argument == "--threads" && i + 1 < argc) {
       threads = std::atoi(argv[++i]);
+    } else if (argument == "--perplexity" && i + 1 < argc) {
+      text_file = argv[++i];
     } else if (argument == "--test" && i + 1 < argc) {
       tests.push_back(argv[++i]);
     } else if (!argument.starts_with("-") && model.empty()) {
@@ -182,6 +192,7 @@ int Main(int argc, char** argv) {
   }
   if (threads < 1 || (model.empty() && !limits)) Fail("usage: engine_bench MODEL --test NAME...");
   if (limits) PrintLimits(threads);
+  if (!text_file.empty()) PrintPerplexity(model, text_file, threads);
   for (const std::string_view test : tests) Run(model, test, threads);
   return 0;
 }

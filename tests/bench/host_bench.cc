@@ -9,6 +9,7 @@
 //     --model FILE   whose tokenizer to use; default $TRIREME_TEST_MODEL. Without one the
 //                    tokenizer's rows are left out: a vocabulary as small as that of tests/golden
 //                    says nothing
+//     --texts FILE   what the tokenizer reads, script -> text; default host_bench_texts.json
 //     --only PART    http, grpc, requests, scheduler or tokenizer: for a profiler
 //
 // Streams are paced (kStepsPerS, as a model would): every token is an event of its own, sent alone.
@@ -50,6 +51,7 @@ struct Options {
   int scheduler_steps = 200;
   size_t text_bytes = 1 << 20;
   std::string model, only;
+  std::string texts = TRIREME_SOURCE_DIR "/tests/bench/host_bench_texts.json";
 
   bool wants(const char* part) const { return only.empty() || only == part; }
 };
@@ -194,10 +196,10 @@ void MeasureScheduler(const Options& options, const Table& table) {
   }
 }
 
-// Each text of host_bench_texts.json over and over, to text_bytes.
+// Each text over and over, to text_bytes.
 void MeasureTokenizer(const Options& options, const Table& table) {
   std::stringstream json;
-  json << std::ifstream(TRIREME_SOURCE_DIR "/tests/bench/host_bench_texts.json").rdbuf();
+  json << std::ifstream(options.texts).rdbuf();
   const boost::json::value texts = boost::json::parse(json.str());
   const TextOf text = ReadText(options.model);
   for (const auto& [script, paragraph] : texts.as_object()) {
@@ -242,6 +244,8 @@ int main(int argc, char** argv) {
       options.json = true;
     } else if (argument == "--model" && i + 1 < argc) {
       options.model = argv[++i];
+    } else if (argument == "--texts" && i + 1 < argc) {
+      options.texts = argv[++i];
     } else if (argument == "--only" && i + 1 < argc) {
       options.only = argv[++i];
     } else if (argument == "--quick") {
@@ -259,10 +263,12 @@ int main(int argc, char** argv) {
                  .scheduler_steps = 3,
                  .text_bytes = 4096,
                  .model = options.model,
-                 .only = options.only};
+                 .only = options.only,
+                 .texts = options.texts};
     } else {
       std::fprintf(stderr,
-                   "usage: host_bench [--quick | --smoke] [--json] [--model FILE] [--only PART]\n");
+                   "usage: host_bench [--quick | --smoke] [--json] [--model FILE] [--texts FILE] "
+                   "[--only PART]\n");
       return 2;
     }
   }

@@ -115,7 +115,7 @@ def compare(tmp_path, *arguments):
     program(tmp_path / "ours/trireme", "echo 1.2.3")
     model = write_gguf(tmp_path / "model.gguf")
     return subprocess.run([sys.executable, COMPARE / "main.py", "--programs", tmp_path / "ours", "--peer", tmp_path / "peer",
-                           "--variant", f"Q8_0={model}", "--only", "prefill", "--json", tmp_path / "out.json", *arguments],
+                           "--variant", f"Q8_0={model}", "--only", "^prefill", "--json", tmp_path / "out.json", *arguments],
                           capture_output=True, text=True, timeout=60)
 
 

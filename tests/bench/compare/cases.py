@@ -1,17 +1,26 @@
 """What is measured: each case has a run of ours and one of the peer's, and gives values of one row or more."""
 import dataclasses
+import functools
+import json
 import pathlib
+import sys
 import tempfile
 from typing import Callable
 
 import engine
 import gguf
+import random_model
 import servers
+import texts
+import variants
 from processes import free_port, json_lines, output_of
 from rows import Row
 from targets import target
 
 PEER = "llama.cpp"
+RANDOM_TYPE = "Q4_0"  # the peer is strongest there
+BENCH = pathlib.Path(__file__).resolve().parent.parent
+TEXT = BENCH / "perplexity.txt"
 
 
 @dataclasses.dataclass
@@ -21,6 +30,7 @@ class Case:
     rows: list  # of Row
     once: bool = False  # does not vary from run to run, or repeats by itself
     alone: bool = False  # the peer has nothing of the kind
+    peer: str = PEER
 
 
 @dataclasses.dataclass
@@ -32,8 +42,8 @@ class Setup:
     quick: bool
     limits: dict = dataclasses.field(default_factory=dict)  # the best seen of each
 
-    def row(self, name, unit):
-        return Row(name, unit, target(name), peer=PEER if self.peer else None)
+    def row(self, name, unit, peer=PEER):
+        return Row(name, unit, target(name), peer=peer if self.peer else None)
 
 
 ENGINE = [("decode:1", "decode, 1 stream", None), ("prefill:512", "prefill 512", None),
@@ -47,10 +57,30 @@ def all_cases(setup):
         for file_type, file in setup.variants.items():
             quick = test == "prefill:512" or file_type == "Q8_0"
             if (types is None or file_type in types) and (not setup.quick or (quick and not test.startswith("depth"))):
-                cases.append(_engine(setup, test, f"{name}, {file_type}", file_type, file))
-    file_type = "Q8_0" if "Q8_0" in setup.variants else next(iter(setup.variants))
-    cases += [_chats(setup, setup.variants[file_type]), _start(setup, setup.variants[file_type]), _binary(setup)]
+                cases.append(_engine(setup, test, f"{name}, {file_type}", file_type, functools.partial(pathlib.Path, file)))
+    for file_type, file in setup.variants.items():
+        if not setup.quick or file_type == "Q8_0":
+            cases.append(_perplexity(setup, f"perplexity, {file_type}", file))
+    if not setup.quick:
+        cases += _like_1b(setup)
+    file = setup.variants[server_type(setup)]
+    cases += [_chats(setup, file), _start(setup, file), _binary(setup)]
+    if not setup.quick:
+        cases.append(_tokenizer(setup))
     return cases + [_host(setup)]
+
+
+def server_type(setup):
+    """Of the weights that servers are measured with."""
+    return "Q8_0" if "Q8_0" in setup.variants else next(iter(setup.variants))
+
+
+def server_commands(setup):
+    """(type of the weights, name -> command_of(port, context, chats) of each side's server)."""
+    file_type = server_type(setup)
+    file = setup.variants[file_type]
+    sides = {"trireme": "ours", **({PEER: "peer"} if setup.peer else {})}
+    return file_type, {name: functools.partial(_command, setup, side, file) for name, side in sides.items()}
 
 
 def measure_limits(setup):
@@ -58,18 +88,35 @@ def measure_limits(setup):
         setup.limits[name] = max(value, setup.limits.get(name, 0))
 
 
-def _engine(setup, test, name, file_type, file):
+def _engine(setup, test, name, file_type, file_of):
+    """file_of(): the weights."""
     row = setup.row(name, "tokens/s")
-    model = gguf.read(file)
 
     def run(side, round):
         if side == "peer":
-            return [engine.peers(setup.peer, file, test, setup.threads)]
-        report = engine.ours(setup.programs, file, test, setup.threads)
-        row.ceiling = engine.work_of(test, report, model, file_type).ceiling(setup.limits)
+            return [engine.peers(setup.peer, file_of(), test, setup.threads)]
+        report = engine.ours(setup.programs, file_of(), test, setup.threads)
+        row.ceiling = engine.work_of(test, report, gguf.read(file_of()), file_type).ceiling(setup.limits)
         return [report["tokens_per_s"]]
 
     return Case(name, run, [row])
+
+
+def _like_1b(setup):
+    """Another size: random weights, made (0.6 GB, in the cache) when the first of these rows is measured."""
+    file_of = functools.cache(lambda: random_model.cached(
+        variants.cache() / "models" / "variants", RANDOM_TYPE, next(iter(setup.variants.values()))))
+    return [_engine(setup, test, f"1B-shaped: {name}, {RANDOM_TYPE}", RANDOM_TYPE, file_of)
+            for test, name, _ in ENGINE if not test.startswith("depth")]
+
+
+def _perplexity(setup, name, file):
+    def run(side, round):
+        if side == "peer":
+            return [engine.peers_perplexity(setup.peer, file, TEXT, setup.threads)]
+        return [engine.our_perplexity(setup.programs, file, TEXT, setup.threads)]
+
+    return Case(name, run, [setup.row(name, "perplexity")], once=True)
 
 
 def _command(setup, side, file, port, context, chats):
@@ -113,6 +160,27 @@ def _binary(setup):
     return Case("binary", run, [setup.row("stripped binary", "MB")], once=True)
 
 
+def _tokenizer(setup):
+    """On one thread, both with the vocabulary of the same file."""
+    scripts = texts.scripts()
+    model = next(iter(setup.variants.values()))
+
+    def run(side, round):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(texts.make(), file)
+            file.flush()
+            if side == "peer":
+                rates = json.loads(output_of([sys.executable, BENCH / "compare/tokenizers_peer.py", model, file.name]))
+            else:
+                said = output_of([setup.programs / "host_bench", "--only", "tokenizer", "--json", "--quick", "--model", model,
+                                  "--texts", file.name])
+                rates = {line["name"].removeprefix("tokenizer_"): line["value"] for line in json_lines(said)}
+        return [rates[script] for script in scripts]
+
+    rows = [setup.row(f"tokenizer, {script}", "MB/s", peer="tokenizers") for script in scripts]
+    return Case("tokenizer", run, rows, peer="tokenizers")
+
+
 def _host(setup):
     """host_bench names its rows itself, with medians of its own."""
     rows = []
@@ -121,6 +189,7 @@ def _host(setup):
         quick = ["--quick"] if setup.quick else []
         model = next(iter(setup.variants.values()))
         found = json_lines(output_of([setup.programs / "host_bench", "--json", *quick, "--model", model]))
+        found = [line for line in found if not line["name"].startswith("tokenizer_")]  # those have a case of their own
         rows.extend(Row(line["name"], line["unit"], target(line["name"])) for line in found)
         return [line["value"] for line in found]
 

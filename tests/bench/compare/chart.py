@@ -51,7 +51,7 @@ def _ratios(axes, rows):
         # From 1, the peer: to the right better, to the left worse.
         met = row.ratio >= aim if aim is not None else row.met if row.target.at_most is not None else None
         axes.barh(y, row.ratio - 1, left=1, height=0.62, color=_color(met))
-        _note(axes, y, f"{row.ratio:.2f}x")
+        _note(axes, y, row.ratio_text)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlim(low, high)

@@ -1,10 +1,13 @@
-"""The model alone, without a server: engine_bench of ours, llama-bench and llama-batched-bench of the peer."""
+"""The model alone, without a server: engine_bench of ours, llama-bench, llama-batched-bench and llama-perplexity of the
+peer."""
 import dataclasses
 import json
+import re
 
 from processes import Failed, output_of
 
 STEP_TOKENS = 512  # of a prompt, in one step: weights are read once for all of them
+PERPLEXITY_WINDOW = 512  # that of engine_bench, and the peer's default
 
 
 @dataclasses.dataclass
@@ -59,6 +62,18 @@ def peers(peer, file, test, threads):
              "depth": ["-p", 0, "-n", 64, "-d", count]}[kind]
     said = output_of([peer / "llama-bench", "-m", file, "-t", threads, "-r", 1, "-o", "jsonl", *shape])
     return _object_with(said, "avg_ts")
+
+
+def our_perplexity(programs, file, text, threads):
+    return json.loads(output_of([programs / "engine_bench", file, "--threads", threads, "--perplexity", text]))["perplexity"]
+
+
+def peers_perplexity(peer, file, text, threads):
+    said = output_of([peer / "llama-perplexity", "-m", file, "-f", text, "-t", threads, "-c", PERPLEXITY_WINDOW], both=True)
+    found = re.search(r"Final estimate: PPL = ([0-9.]+)", said)
+    if not found:
+        raise Failed(f"no perplexity in what the peer printed: {said[-300:]!r}")
+    return float(found[1])
 
 
 def _object_with(said, key):

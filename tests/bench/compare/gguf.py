@@ -18,7 +18,20 @@ class Model:
     kv_bytes_per_token: int  # with 16-bit K and V
 
 
+@dataclasses.dataclass
+class Head:
+    metadata: dict  # key -> value
+    encoded: dict  # key -> type and value as the file has them
+    shapes: dict  # of the tensors: name -> list, the fastest dimension first
+
+
 def read(path):
+    """What of a model matters here. Raises as read_head does."""
+    head = read_head(path)
+    return _model(head.metadata, head.shapes)
+
+
+def read_head(path):
     """Raises ValueError where the file is no GGUF of a version that is known."""
     with open(path, "rb") as file:
         def scalar(kind):
@@ -40,18 +53,21 @@ def read(path):
             if file.read(4) != b"GGUF" or scalar(4) not in (2, 3):
                 raise ValueError(f"{path} is not a GGUF file of version 2 or 3")
             tensors, pairs = scalar(10), scalar(10)
-            metadata = {}
+            metadata, encoded, shapes = {}, {}, {}
             for _ in range(pairs):
                 key = text()
+                begin = file.tell()
                 metadata[key] = value(scalar(4))
-            shapes = {}
+                end = file.tell()
+                file.seek(begin)
+                encoded[key] = file.read(end - begin)
             for _ in range(tensors):
                 name = text()
                 shapes[name] = [scalar(10) for _ in range(scalar(4))]
                 scalar(4), scalar(10)  # type and offset
         except (struct.error, KeyError, MemoryError) as error:
             raise ValueError(f"{path} is a damaged GGUF file") from error
-    return _model(metadata, shapes)
+    return Head(metadata, encoded, shapes)
 
 
 def _model(metadata, shapes):

@@ -9,12 +9,14 @@ import signal
 import sys
 import time
 
-from cases import PEER, Setup, all_cases, measure_limits
+import scaling
+from cases import PEER, Setup, all_cases, measure_limits, server_commands
 from processes import Failed, output_of, seconds
 from rows import table, write_json
 
 RUNS = 5
 QUICK_SECONDS = 110
+QUICK_LEVELS = 6  # of --scaling: up to 32 streams
 ISA = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd",
        "asimddp", "i8mm", "bf16")
 
@@ -24,19 +26,20 @@ def main():
     options = parse()
     setup = Setup(programs=options.programs, peer=options.peer, quick=options.quick, threads=options.threads,
                   variants=dict(variant.split("=", 1) for variant in options.variant))
+    if options.scaling:
+        run_scaling(setup, options)
+    else:
+        run_table(setup, options)
+
+
+def run_table(setup, options):
     cases = [case for case in all_cases(setup)
              if any(options.only.search(name) for name in [case.name, *(row.name for row in case.rows)])]
     if not cases:
         sys.exit(f"--only {options.only.pattern}: no row has such a name")
     head = describe(options)
-    if head["busy_before"] > 0.1:
-        say(f"warning: {head['busy_before']:.0%} of this machine is busy already: the figures will be worth little")
-    failures, stopped = {}, False
-    try:
-        measure(setup, cases, failures, head)
-    except KeyboardInterrupt:
-        stopped = True
-        say("\nstopped; what was measured until now:")
+    failures = {}
+    stopped = until_stopped(lambda: measure(setup, cases, failures, head))
     head["limits"] = setup.limits
     rows = [row for case in cases for row in case.rows if row.ours]
     print(table(rows))
@@ -46,6 +49,45 @@ def main():
     if options.plot:
         import chart  # needs matplotlib, which only --plot needs
         chart.draw(options.plot, head, rows)
+    finish(failures, stopped)
+
+
+def run_scaling(setup, options):
+    head = describe(options)
+    file_type, commands = server_commands(setup)
+    head["model"] = f"{pathlib.Path(setup.variants[file_type]).name} ({file_type})"
+    curves, failures = {}, {}
+
+    def attempt_level(name, measurement):
+        level = attempt(name, measurement, failures)
+        if level:
+            say(f"{name}: {level.streams} streams, {level.tokens_per_s:.4g} tokens/s, ITL p99 {level.itl_p99_ms:.4g} ms")
+        return level
+
+    streams = scaling.STREAMS[:QUICK_LEVELS] if setup.quick else scaling.STREAMS
+    stopped = until_stopped(lambda: scaling.measure(commands, setup.programs, streams, attempt_level, curves))
+    print(scaling.table(curves))
+    print(f"\n{head['date']}, {head['cpu']}, {head['threads']} threads, {head['model']}")
+    print(scaling.summary(curves))
+    if options.json:
+        scaling.write_json(options.json, head, curves)
+    if options.plot and any(curves.values()):
+        import scaling_chart  # needs matplotlib, which only --plot needs
+        scaling_chart.draw(options.plot, head, curves)
+    finish(failures, stopped)
+
+
+def until_stopped(measurement):
+    """Whether it was stopped from outside before its end."""
+    try:
+        measurement()
+    except KeyboardInterrupt:
+        say("\nstopped; what was measured until now:")
+        return True
+    return False
+
+
+def finish(failures, stopped):
     for name, why in failures.items():
         print(f"FAILED: {name}: {why}", file=sys.stderr)
     sys.exit(130 if stopped else 1 if failures else 0)
@@ -67,6 +109,7 @@ def parse():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", type=pattern, default=pattern(""), help="a regular expression: rows to measure")
+    parser.add_argument("--scaling", action="store_true", help="servers at 1 to 256 streams, in place of the table")
     parser.add_argument("--json", help="file to write")
     parser.add_argument("--plot", help="PNG to write")
     return parser.parse_args()
@@ -88,7 +131,7 @@ def measure(setup, cases, failures, head):
                 continue
             begun = seconds()
             for side in ["ours"] if case.alone or setup.peer is None else ["ours", "peer"]:
-                measure_one(case, side, round, f"{case.name} ({PEER if side == 'peer' else 'trireme'})", failures)
+                measure_one(case, side, round, f"{case.name} ({case.peer if side == 'peer' else 'trireme'})", failures)
             took[case.name] = seconds() - begun
         head["whole_rounds"] += all(len(row.ours) > round for case in cases if not case.once for row in case.rows)
 
@@ -119,6 +162,10 @@ def attempt(name, measurement, failures):
 
 
 def describe(options):
+    """The head of the report. Warns of a machine that is busy."""
+    busy = round(busy_share(), 2)
+    if busy > 0.1:
+        say(f"warning: {busy:.0%} of this machine is busy already: the figures will be worth little")
     cpu = pathlib.Path("/proc/cpuinfo").read_text()
     flags = set(re.search(r"^(?:flags|Features)\s*:(.*)$", cpu, re.M)[1].split())
     model = re.search(r"^model name\s*:\s*(.*)$", cpu, re.M)
@@ -133,7 +180,7 @@ def describe(options):
         "models": [pathlib.Path(variant.split("=", 1)[1]).name for variant in options.variant],
         "threads": options.threads,
         "quick": options.quick,
-        "busy_before": round(busy_share(), 2),
+        "busy_before": busy,
     }
 
 

@@ -12,8 +12,8 @@ class Failed(Exception):
     """A measurement that did not come about; the text is for people."""
 
 
-def output_of(command, timeout=900):
-    """Standard output of a program that must succeed."""
+def output_of(command, timeout=900, both=False):
+    """Standard output of a program that must succeed; both: with its standard error behind it."""
     command = [str(word) for word in command]
     name = pathlib.Path(command[0]).name
     try:
@@ -24,7 +24,7 @@ def output_of(command, timeout=900):
         raise Failed(f"{name} had not ended after {timeout} s") from error
     if done.returncode != 0:
         raise Failed(f"{name} {_ending(done.returncode)}: {_tail(done.stderr or done.stdout)}\n  {' '.join(command)}")
-    return done.stdout
+    return done.stdout + (done.stderr if both else "")
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ class Row:
 
     @property
     def lower_is_better(self):
-        return self.unit in ("us", "ms", "MB")
+        return self.unit in ("us", "ms", "MB", "perplexity")
 
     @property
     def value(self):
@@ -69,6 +69,13 @@ class Row:
             return None
         return all(verdicts)
 
+    @property
+    def ratio_text(self):
+        """Perplexities differ in digits that speeds do not have."""
+        if self.ratio is None:
+            return "-"
+        return f"{self.ratio:.4f}x" if self.unit == "perplexity" else f"{self.ratio:.2f}x"
+
     def as_json(self):
         return {"name": self.name, "value": self.value, "unit": self.unit, "peer": self.peer if self.theirs else None,
                 "peer_value": self.peer_value, "ratio": self.ratio, "target": self.target.text(self.unit) or None,
@@ -85,13 +92,17 @@ def number(value):
 def table(rows):
     lines = [["row", "unit", "trireme", "peer", "ratio", "roofline", "target", "met"]]
     for row in rows:
-        ratio, fraction = row.ratio, row.roofline_fraction
+        fraction = row.roofline_fraction
         lines.append([row.name, row.unit, number(row.value), number(row.peer_value),
-                      "-" if ratio is None else f"{ratio:.2f}x", "-" if fraction is None else f"{fraction:.0%}",
+                      row.ratio_text, "-" if fraction is None else f"{fraction:.0%}",
                       row.target.text(row.unit) or "-", {True: "yes", False: "no", None: "-"}[row.met]])
+    return aligned(lines, left=(0, 1, 6))
+
+
+def aligned(lines, left):
+    """Cells as text, the first line being the head. left: columns that are not of numbers."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    lines.insert(1, ["-" * width for width in widths])
-    left = (0, 1, 6)
+    lines = [lines[0], ["-" * width for width in widths], *lines[1:]]
     return "\n".join("  ".join(cell.ljust(width) if i in left else cell.rjust(width)
                                for i, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
 

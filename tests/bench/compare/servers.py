@@ -28,19 +28,28 @@ def llama_command(peer, file, threads, port, context, chats):
             "-c", context * chats, *slots]
 
 
-def chats(command, port, programs, requests, seed):
-    """`requests` chats, CHATS at a time, by our load generator: (output tokens/s, TTFT p50 in ms, ITL p99 in ms)."""
+def load(command, port, programs, *, streams, requests, prompt_tokens, seed):
+    """`requests` chats, `streams` at a time, by our load generator: what it reports of them, an object.
+
+    Each is answered with OUTPUT_TOKENS tokens, or the measurement has failed.
+    """
     with running(command, port) as server, tempfile.TemporaryDirectory() as folder:
         _first_token(server, "Hello")
         report = pathlib.Path(folder) / "report.json"
-        output_of([programs / "trireme", "bench", "--target", f"http://127.0.0.1:{port}", "--concurrency", CHATS,
-                   "--requests", requests, "--prompt-tokens", PROMPT_TOKENS, "--output-tokens", OUTPUT_TOKENS,
+        output_of([programs / "trireme", "bench", "--target", f"http://127.0.0.1:{port}", "--concurrency", streams,
+                   "--requests", requests, "--prompt-tokens", prompt_tokens, "--output-tokens", OUTPUT_TOKENS,
                    "--ignore-eos", "--seed", seed, "--json", report])
         server.check()
         level = json.loads(report.read_text())["levels"][0]
     if level["requests"]["failed"] or level["tokens_out"] != requests * OUTPUT_TOKENS:
         raise Failed(f"{level['requests']['failed']} chats failed, {level['tokens_out']} tokens of "
                      f"{requests * OUTPUT_TOKENS} came: {level['error_examples']}")
+    return level
+
+
+def chats(command, port, programs, requests, seed):
+    """CHATS at a time: (output tokens/s, TTFT p50 in ms, ITL p99 in ms)."""
+    level = load(command, port, programs, streams=CHATS, requests=requests, prompt_tokens=PROMPT_TOKENS, seed=seed)
     return level["tokens_out_per_s"], level["ttft_ms"]["p50"], level["itl_ms"]["p99"]
 
 
