@@ -96,7 +96,7 @@ bool EngineLoop::Round(bool may_sleep) {
   FailSlowReaders();
 
   const absl::Time started = clock_->Now();
-  const StepPlan plan = scheduler_.Plan();
+  const StepPlan& plan = scheduler_.Plan();
   const bool ended_some = Deliver(scheduler_.TakeEvents(), started);
   idle_ = plan.rows.empty() && !ended_some;
   if (!plan.rows.empty()) RunStep(plan, started);
@@ -175,9 +175,9 @@ void EngineLoop::Admit(Submission submission) {
   LiveRequest& request = live_[id];
   request.stream = std::move(submission.stream);
   request.record = request.stream->record();
-  std::vector<SequenceEvent> ended(1);
-  ended[0].id = id;
-  ended[0].finish = submission.withdrawn;
+  SequenceEvent ended;
+  ended.id = id;
+  ended.finish = submission.withdrawn;
   if (submission.withdrawn == FinishReason::kNone) {
     request.queued = true;
     absl::Status status = device_error_;
@@ -187,10 +187,10 @@ void EngineLoop::Admit(Submission submission) {
       status = scheduler_.Admit(std::move(submission.sequence));
     }
     if (status.ok()) return;
-    ended[0].finish = FinishReason::kError;
-    ended[0].error = std::move(status);
+    ended.finish = FinishReason::kError;
+    ended.error = std::move(status);
   }
-  Deliver(std::move(ended), clock_->Now());
+  Deliver(absl::MakeSpan(&ended, 1), clock_->Now());
 }
 
 void EngineLoop::FailSlowReaders() {
@@ -224,7 +224,7 @@ void EngineLoop::NoteScheduled(const StepPlan& plan, absl::Time now) {
 }
 
 // True when some request ended. Whoever reads a last event finds it counted already.
-bool EngineLoop::Deliver(std::vector<SequenceEvent> events, absl::Time now) {
+bool EngineLoop::Deliver(absl::Span<SequenceEvent> events, absl::Time now) {
   bool ended_some = false;
   for (SequenceEvent& event : events) {
     const RequestId id = event.id;

@@ -53,7 +53,7 @@ class EngineLoop {
   void FailSlowReaders();
   void RunStep(const StepPlan& plan, absl::Time began);
   void NoteScheduled(const StepPlan& plan, absl::Time now);
-  bool Deliver(std::vector<SequenceEvent> events, absl::Time now);
+  bool Deliver(absl::Span<SequenceEvent> events, absl::Time now);
   void Observe(const SequenceEvent& event, absl::Time now, LiveRequest* request);
   void LoseDevice(const absl::Status& error);
 

@@ -1,65 +1,26 @@
 #include "runtime/kv/block_pool.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
-#include "absl/container/inlined_vector.h"
 #include "runtime/base/check.h"
 
 namespace trireme {
-namespace {
-
-// Separates roots from links of a chain, whose input starts with a hash.
-constexpr std::string_view kRootLabel = "trireme prefix cache root v1:";
-
-using HashInput = absl::InlinedVector<uint8_t, 32 + 4 * 64>;
-
-BlockHash Sha256(const HashInput& input) {
-  BlockHash hash;
-  SHA256(input.data(), input.size(), hash.data());
-  return hash;
-}
-
-}  // namespace
-
-BlockHash RootHash(std::string_view salt) {
-  HashInput input(kRootLabel.begin(), kRootLabel.end());
-  input.insert(input.end(), salt.begin(), salt.end());
-  return Sha256(input);
-}
-
-BlockHash ChainHash(const BlockHash& parent, absl::Span<const TokenId> block_tokens) {
-  HashInput input(parent.begin(), parent.end());
-  for (const TokenId token : block_tokens) {
-    const uint32_t bits = static_cast<uint32_t>(token);
-    for (int shift = 0; shift < 32; shift += 8)
-      input.push_back(static_cast<uint8_t>(bits >> shift));
-  }
-  return Sha256(input);
-}
-
-size_t BlockPool::TruncateHash::operator()(const BlockHash& hash) const {
-  size_t value;
-  std::memcpy(&value, hash.data(), sizeof(value));
-  return value;
-}
 
 BlockPool::BlockPool(int num_blocks, int block_size) : block_size_(block_size) {
   TRIREME_CHECK(num_blocks > 0 && block_size > 0);
   blocks_.resize(static_cast<size_t>(num_blocks) + 1);
   blocks_[lru()].prev = blocks_[lru()].next = lru();
-  index_.reserve(num_blocks);
+  buckets_.assign(std::bit_ceil(static_cast<size_t>(num_blocks)), -1);
   for (BlockId block = num_blocks - 1; block >= 0; --block) PushFree(block);
 }
 
 int BlockPool::AcquirePrefix(absl::Span<const BlockHash> chain, std::vector<BlockId>* blocks) {
   int matched = 0;
   for (const BlockHash& hash : chain) {
-    const auto found = index_.find(hash);
-    if (found == index_.end()) break;
-    const BlockId id = found->second;
+    const BlockId id = Lookup(hash);
+    if (id < 0) break;
     if (blocks_[id].ref_count++ == 0) {
       Unlink(id);
       --num_cached_;
@@ -90,17 +51,15 @@ void BlockPool::Publish(BlockId id, const BlockHash& hash) {
     TRIREME_CHECK(block.hash == hash);  // a full block never changes
     return;
   }
-  if (index_.try_emplace(hash, id).second) {
-    block.published = true;
-    block.hash = hash;
-  }
+  if (Lookup(hash) >= 0) return;
+  block.hash = hash;
+  AddToIndex(id);
 }
 
 void BlockPool::Retract(BlockId id) {
   Block& block = blocks_[id];
   TRIREME_CHECK(block.ref_count > 0);
-  if (block.published) index_.erase(block.hash);
-  block.published = false;
+  if (block.published) RemoveFromIndex(id);
 }
 
 void BlockPool::Release(absl::Span<const BlockId> blocks) {
@@ -128,7 +87,7 @@ void BlockPool::DropCache() {
       PushFree(id);
     }
   }
-  index_.clear();
+  std::fill(buckets_.begin(), buckets_.end(), -1);
   num_cached_ = 0;
 }
 
@@ -142,9 +101,34 @@ BlockId BlockPool::TakeFreeOrOldest() {
   TRIREME_CHECK(id != lru());
   Unlink(id);
   --num_cached_;
-  index_.erase(blocks_[id].hash);
-  blocks_[id].published = false;
+  RemoveFromIndex(id);
   return id;
+}
+
+size_t BlockPool::BucketOf(const BlockHash& hash) const {
+  size_t word;  // the hash is uniform already: any bytes of it will do
+  std::memcpy(&word, hash.data(), sizeof(word));
+  return word & (buckets_.size() - 1);
+}
+
+BlockId BlockPool::Lookup(const BlockHash& hash) const {
+  BlockId id = buckets_[BucketOf(hash)];
+  while (id >= 0 && blocks_[id].hash != hash) id = blocks_[id].next_in_bucket;
+  return id;
+}
+
+void BlockPool::AddToIndex(BlockId id) {
+  BlockId* const bucket = &buckets_[BucketOf(blocks_[id].hash)];
+  blocks_[id].next_in_bucket = *bucket;
+  blocks_[id].published = true;
+  *bucket = id;
+}
+
+void BlockPool::RemoveFromIndex(BlockId id) {
+  BlockId* link = &buckets_[BucketOf(blocks_[id].hash)];
+  while (*link != id) link = &blocks_[*link].next_in_bucket;
+  *link = blocks_[id].next_in_bucket;
+  blocks_[id].published = false;
 }
 
 void BlockPool::PushFree(BlockId id) {
@@ -183,10 +167,12 @@ void BlockPool::CheckInvariants() const {
     if (block.ref_count > 0) ++num_held;
     if (!block.published) continue;
     ++num_published;
-    const auto found = index_.find(block.hash);
-    TRIREME_CHECK(found != index_.end() && found->second == id);
+    TRIREME_CHECK(Lookup(block.hash) == id);
   }
-  TRIREME_CHECK(static_cast<size_t>(num_published) == index_.size());
+  for (BlockId id : buckets_) {
+    for (; id >= 0; id = blocks_[id].next_in_bucket) TRIREME_CHECK(--num_published >= 0);
+  }
+  TRIREME_CHECK(num_published == 0);
   TRIREME_CHECK(num_held == num_held_ && num_cached == num_cached_);
   TRIREME_CHECK(num_free + num_cached + num_held == num_blocks());
 }

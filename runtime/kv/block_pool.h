@@ -1,29 +1,17 @@
 // Who holds which KV block: ids only, never memory.
 //
 // Every block is in exactly one state: free, cached (content known, no holder, evictable in LRU
-// order) or held (one or more sequences). A full block has a content hash: SHA-256 over (parent
-// hash, salt, token ids of the block), a chain, so that equal hashes mean equal whole prefixes.
-// Blocks of different tenants carry different salts and never match. Source: the automatic prefix
-// caching of vLLM (block hash chain), PagedAttention (Kwon et al., 2023).
+// order) or held (one or more sequences). A full block is found by its hash (block_hash.h). Source:
+// PagedAttention (Kwon et al., 2023).
 #pragma once
 
-#include <array>
-#include <cstdint>
-#include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
 #include "runtime/base/ids.h"
+#include "runtime/kv/block_hash.h"
 
 namespace trireme {
-
-using BlockHash = std::array<uint8_t, 32>;  // SHA-256
-
-// Hash of a full block following `parent` (the hash of the block before it, or RootHash(salt) for
-// the first).
-BlockHash RootHash(std::string_view salt);
-BlockHash ChainHash(const BlockHash& parent, absl::Span<const TokenId> block_tokens);
 
 // Engine thread only. No operation scans the pool (but DropCache and CheckInvariants): all are
 // O(blocks touched), and none allocates memory after construction.
@@ -65,18 +53,21 @@ class BlockPool {
   // Free:   ref_count == 0, not published; chained through `next` from free_head_.
   // Cached: ref_count == 0, published; in the circular LRU list through prev/next.
   // Held:   ref_count > 0; in no list.
-  // published <=> index_[hash] is this block.
+  // published <=> in the chain of its hash's bucket.
   struct Block {
     int ref_count = 0;
     bool published = false;
     BlockId prev = -1, next = -1;
+    BlockId next_in_bucket = -1;
     BlockHash hash;
   };
-  // SHA-256 output is uniform already; any eight bytes of it are a hash.
-  struct TruncateHash {
-    size_t operator()(const BlockHash& hash) const;
-  };
 
+  // The index of published blocks: chains through the blocks themselves, so that nothing ever grows
+  // or is rehashed, and a lookup reads little more than the block that it finds.
+  size_t BucketOf(const BlockHash& hash) const;
+  BlockId Lookup(const BlockHash& hash) const;  // -1: no block has this content
+  void AddToIndex(BlockId block);
+  void RemoveFromIndex(BlockId block);
   BlockId TakeFreeOrOldest();
   void PushFree(BlockId block);
   void PushNewest(BlockId block);
@@ -88,7 +79,7 @@ class BlockPool {
   BlockId free_head_ = -1;
   int num_held_ = 0;
   int num_cached_ = 0;
-  absl::flat_hash_map<BlockHash, BlockId, TruncateHash> index_;  // published blocks
+  std::vector<BlockId> buckets_;  // the first of each chain, or -1; a power of 2, >= num_blocks
 };
 
 }  // namespace trireme

@@ -21,12 +21,11 @@ SchedulerOptions Effective(SchedulerOptions options) {
   return options;
 }
 
-SequenceEvent EventOf(const Sequence& sequence) {
-  SequenceEvent event;
-  event.id = sequence.id;
-  event.num_cached_prompt_tokens = sequence.num_cached_prompt;
-  event.num_preemptions = sequence.num_preemptions;
-  return event;
+// What every event of a sequence says.
+void FillEvent(const Sequence& sequence, SequenceEvent* event) {
+  event->id = sequence.id;
+  event->num_cached_prompt_tokens = sequence.num_cached_prompt;
+  event->num_preemptions = sequence.num_preemptions;
 }
 
 }  // namespace
@@ -87,18 +86,20 @@ absl::Status Scheduler::Admit(std::unique_ptr<Sequence> sequence) {
   return absl::OkStatus();
 }
 
-std::vector<SequenceEvent> Scheduler::Commit(const StepPlan& plan, StepResult result) {
+absl::Span<SequenceEvent> Scheduler::Commit(const StepPlan& plan, StepResult result) {
+  committed_.clear();
   if (plan.rows.empty()) return {};
   TRIREME_CHECK(plan_outstanding_ && plan.step == stats_.steps);
-  TRIREME_CHECK(result.rows.size() == plan.rows.size());
+  TRIREME_CHECK(plan.rows.size() == planned_.size() && result.rows.size() == planned_.size());
   plan_outstanding_ = false;
 
-  std::vector<SequenceEvent> events;
-  for (size_t i = 0; i < plan.rows.size(); ++i) {
-    LiveSequence* live = Find(plan.rows[i].sequence->id);
-    TRIREME_CHECK(live != nullptr && live->in_plan);
+  committed_.reserve(planned_.size());
+  for (size_t i = 0; i < planned_.size(); ++i) {
+    LiveSequence* live = planned_[i];
+    TRIREME_CHECK(live->in_plan && live->sequence.get() == plan.rows[i].sequence);
     live->in_plan = false;
-    SequenceEvent event = EventOf(*live->sequence);
+    SequenceEvent& event = committed_.emplace_back();
+    FillEvent(*live->sequence, &event);
     if (live->ending.reason != FinishReason::kNone) {
       event.finish = live->ending.reason;
       event.error = std::move(live->ending.error);
@@ -112,20 +113,18 @@ std::vector<SequenceEvent> Scheduler::Commit(const StepPlan& plan, StepResult re
     } else {
       ApplyRow(live, plan.rows[i], &result.rows[i], &event);
     }
-    if (event.finish != FinishReason::kNone) Remove(live);
-    if (event.has_token || event.finish != FinishReason::kNone || !event.prompt_logprobs.empty()) {
-      events.push_back(std::move(event));
-    }
+    const bool ended = event.finish != FinishReason::kNone;
+    if (!event.has_token && !ended && event.prompt_logprobs.empty()) committed_.pop_back();
+    if (ended) Remove(live);
   }
-  return events;
+  return absl::MakeSpan(committed_);
 }
 
 void Scheduler::ApplyRow(LiveSequence* live, const StepRow& row, RowResult* result,
                          SequenceEvent* event) {
   Sequence& sequence = *live->sequence;
-  const int first_new_block = row.first_token / options_.block_size;
   sequence.num_computed = row.first_token + row.num_tokens;
-  PublishFullBlocks(&sequence, first_new_block);
+  PublishFullBlocks(&sequence);
 
   // A recomputed chunk has its prompt logprobs a second time: drop those.
   for (size_t i = 0; i < result->prompt_logprobs.size(); ++i) {
@@ -172,16 +171,20 @@ void Scheduler::ExtendHashes(Sequence* sequence) {
   }
 }
 
-void Scheduler::PublishFullBlocks(Sequence* sequence, int first_block) {
+void Scheduler::PublishFullBlocks(Sequence* sequence) {
+  const int size = options_.block_size;
+  if ((sequence->num_published + 1) * size > sequence->num_computed) return;
   if (!options_.prefix_cache) return;
-  const int num_full = sequence->num_computed / options_.block_size;
-  if (first_block >= num_full) return;
   ExtendHashes(sequence);
-  for (int i = first_block; i < num_full; ++i)
+  for (int& i = sequence->num_published; (i + 1) * size <= sequence->num_computed; ++i)
     pool_.Publish(sequence->blocks[i], sequence->hashes[i]);
 }
 
-std::vector<SequenceEvent> Scheduler::TakeEvents() { return std::exchange(events_, {}); }
+absl::Span<SequenceEvent> Scheduler::TakeEvents() {
+  taken_.clear();
+  std::swap(taken_, events_);
+  return absl::MakeSpan(taken_);
+}
 
 void Scheduler::Cancel(RequestId id, Ending ending) {
   TRIREME_CHECK(ending.reason != FinishReason::kNone);
@@ -217,10 +220,10 @@ void Scheduler::FailAll(const absl::Status& error) {
 }
 
 void Scheduler::End(LiveSequence* live, Ending ending) {
-  SequenceEvent event = EventOf(*live->sequence);
+  SequenceEvent& event = events_.emplace_back();
+  FillEvent(*live->sequence, &event);
   event.finish = ending.reason;
   event.error = std::move(ending.error);
-  events_.push_back(std::move(event));
   Remove(live);
 }
 
@@ -268,6 +271,7 @@ void Scheduler::CheckInvariants() const {
     const Sequence& sequence = *live->sequence;
     TRIREME_CHECK(live->running && sequence.num_computed <= live->num_tokens());
     const int num_blocks = static_cast<int>(sequence.blocks.size());
+    TRIREME_CHECK(sequence.num_published * options_.block_size <= sequence.num_computed);
     TRIREME_CHECK(live->in_plan ? num_blocks >= BlocksFor(sequence.num_computed)
                                 : num_blocks == BlocksFor(sequence.num_computed));
     for (const BlockId block : sequence.blocks) {

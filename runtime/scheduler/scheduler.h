@@ -93,18 +93,19 @@ class Scheduler {
   // "context_length_exceeded"). Nothing is kept on error.
   absl::Status Admit(std::unique_ptr<Sequence> sequence);
 
-  // The next step. Empty rows: nothing to do now (HasWork is false). A plan with rows is
-  // outstanding until Commit; at most one is. Deadlines expire here: call it when NextDeadline has
-  // passed even without work.
-  StepPlan Plan();
+  // The next step, valid until the next call. Empty rows: nothing to do now (HasWork is false). A
+  // plan with rows is outstanding until Commit; at most one is. Deadlines expire here: call it when
+  // NextDeadline has passed even without work.
+  const StepPlan& Plan();
 
   // Applies the results of the outstanding plan (an empty one: no effect). Sequences cancelled
-  // meanwhile yield their last event and no further tokens.
-  std::vector<SequenceEvent> Commit(const StepPlan& plan, StepResult result);
+  // meanwhile yield their last event and no further tokens. The events are the caller's to move
+  // from, and valid until the next call.
+  absl::Span<SequenceEvent> Commit(const StepPlan& plan, StepResult result);
 
   // Events that no step produced: cancellations, expired deadlines, failures. Call after Plan and
-  // after Commit.
-  std::vector<SequenceEvent> TakeEvents();
+  // after Commit. Valid until the next call, as those of Commit.
+  absl::Span<SequenceEvent> TakeEvents();
 
   // Ends a sequence early, as `ending` says. Blocks are released at once, or at Commit when the
   // outstanding plan has a row of the sequence. The first call counts; unknown ids are ignored.
@@ -137,14 +138,15 @@ class Scheduler {
   bool HoldPrefix(LiveSequence* live, const Pass& pass);
   int SpareBlocks(const Pass& pass) const;
   bool Reserve(LiveSequence* live, int num_tokens);
-  void AddRow(LiveSequence* live, int num_tokens, std::vector<StepRow>* rows);
+  void AddPrefill(LiveSequence* live, int num_tokens, Pass* pass);
+  void AddRow(LiveSequence* live, int num_tokens);
   void Preempt(LiveSequence* victim);
 
   // Ending and committing (scheduler.cc).
   void ExtendHashes(Sequence* sequence);
   void ApplyRow(LiveSequence* live, const StepRow& row, RowResult* result, SequenceEvent* event);
   void AcceptToken(LiveSequence* live, SampledToken token, SequenceEvent* event);
-  void PublishFullBlocks(Sequence* sequence, int first_block);
+  void PublishFullBlocks(Sequence* sequence);
   void End(LiveSequence* live, Ending ending);
   void Remove(LiveSequence* live);
 
@@ -157,10 +159,18 @@ class Scheduler {
   WaitingQueue waiting_;
   std::vector<LiveSequence*> running_;                    // most senior first; at most max_running
   std::set<std::pair<absl::Time, RequestId>> deadlines_;  // finite ones of live_
-  std::vector<SequenceEvent> events_;                     // for TakeEvents
   uint64_t next_ticket_ = 1;
-  bool plan_outstanding_ = false;
   SchedulerStats stats_;  // the counters; the gauges are read off when asked for
+
+  // The plan, whose rows stand for `planned_`; outstanding: these are in_plan and stay alive.
+  StepPlan plan_;
+  std::vector<LiveSequence*> planned_;
+  bool plan_outstanding_ = false;
+
+  // Kept from step to step for their memory.
+  std::vector<LiveSequence*> order_;              // of Plan
+  std::vector<SequenceEvent> committed_, taken_;  // what Commit and TakeEvents gave out
+  std::vector<SequenceEvent> events_;             // for TakeEvents
 };
 
 }  // namespace trireme

@@ -13,20 +13,25 @@ bool NeedsOneToken(const LiveSequence* live) { return live->num_uncomputed() == 
 }  // namespace
 
 struct Scheduler::Pass {
-  std::vector<StepRow> decode_rows, prefill_rows;
+  std::vector<std::pair<LiveSequence*, int>> prefills;  // and how many tokens
   int prefill_tokens_left = 0;
   int promised_blocks = 0;  // that the sequences served so far will need for their known tokens
   bool taking_up = true;    // until the first waiting sequence that cannot be taken up
 };
 
-StepPlan Scheduler::Plan() {
+const StepPlan& Scheduler::Plan() {
   TRIREME_CHECK(!plan_outstanding_);
   ExpireDeadlines();
+  plan_.step = 0;
+  plan_.num_tokens = 0;
+  plan_.rows.clear();
+  planned_.clear();
 
   Pass pass;
   // The sequences running now, in order; those preempted on the way are skipped when their turn
   // comes.
-  const std::vector<LiveSequence*> order = running_;
+  order_ = running_;
+  const std::vector<LiveSequence*>& order = order_;
   const auto runnable = [](const LiveSequence* live) {
     return live->running && !live->sequence->paused;
   };
@@ -54,15 +59,12 @@ StepPlan Scheduler::Plan() {
     }
   }
 
-  StepPlan plan;
-  plan.num_decode_rows = static_cast<int>(pass.decode_rows.size());
-  plan.rows = std::move(pass.decode_rows);
-  plan.rows.insert(plan.rows.end(), pass.prefill_rows.begin(), pass.prefill_rows.end());
-  if (plan.rows.empty()) return plan;
-  for (const StepRow& row : plan.rows) plan.num_tokens += row.num_tokens;
-  plan.step = ++stats_.steps;
+  plan_.num_decode_rows = static_cast<int>(plan_.rows.size());
+  for (const auto& [live, num_tokens] : pass.prefills) AddRow(live, num_tokens);
+  if (plan_.rows.empty()) return plan_;
+  plan_.step = ++stats_.steps;
   plan_outstanding_ = true;
-  return plan;
+  return plan_;
 }
 
 void Scheduler::ExpireDeadlines() {
@@ -81,17 +83,13 @@ bool Scheduler::Continue(LiveSequence* live, Pass* pass) {
   Sequence& sequence = *live->sequence;
   if (NeedsOneToken(live)) {
     if (!Reserve(live, live->num_tokens())) return false;
-    AddRow(live, 1, &pass->decode_rows);
+    AddRow(live, 1);
     return true;
   }
   const int num_tokens =
       std::min({live->num_uncomputed(), options_.max_prefill_chunk, pass->prefill_tokens_left});
-  if (num_tokens > 0) {
-    if (!Reserve(live, sequence.num_computed + num_tokens)) return false;
-    AddRow(live, num_tokens, &pass->prefill_rows);
-    pass->prefill_tokens_left -= num_tokens;
-  }
-  pass->promised_blocks += BlocksFor(live->num_tokens()) - static_cast<int>(sequence.blocks.size());
+  if (num_tokens > 0 && !Reserve(live, sequence.num_computed + num_tokens)) return false;
+  AddPrefill(live, num_tokens, pass);
   return true;
 }
 
@@ -104,7 +102,8 @@ bool Scheduler::TakeUp(LiveSequence* live, Pass* pass) {
   waiting_.Remove(live);
   live->running = true;
   running_.insert(std::lower_bound(running_.begin(), running_.end(), live, MoreSenior()), live);
-  sequence.num_computed = static_cast<int>(sequence.blocks.size()) * options_.block_size;
+  sequence.num_published = static_cast<int>(sequence.blocks.size());
+  sequence.num_computed = sequence.num_published * options_.block_size;
   if (!live->started) {
     live->started = true;
     sequence.num_cached_prompt = sequence.num_computed;
@@ -115,9 +114,7 @@ bool Scheduler::TakeUp(LiveSequence* live, Pass* pass) {
   const int num_tokens =
       std::min({live->num_uncomputed(), options_.max_prefill_chunk, pass->prefill_tokens_left});
   TRIREME_CHECK(Reserve(live, sequence.num_computed + num_tokens));
-  AddRow(live, num_tokens, &pass->prefill_rows);
-  pass->prefill_tokens_left -= num_tokens;
-  pass->promised_blocks += BlocksFor(live->num_tokens()) - static_cast<int>(sequence.blocks.size());
+  AddPrefill(live, num_tokens, pass);
   return true;
 }
 
@@ -181,7 +178,9 @@ bool Scheduler::HoldPrefix(LiveSequence* live, const Pass& pass) {
 // paused.
 bool Scheduler::Reserve(LiveSequence* live, int num_tokens) {
   Sequence& sequence = *live->sequence;
-  const int missing = BlocksFor(num_tokens) - static_cast<int>(sequence.blocks.size());
+  const int num_blocks = static_cast<int>(sequence.blocks.size());
+  if (num_tokens <= num_blocks * options_.block_size) return true;
+  const int missing = BlocksFor(num_tokens) - num_blocks;
   while (!pool_.Grow(missing, &sequence.blocks)) {
     const auto paused = std::find_if(running_.rbegin(), running_.rend(),
                                      [](const LiveSequence* l) { return l->sequence->paused; });
@@ -192,13 +191,26 @@ bool Scheduler::Reserve(LiveSequence* live, int num_tokens) {
   return true;
 }
 
-void Scheduler::AddRow(LiveSequence* live, int num_tokens, std::vector<StepRow>* rows) {
+// A chunk of a sequence's known tokens, whose blocks are reserved: its row comes behind the decode
+// rows. None is a chunk, too: the sequence goes on in a later step.
+void Scheduler::AddPrefill(LiveSequence* live, int num_tokens, Pass* pass) {
+  const int num_blocks = static_cast<int>(live->sequence->blocks.size());
+  pass->promised_blocks += BlocksFor(live->num_tokens()) - num_blocks;
+  if (num_tokens == 0) return;
+  live->in_plan = true;
+  pass->prefills.emplace_back(live, num_tokens);
+  pass->prefill_tokens_left -= num_tokens;
+}
+
+void Scheduler::AddRow(LiveSequence* live, int num_tokens) {
   const Sequence& sequence = *live->sequence;
   const int end = sequence.num_computed + num_tokens;
-  rows->push_back({.sequence = &sequence,
-                   .first_token = sequence.num_computed,
-                   .num_tokens = num_tokens,
-                   .sample = end == live->num_tokens() && sequence.limits.max_tokens > 0});
+  plan_.rows.push_back({.sequence = &sequence,
+                        .first_token = sequence.num_computed,
+                        .num_tokens = num_tokens,
+                        .sample = end == live->num_tokens() && sequence.limits.max_tokens > 0});
+  plan_.num_tokens += num_tokens;
+  planned_.push_back(live);
   live->in_plan = true;
 }
 
@@ -208,7 +220,7 @@ void Scheduler::Preempt(LiveSequence* victim) {
   running_.erase(std::lower_bound(running_.begin(), running_.end(), victim, MoreSenior()));
   pool_.Release(sequence.blocks);
   sequence.blocks.clear();
-  sequence.num_computed = 0;
+  sequence.num_computed = sequence.num_published = 0;
   ++sequence.num_preemptions;
   ++stats_.preemptions;
   victim->running = false;

@@ -27,25 +27,29 @@ struct SequenceLimits {
   std::vector<TokenId> stop_ids;  // includes the model's eos ids unless ignore_eos
 };
 
+// A step reads a few of the members of every running sequence: they come first and together, so
+// that they share cache lines.
 struct Sequence {
+  // State; scheduler only.
+  std::vector<TokenId> tokens;  // prompt, then generated
+  std::vector<BlockId> blocks;  // ceil(num_computed-to-be / block_size) entries while running
+  int num_computed = 0;         // tokens whose K and V are in the cache, [0, tokens.size())
+  int num_published = 0;        // leading blocks whose content the block pool knows
+  int num_preemptions = 0;
+  int num_cached_prompt = 0;  // of the prompt, found in the prefix cache at first admission
+  bool paused = false;        // its reader is slow: keeps its blocks, gets no rows
+
   // Constant after Admit.
+  bool want_prompt_logits = false;  // logits of every prompt position: no prefix-cache reads
+  int priority = 0;                 // lower runs first
+  int num_prompt_tokens = 0;
   RequestId id = 0;
+  SequenceLimits limits;
   std::string tenant;  // salt of the prefix cache and key of fairness
-  int priority = 0;    // lower runs first
   absl::Time deadline = absl::InfiniteFuture();
   absl::Time arrival;
-  int num_prompt_tokens = 0;
-  SequenceLimits limits;
-  bool want_prompt_logits = false;  // logits of every prompt position: no prefix-cache reads
 
-  // State; scheduler only.
-  std::vector<TokenId> tokens;    // prompt, then generated
-  int num_computed = 0;           // tokens whose K and V are in the cache, [0, tokens.size())
-  int num_cached_prompt = 0;      // of them, found in the prefix cache at first admission
-  std::vector<BlockId> blocks;    // ceil(num_computed-to-be / block_size) entries while running
-  std::vector<BlockHash> hashes;  // of the full blocks of `tokens`, computed once
-  int num_preemptions = 0;
-  bool paused = false;  // its reader is slow: keeps its blocks, gets no rows
+  std::vector<BlockHash> hashes;  // state: of the full blocks of `tokens`, computed once
 
   int num_generated() const { return static_cast<int>(tokens.size()) - num_prompt_tokens; }
 };

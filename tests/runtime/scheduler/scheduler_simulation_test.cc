@@ -207,7 +207,7 @@ class Simulation {
     ASSERT_LE(static_cast<int>(plan.rows.size()), options_.max_running);
   }
 
-  void Receive(std::vector<SequenceEvent> events) {
+  void Receive(absl::Span<SequenceEvent> events) {
     for (SequenceEvent& event : events) {
       ASSERT_EQ(live_.count(event.id), 1u) << "an event after the end";
       Observed& observed = observed_[event.id];

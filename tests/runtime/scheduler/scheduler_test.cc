@@ -67,7 +67,7 @@ class SchedulerTest : public testing::Test {
     return plan;
   }
   void Commit(const StepPlan& plan) { Receive(scheduler().Commit(plan, device_->Run(plan))); }
-  void Receive(std::vector<SequenceEvent> events) {
+  void Receive(absl::Span<SequenceEvent> events) {
     for (SequenceEvent& event : events) {
       if (event.has_token) output_[event.id].push_back(event.token.id);
       if (event.finish != FinishReason::kNone) finish_[event.id] = event.finish;
@@ -587,7 +587,7 @@ TEST_F(SchedulerTest, SamplesAndLogprobsOfARecomputedPromptAreDeliveredOnce) {
     for (const SequenceEvent& event : events) {
       for (const SampledToken& token : event.prompt_logprobs) prompt.push_back(token.id);
     }
-    Receive(std::move(events));
+    Receive(events);
   }
   EXPECT_GT(last_[2].num_preemptions, 0);
   EXPECT_EQ(prompt, (std::vector<TokenId>{2001, 2002, 2003, 2004, 2005, 2006, 2007, 2008}));
