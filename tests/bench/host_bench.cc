@@ -196,13 +196,24 @@ void MeasureScheduler(const Options& options, const Table& table) {
   }
 }
 
+// Script -> text.
+boost::json::object ReadTexts(const std::string& file) {
+  std::stringstream json;
+  json << std::ifstream(file).rdbuf();
+  boost::system::error_code error;
+  const boost::json::value texts = boost::json::parse(json.str(), error);
+  if (error || !texts.is_object()) {
+    std::fprintf(stderr, "host_bench: %s cannot be read as a JSON object of texts\n", file.c_str());
+    std::exit(2);
+  }
+  return texts.as_object();
+}
+
 // Each text over and over, to text_bytes.
 void MeasureTokenizer(const Options& options, const Table& table) {
-  std::stringstream json;
-  json << std::ifstream(options.texts).rdbuf();
-  const boost::json::value texts = boost::json::parse(json.str());
+  const boost::json::object texts = ReadTexts(options.texts);
   const TextOf text = ReadText(options.model);
-  for (const auto& [script, paragraph] : texts.as_object()) {
+  for (const auto& [script, paragraph] : texts) {
     std::string input;
     while (input.size() < options.text_bytes) input += std::string(paragraph.as_string());
     const double us = MedianOf(options.repetitions, [&] {
