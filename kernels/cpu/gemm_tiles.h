@@ -52,7 +52,7 @@ struct Ahead {
     constexpr int64_t kStreamBytes = 8192;
     constexpr int64_t kStep = IsQuantized(kType) ? kBlock : kPlainStep;
     const int64_t steps = (panel.cols + kStep - 1) / kStep;
-    if (tiles == 1) return {panel.data + kStreamBytes, panel.bytes / steps};
+    if (tiles <= 1) return {panel.data + kStreamBytes, panel.bytes / steps};
     return {panel.data + panel.bytes, panel.has_next ? panel.bytes / (steps * tiles) : 0};
   }
   // Inlined by force: GCC 12 takes a function that only prefetches for one without effect.

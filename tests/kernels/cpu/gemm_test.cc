@@ -186,6 +186,15 @@ TEST_P(GemmTest, PanelsAreIndependentAndNothingElseIsWritten) {
   }
 }
 
+TEST_P(GemmTest, NoTokensAreNoWork) {
+  const int64_t rows = 109, cols = BlockSize(type()) == 256 ? 256 : 64;
+  Product product(kernels_, RandomMatrix(type(), rows, cols, &random_));
+  product.SetActivations(RandomFloats(cols));
+  std::vector<float> y(rows, -5.0f);
+  product.Run(0, 0, nullptr, 0, 4, y.data(), rows);
+  EXPECT_THAT(y, testing::Each(-5.0f));
+}
+
 // Whole numbers everywhere: the result is exact, so the integer arithmetic is checked to the last
 // bit, with the codes and activations at their extremes (where 16-bit sums would saturate).
 TEST_P(GemmTest, ExtremeCodesAndActivationsAreExact) {
