@@ -101,17 +101,17 @@ struct Avx2 {
   template <DType kType>
   static void Multiply(const Panel& panel, const uint8_t* activations, int64_t stride,
                        int64_t num_tokens, const TileOutput& out) {
-    constexpr int kTokens = IsQuantized(kType) ? 4 : 6;
     // A single token passes once over the whole panel, tiles over its halves.
-    Ahead ahead =
-        Ahead::Of<kType>(panel, num_tokens == 1 ? 1 : 2 * ((num_tokens + kTokens - 1) / kTokens));
     if (num_tokens == 1) {
       if constexpr (IsQuantized(kType)) {
         return BlockRow<kType>(panel, activations, out);
       } else {
+        Ahead ahead = Ahead::Of<kType>(panel, 1);
         return PlainTile<kType, 1, 4>(panel, &ahead, activations, stride, 0, out);
       }
     }
+    constexpr int kTokens = IsQuantized(kType) ? 4 : 6;
+    Ahead ahead = Ahead::Of<kType>(panel, 2 * ((num_tokens + kTokens - 1) / kTokens));
     ForEachTile<kTokens>(num_tokens, [&]<int M>(int64_t first) {
       const uint8_t* x = activations + first * stride;
       for (int half = 0; half * kHalfRows < out.columns; ++half) {

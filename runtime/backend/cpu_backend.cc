@@ -47,9 +47,22 @@ struct CpuMatrix : public Weight {
   bool quantized = false;   // at least one part reads ActivationBlocks
   int64_t num_rows = 0;
   int64_t num_panels = 0;
+  std::vector<int64_t> panel_ranges;  // PanelRanges
   size_t num_bytes = 0;
   std::shared_ptr<uint8_t> storage;
 };
+
+// Ranges of panels for threads to claim, the first panel of each and the end: long ones first,
+// within which the next panel is brought to the cache while one is computed, then ever shorter ones
+// for balance.
+std::vector<int64_t> PanelRanges(int64_t num_panels, int num_threads) {
+  std::vector<int64_t> ranges = {0};
+  while (ranges.back() < num_panels) {
+    const int64_t left = num_panels - ranges.back();
+    ranges.push_back(ranges.back() + std::max<int64_t>(1, left / (2 * num_threads)));
+  }
+  return ranges;
+}
 
 class CpuVector : public Weight {
  public:
@@ -114,6 +127,7 @@ class CpuBackend : public Backend {
       matrix->num_bytes += packed.size_bytes();
       matrix->quantized |= IsQuantized(part.dtype);
     }
+    matrix->panel_ranges = PanelRanges(matrix->num_panels, pool_.num_threads());
     TRIREME_ASSIGN_OR_RETURN(matrix->storage, arena_.Allocate(matrix->num_bytes));
     uint8_t* next = matrix->storage.get();
     for (size_t i = 0; i < parts.size(); ++i) {
@@ -209,11 +223,11 @@ class CpuBackend : public Backend {
     const CpuMatrix& matrix = AsMatrix(w);
     TRIREME_DCHECK(x.cols == matrix.cols() && y.cols == matrix.rows() && x.rows == y.rows);
     if (matrix.quantized) Quantize(x);
-    SetPanelRanges(matrix.num_panels);
-    pool_.For(static_cast<int64_t>(panel_ranges_.size()) - 1, 1, [&](int64_t i, int64_t, int) {
+    const std::vector<int64_t>& ranges = matrix.panel_ranges;
+    pool_.For(static_cast<int64_t>(ranges.size()) - 1, 1, [&](int64_t i, int64_t, int) {
       for (const CpuMatrix::Part& part : matrix.parts) {
-        MatMulPart(matrix, part, panel_ranges_[i] - part.first_panel,
-                   panel_ranges_[i + 1] - part.first_panel, x, y);
+        MatMulPart(matrix, part, ranges[i] - part.first_panel, ranges[i + 1] - part.first_panel, x,
+                   y);
       }
     });
   }
@@ -324,17 +338,6 @@ class CpuBackend : public Backend {
     });
   }
 
-  // Ranges of panels for threads to claim: long ones first, within which the next panel is brought
-  // to the cache while one is computed, then ever shorter ones for balance.
-  void SetPanelRanges(int64_t num_panels) {
-    panel_ranges_.assign(1, 0);
-    while (panel_ranges_.back() < num_panels) {
-      const int64_t left = num_panels - panel_ranges_.back();
-      panel_ranges_.push_back(panel_ranges_.back() +
-                              std::max<int64_t>(1, left / (2 * pool_.num_threads())));
-    }
-  }
-
   // The panels of [begin, end) that the part has.
   void MatMulPart(const CpuMatrix& matrix, const CpuMatrix::Part& part, int64_t begin, int64_t end,
                   const Tensor& x, const Tensor& y) const {
@@ -362,7 +365,6 @@ class CpuBackend : public Backend {
   std::vector<int> sequence_of_;  // [tokens]
   std::vector<AttentionItem> attention_items_;
   std::vector<ActivationBlock> activations_;
-  std::vector<int64_t> panel_ranges_;  // first panel of each, and the end
   std::vector<CacheLine> attention_scratch_;
 };
 

@@ -6,6 +6,7 @@
 #include "runtime/base/status.h"
 #include "runtime/engine/refusals.h"
 #include "server/grpc/convert.h"
+#include "server/grpc/tsan_order.h"
 
 namespace trireme::rpc {
 namespace {
@@ -83,6 +84,7 @@ grpc::Status CallRecord::End(const absl::Status& status) {
 void CallRecord::Report() {
   record_.end = context_->clock->Now();
   context_->telemetry->OnRequest(std::move(record_));
+  HandOver(context_);  // to GrpcServer::Shutdown, which waits for every call
 }
 
 }  // namespace trireme::rpc

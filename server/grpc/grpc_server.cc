@@ -14,6 +14,7 @@
 #include "server/grpc/inference_service.h"
 #include "server/grpc/library_logs.h"
 #include "server/grpc/reflection.h"
+#include "server/grpc/tsan_order.h"
 #include "server/net/acceptor.h"
 
 namespace trireme {
@@ -140,6 +141,7 @@ void GrpcServer::Shutdown(absl::Time deadline) {
   impl_->StopAccepting();
   impl_->server->Shutdown(absl::ToChronoTime(deadline));
   impl_->server->Wait();
+  rpc::TakeOver(&impl_->context);
 }
 
 }  // namespace trireme

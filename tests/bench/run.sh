@@ -5,7 +5,7 @@
 #   tests/bench/run.sh --scaling [--peers] [--quick] [--json FILE] [--plot FILE.png] [--model GGUF] [--threads N]
 #
 #   --peers         measure llama.cpp on the same files, by turns with ours: ratios. Builds it the first time (ten minutes)
-#   --quick         two minutes: fewer rows, fewer runs. Without it medians of 5 runs, some 15 minutes with --peers
+#   --quick         two minutes: fewer rows, fewer runs. Without it medians of 5 runs, half an hour with --peers
 #   --scaling       in place of the table: the server at 1, 2, 4 ... 256 streams, throughput, latencies and the knee; with
 #                   --peers llama-server beside it. Some minutes; --quick: up to 32 streams
 #   --json FILE     write rows of {name, value, unit, peer, peer_value, ratio, target, roofline_fraction}, and a head
@@ -16,7 +16,8 @@
 #   --threads N     compute threads of both sides (default: 2)
 #
 # Ratios are the result: absolute figures differ from machine to machine. Leave the machine alone while it runs.
-# Builds build/bench; --peers and --plot fetch Python packages the first time. tests/bench/README.md tells what each row means. Exit code 1: something could not be measured.
+# Builds build/bench; --peers and --plot fetch Python packages the first time. tests/bench/README.md tells what each row means.
+# Exit code 1: something could not be measured.
 set -euo pipefail
 started_in=$PWD
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -31,7 +32,7 @@ while [ $# -gt 0 ]; do
     --peers) peers=1 ;;
     --scaling) scaling=1; arguments+=(--scaling) ;;
     --quick) arguments+=(--quick) ;;
-    -h | --help) sed -n '2,21s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,22s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --json | --plot | --model | --only | --threads)
       if [[ $1 = *=* ]]; then value=${1#*=}; else shift; value=${1:-}; fi
       [ -n "$value" ] || usage "$option needs a value"

@@ -1,7 +1,9 @@
 """A running server on a made-up model, from the conformance tests' own fixtures."""
 import importlib.util
 import pathlib
+import re
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -24,6 +26,12 @@ def binary(pytestconfig):
     path = pathlib.Path(pytestconfig.getoption("--binary")).resolve()
     assert path.exists(), f"there is no {path}: build it, or name another with --binary"
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def setting_names(binary):
+    help = subprocess.run([binary, "serve", "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
+    return set(re.findall(r"\bTRIREME_[A-Z_]+", help))
 
 
 @pytest.fixture(scope="session")

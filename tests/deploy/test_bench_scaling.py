@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 COMPARE = ROOT / "tests/bench/compare"
 sys.path.insert(0, str(COMPARE))
 
+import main  # noqa: E402
 import scaling  # noqa: E402
 from processes import Failed  # noqa: E402
 
@@ -40,13 +41,7 @@ def test_a_side_that_fails_keeps_its_curve_up_to_there_and_the_other_goes_on(mon
     failures = {}
 
     def attempt(name, measurement):
-        if name in failures:
-            return None
-        try:
-            return measurement()
-        except Failed as error:
-            failures[name] = str(error)
-            return None
+        return main.attempt(name, measurement, failures)
 
     monkeypatch.setattr(scaling, "measure_level", level_of)
     curves = {}

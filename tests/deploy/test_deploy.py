@@ -38,11 +38,6 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def setting_names(binary):
-    return set(re.findall(r"\bTRIREME_[A-Z_]+", run(binary, "serve", "--help").stdout))
-
-
-@pytest.fixture(scope="module")
 def default_drain_s(binary):
     return int(re.search(r"--drain-timeout \S+ \[(\d+)\]", run(binary, "serve", "--help").stdout)[1])
 

@@ -17,6 +17,7 @@ struct Params {
   Batch batch;
   uint4* qkv;
   int num_heads, head_dim;
+  uint32_t block_rows;  // of head_dim, from a block of the cache to the next
 };
 
 // What belongs to the elements of a head, in shared memory: element e lies at [e % 8][e / 8]. Rows
@@ -113,8 +114,8 @@ __global__ void __launch_bounds__(kThreads) RopeToken(const __grid_constant__ Pa
     sin[i] = in_head ? shared.sin[i][lane] : 0.0f;
   }
   const int64_t table = int64_t{p.batch.sequence_of[blockIdx.x]} * p.batch.table_stride;
-  const int64_t block = p.batch.block_tables[table + position / p.kv.block_size];
-  const int slot = position % p.kv.block_size;
+  const uint32_t block = p.batch.block_tables[table + position / p.kv.block_size];
+  const uint32_t cache_row = block * p.block_rows + position % p.kv.block_size;
   const int num_kv_heads = p.kv.num_kv_heads, first_v = p.num_heads + num_kv_heads;
   const int all_heads = first_v + num_kv_heads;
   uint4* const row = p.qkv + int64_t{blockIdx.x} * all_heads * chunks;
@@ -142,8 +143,7 @@ __global__ void __launch_bounds__(kThreads) RopeToken(const __grid_constant__ Pa
       const bool is_v = head >= first_v;
       const int kv_head = head - (is_v ? first_v : p.num_heads);
       uint4* const cache = static_cast<uint4*>(is_v ? p.kv.v : p.kv.k);
-      cache[block * (p.kv.block_stride / kChunkElements) +
-            (kv_head * p.kv.block_size + slot) * chunks + lane] = chunk;
+      cache[uint64_t{cache_row + kv_head * p.kv.block_size} * chunks + lane] = chunk;
     }
   }
 }
@@ -154,7 +154,14 @@ cudaError_t RopeAndStoreKv(DType type, const DeviceRope& rope, const QkNorm& nor
                            const KvLayerView& kv, const Batch& batch, void* qkv,
                            cudaStream_t stream) {
   if (batch.num_tokens == 0) return cudaSuccess;
-  const Params params = {rope, norm, kv, batch, static_cast<uint4*>(qkv), num_heads, kv.head_dim};
+  const Params params = {rope,
+                         norm,
+                         kv,
+                         batch,
+                         static_cast<uint4*>(qkv),
+                         num_heads,
+                         kv.head_dim,
+                         static_cast<uint32_t>(kv.block_stride / kv.head_dim)};
   return WithElements(type, [&](auto element) {
     const auto launch = [&](auto lanes) {
       RopeToken<decltype(element)::value, decltype(lanes)::value>
