@@ -14,6 +14,7 @@
 #include "runtime/backend/cuda_communicator.h"
 #include "runtime/backend/cuda_graphs.h"
 #include "runtime/backend/cuda_memory.h"
+#include "runtime/backend/cuda_sampling.h"
 #include "runtime/backend/cuda_step.h"
 #include "runtime/backend/cuda_weights.h"
 #include "runtime/base/check.h"
@@ -135,8 +136,15 @@ class CudaBackend final : public Backend {
   absl::Status Reserve(const StepLimits& limits) override {
     max_tokens_ = std::min(limits.max_tokens, limits.max_logit_rows);
     TRIREME_ASSIGN_OR_RETURN(tables_, StepTables::Create(limits));
+    const int num_ranks = comm_ == nullptr ? 1 : comm_->num_ranks();
+    if (comm_ == nullptr || comm_->rank() == 0) {
+      const int64_t columns = num_ranks * limits.logit_columns;
+      if (columns <= cuda::kMaxVocab) {
+        TRIREME_ASSIGN_OR_RETURN(sampler_, DeviceSampler::Create(limits.max_logit_rows, columns));
+      }
+    }
     if (comm_ == nullptr) return absl::OkStatus();
-    const auto ranks = static_cast<size_t>(comm_->num_ranks());
+    const auto ranks = static_cast<size_t>(num_ranks);
     const size_t message = static_cast<size_t>(limits.max_tokens) *
                            static_cast<size_t>(limits.hidden_size) * sizeof(uint16_t);
     if (comm_->peers() != nullptr) {
@@ -270,13 +278,24 @@ class CudaBackend final : public Backend {
     if (all == nullptr) return;
     const auto pitch = static_cast<size_t>(logit_columns_) * sizeof(float);
     const auto row = static_cast<size_t>(logits.cols) * sizeof(float);
-    for (size_t begin = 0, rank = 0; begin < row; begin += pitch, ++rank) {
+    const auto ranks = static_cast<size_t>(comm_->num_ranks());
+    for (size_t begin = 0, rank = 0; begin < row && rank < ranks; begin += pitch, ++rank) {
       Keep(cudaMemcpy2DAsync(static_cast<uint8_t*>(logits.data) + begin, row, all + rank * bytes,
                              pitch, std::min(pitch, row - begin), static_cast<size_t>(h.rows),
-                             cudaMemcpyDeviceToHost, stream_),
-           "fetching logits");
+                             cudaMemcpyDefault, stream_),
+           "collecting logits");
     }
   }
+
+  // ---- Sampling.
+
+  Tensor sampled_logits() const override {
+    return sampler_ == nullptr ? Tensor{} : sampler_->logits();
+  }
+  void Sample(absl::Span<const SampleRequest> requests, Tensor host_logits) override {
+    if (status_.ok()) Keep(sampler_->Sample(requests, host_logits, stream_));
+  }
+  absl::Span<const SampleOutcome> sampled() override { return sampler_->Outcomes(); }
 
   absl::Status Synchronize() override {
     Keep(cudaStreamSynchronize(stream_), "running a step");
@@ -310,8 +329,9 @@ class CudaBackend final : public Backend {
   GraphCache graphs_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<WeightUploader> uploader_;
-  std::unique_ptr<StepTables> tables_;  // from Reserve on
-  int max_tokens_ = 0;                  // of a captured step
+  std::unique_ptr<StepTables> tables_;      // from Reserve on
+  std::unique_ptr<DeviceSampler> sampler_;  // so, too; null: of another rank, or too many ids
+  int max_tokens_ = 0;                      // of a captured step
 
   // With several ranks.
   std::unique_ptr<Buffer> shares_;      // [num_ranks, tokens, hidden] of kType; peers: one rank's

@@ -227,6 +227,41 @@ def test_sixteen_at_once_equal_their_solo_runs(serve, stubs, tiny_cuda, num_rank
     server.stop()
 
 
+SAMPLED = [
+    {"temperature": 1.0},
+    {"temperature": 0.7, "top_p": 0.9},
+    {"temperature": 1.5, "top_k": 20, "min_p": 0.02},
+    {"temperature": 1.0, "frequency_penalty": 0.8, "presence_penalty": 0.4},
+    {"temperature": 1.0, "repetition_penalty": 1.3, "top_p": 0.95},
+    {"temperature": 1.0, "logit_bias": {"65": 4.0, "66": -100, "67": -3.5}},
+    {"temperature": 0, "logit_bias": {"70": -100}, "frequency_penalty": 1.5},
+    {"temperature": 0.9, "min_tokens": 12, "ignore_eos": False, "stop_token_ids": [71, 72, 65], "logit_bias": {"65": 5}},
+    {"temperature": 1.0, "echo": True},
+]
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_the_device_draws_the_tokens_that_the_host_draws(serve, tiny_cuda, num_ranks):
+    """typical_p is the host's alone, and so near to 1 leaves every token that could be drawn here. Both kinds at once."""
+    flags, env = ranks(num_ranks)
+    server = serve(tiny_cuda, "cuda", "--kv-cache-memory", "8MiB", *flags, env={**env, "TRIREME_GPUSIM_PROFILE": "1"})
+    prompt = "What is drawn where?"
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        both = [[pool.submit(complete, server, prompt, 24, seed=seed, **fields, **where)
+                 for where in ({}, {"typical_p": 0.9999999})] for seed, fields in enumerate(SAMPLED)]
+        for fields, (device, host) in zip(SAMPLED, both):
+            device, host = device.result()["logprobs"], host.result()["logprobs"]
+            assert device["tokens"] == host["tokens"], fields
+            for got, want in zip(device["token_logprobs"], host["token_logprobs"]):
+                assert got == want if want is None else abs(got - want) < 1e-4, fields
+            for got, want in zip(device["top_logprobs"], host["top_logprobs"]):
+                assert (got is None) == (want is None) and (want is None or list(got) == list(want)), fields
+    server.wait_idle()
+    server.stop()
+    if "gpusim profile:" in server.logs():
+        assert "SampleRows" in server.logs()
+
+
 def test_logits_that_are_no_numbers_fail_their_request_alone(serve, tmp_path):
     poison = "\x01"
     path = tiny_model.write_random(tmp_path / "poisoned", poison=ord(poison), head_dim=64)
