@@ -4,6 +4,7 @@
 
 #include "runtime/backend/cuda_memory.h"
 #include "runtime/base/check.h"
+#include "runtime/base/status.h"
 
 namespace trireme {
 namespace {
