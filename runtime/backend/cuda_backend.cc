@@ -25,7 +25,6 @@
 namespace trireme {
 namespace {
 
-constexpr DType kType = DType::kBF16;       // of activations, plain weights and KV cache
 constexpr int kMaxGraphs = 32;              // captured decode batch sizes
 constexpr size_t kStagingBytes = 32 << 20;  // page-locked, for weights on their way to the device
 constexpr int kMinCapability = 80;          // mma.sync with bf16, cp.async
@@ -57,6 +56,7 @@ class CudaBackend final : public Backend {
       : device_(options.device),
         description_(std::move(description)),
         comm_(options.communicator),
+        type_(options.dtype),
         pool_({.num_threads = options.num_threads}),
         graphs_(kMaxGraphs) {}
 
@@ -73,7 +73,7 @@ class CudaBackend final : public Backend {
     TRIREME_RETURN_IF_ERROR(
         CudaStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream"));
     TRIREME_ASSIGN_OR_RETURN(uploader_,
-                             WeightUploader::Create(kType, kStagingBytes, &pool_, stream_));
+                             WeightUploader::Create(type_, kStagingBytes, &pool_, stream_));
     return absl::OkStatus();
   }
 
@@ -165,8 +165,8 @@ class CudaBackend final : public Backend {
     return absl::OkStatus();
   }
 
-  DType activation_dtype() const override { return kType; }
-  absl::Span<const DType> kv_dtypes() const override { return {&kType, 1}; }
+  DType activation_dtype() const override { return type_; }
+  absl::Span<const DType> kv_dtypes() const override { return {&type_, 1}; }
 
   FreeMemory Memory() const override {
     size_t free = 0, total = 0;
@@ -207,7 +207,7 @@ class CudaBackend final : public Backend {
   }
 
   void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) override {
-    Keep(cuda::RmsNorm(kType, static_cast<const float*>(x.data), AsVector(gain), eps, x.rows,
+    Keep(cuda::RmsNorm(type_, static_cast<const float*>(x.data), AsVector(gain), eps, x.rows,
                        x.cols, y.data, stream_),
          "norm");
   }
@@ -217,7 +217,7 @@ class CudaBackend final : public Backend {
     if (flags_ != nullptr) {
       const cuda::Peers peers = comm_->peers()->Group(comm_->rank(), delta.data,
                                                       static_cast<const uint32_t*>(abort_->data()));
-      Keep(cuda::AllReduceAddRmsNorm(kType, peers, cuda::UsesOneShot(peers.world, bytes),
+      Keep(cuda::AllReduceAddRmsNorm(type_, peers, cuda::UsesOneShot(peers.world, bytes),
                                      static_cast<float*>(x.data), AsVector(gain), eps, x.rows,
                                      x.cols, y.data, stream_),
            "summing over the ranks");
@@ -230,7 +230,7 @@ class CudaBackend final : public Backend {
       shares = shares_->data();
       num_shares = comm_->num_ranks();
     }
-    Keep(cuda::AddRmsNorm(kType, static_cast<float*>(x.data), shares, num_shares, AsVector(gain),
+    Keep(cuda::AddRmsNorm(type_, static_cast<float*>(x.data), shares, num_shares, AsVector(gain),
                           eps, x.rows, x.cols, y.data, stream_),
          "norm");
   }
@@ -246,20 +246,20 @@ class CudaBackend final : public Backend {
 
   void RopeAndStoreKv(const Weight& rope, int num_heads, const KvLayerView& kv,
                       Tensor qkv) override {
-    Keep(cuda::RopeAndStoreKv(kType, static_cast<const CudaRope&>(rope).rope, {}, num_heads, kv,
+    Keep(cuda::RopeAndStoreKv(type_, static_cast<const CudaRope&>(rope).rope, {}, num_heads, kv,
                               tables_->Batch(size_), qkv.data, stream_),
          "rotary embedding");
   }
 
   void Attention(const AttentionParams& params, const KvLayerView& kv, Tensor qkv,
                  Tensor out) override {
-    Keep(cuda::Attention(kType, params, kv, tables_->Batch(size_), tables_->Work(size_), qkv.data,
+    Keep(cuda::Attention(type_, params, kv, tables_->Batch(size_), tables_->Work(size_), qkv.data,
                          qkv.cols, out.data, out.cols, stream_),
          "attention");
   }
 
   void GatedActivation(Activation act, Tensor gate_up, Tensor out) override {
-    Keep(cuda::GatedActivation(kType, act, gate_up.data, out.rows, out.cols, out.data, stream_),
+    Keep(cuda::GatedActivation(type_, act, gate_up.data, out.rows, out.cols, out.data, stream_),
          "activation");
   }
 
@@ -325,6 +325,7 @@ class CudaBackend final : public Backend {
   const int device_;
   const std::string description_;
   const std::shared_ptr<CudaCommunicator> comm_;  // null: the model has one rank
+  const DType type_;                              // of activations, plain weights and KV cache
   ComputePool pool_;
   GraphCache graphs_;
   cudaStream_t stream_ = nullptr;
@@ -334,7 +335,7 @@ class CudaBackend final : public Backend {
   int max_tokens_ = 0;                      // of a captured step
 
   // With several ranks.
-  std::unique_ptr<Buffer> shares_;      // [num_ranks, tokens, hidden] of kType; peers: one rank's
+  std::unique_ptr<Buffer> shares_;      // [num_ranks, tokens, hidden] of type_; peers: one rank's
   std::unique_ptr<Buffer> flags_;       // of the all-reduce between peers; null: NCCL does it
   std::unique_ptr<Buffer> abort_;       // a word of the host's that the all-reduce looks at
   std::unique_ptr<Buffer> logits_;      // F32 [rows, logit_columns]: this rank's
@@ -375,7 +376,8 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOption
   }
   TRIREME_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options.device), "choosing the device"));
   auto backend = std::make_unique<CudaBackend>(
-      options, StrCat("cuda:", options.device, " (", properties.name, ")"));
+      options, StrCat("cuda:", options.device, " (", properties.name,
+                      options.dtype == DType::kF16 ? ", f16)" : ", bf16)"));
   TRIREME_RETURN_IF_ERROR(backend->Init());
   return backend;
 }
