@@ -238,6 +238,7 @@ class CudaBackend final : public Backend {
 
   void RopeAndStoreKv(const Weight& rope, int num_heads, const KvLayerView& kv,
                       Tensor qkv) override {
+    TRIREME_DCHECK(kv.HasValidStride());
     Keep(cuda::RopeAndStoreKv(kType, static_cast<const CudaRope&>(rope).rope, {}, num_heads, kv,
                               tables_->Batch(size_), qkv.data, stream_),
          "rotary embedding");
