@@ -48,6 +48,11 @@ struct KvLayerView {
   // Elements from a block to the next, in k as in v; at least num_kv_heads * block_size * head_dim,
   // and a multiple of head_dim.
   int64_t block_stride = 0;
+
+  bool HasValidStride() const {
+    return block_stride >= int64_t{num_kv_heads} * block_size * head_dim &&
+           block_stride % head_dim == 0;
+  }
 };
 
 // Attention of query tokens of ONE sequence over its paged KV (PagedAttention, Kwon et al., 2023),

@@ -44,19 +44,24 @@ constexpr int64_t kPlainStep = 16;  // elements of K
 // panel would wait for memory.
 struct Ahead {
   const uint8_t* next;
+  const uint8_t* end;
   int64_t step_bytes;
 
   // For a panel that `tiles` tiles pass over, each in steps of a block or kPlainStep.
   template <DType kType>
   static Ahead Of(const Panel& panel, int64_t tiles) {
-    constexpr int64_t kStreamBytes = 8192;
+    constexpr int64_t kStreamBytes = 8192, kLine = 64;
     constexpr int64_t kStep = IsQuantized(kType) ? kBlock : kPlainStep;
     const int64_t steps = (panel.cols + kStep - 1) / kStep;
-    if (tiles <= 1) return {panel.data + kStreamBytes, panel.bytes / steps};
-    return {panel.data + panel.bytes, panel.has_next ? panel.bytes / (steps * tiles) : 0};
+    const uint8_t* const first = panel.data + (tiles <= 1 ? kStreamBytes : panel.bytes);
+    const bool wanted = tiles <= 1 || panel.has_next;
+    // Where there are so many tiles that a step's share is less than a line, the first ask for all.
+    const int64_t share = panel.bytes / (steps * (tiles <= 1 ? 1 : tiles));
+    return {first, wanted ? first + panel.bytes : first, share < kLine ? kLine : share};
   }
   // Inlined by force: GCC 12 takes a function that only prefetches for one without effect.
   TRIREME_INLINE_MEMBER void Step() {
+    if (next >= end) return;
     for (int64_t i = 0; i < step_bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
     next += step_bytes;
   }

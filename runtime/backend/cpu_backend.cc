@@ -234,6 +234,7 @@ class CpuBackend : public Backend {
 
   void RopeAndStoreKv(const Weight& table, int num_heads, const KvLayerView& kv,
                       Tensor qkv) override {
+    TRIREME_DCHECK(kv.HasValidStride());
     const RopeTable& rope = static_cast<const CpuRope&>(table).table;
     const int64_t q_size = static_cast<int64_t>(num_heads) * kv.head_dim;
     const int64_t kv_size = static_cast<int64_t>(kv.num_kv_heads) * kv.head_dim;

@@ -246,6 +246,7 @@ class CudaBackend final : public Backend {
 
   void RopeAndStoreKv(const Weight& rope, int num_heads, const KvLayerView& kv,
                       Tensor qkv) override {
+    TRIREME_DCHECK(kv.HasValidStride());
     Keep(cuda::RopeAndStoreKv(type_, static_cast<const CudaRope&>(rope).rope, {}, num_heads, kv,
                               tables_->Batch(size_), qkv.data, stream_),
          "rotary embedding");

@@ -4,15 +4,27 @@
 #include <bit>
 #include <cstring>
 
+#include <openssl/rand.h>
+
 #include "runtime/base/check.h"
 
 namespace trireme {
+namespace {
 
-BlockPool::BlockPool(int num_blocks, int block_size) : block_size_(block_size) {
+uint64_t RandomOdd() {
+  uint64_t key = 0;
+  TRIREME_CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(&key), sizeof(key)) == 1);
+  return key | 1;
+}
+
+}  // namespace
+
+BlockPool::BlockPool(int num_blocks, int block_size)
+    : block_size_(block_size), bucket_key_(RandomOdd()) {
   TRIREME_CHECK(num_blocks > 0 && block_size > 0);
   blocks_.resize(static_cast<size_t>(num_blocks) + 1);
   blocks_[lru()].prev = blocks_[lru()].next = lru();
-  buckets_.assign(std::bit_ceil(static_cast<size_t>(num_blocks)), -1);
+  buckets_.assign(std::bit_ceil(static_cast<size_t>(num_blocks) + 1), -1);
   for (BlockId block = num_blocks - 1; block >= 0; --block) PushFree(block);
 }
 
@@ -106,9 +118,20 @@ BlockId BlockPool::TakeFreeOrOldest() {
 }
 
 size_t BlockPool::BucketOf(const BlockHash& hash) const {
-  size_t word;  // the hash is uniform already: any bytes of it will do
+  uint64_t word;  // any bytes of it will do
   std::memcpy(&word, hash.data(), sizeof(word));
-  return word & (buckets_.size() - 1);
+  // Multiplicative hashing (Dietzfelbinger et al., 1997): the highest bits of the product.
+  return static_cast<size_t>(word * bucket_key_ >> (64 - std::countr_zero(buckets_.size())));
+}
+
+int BlockPool::LongestChain() const {
+  int longest = 0;
+  for (BlockId id : buckets_) {
+    int length = 0;
+    for (; id >= 0; id = blocks_[id].next_in_bucket) ++length;
+    longest = std::max(longest, length);
+  }
+  return longest;
 }
 
 BlockId BlockPool::Lookup(const BlockHash& hash) const {

@@ -13,12 +13,14 @@
 
 namespace trireme {
 
-// Engine thread only. No operation scans the pool (but DropCache and CheckInvariants): all are
-// O(blocks touched), and none allocates memory after construction.
+// Engine thread only. No operation scans the pool (but DropCache, LongestChain and
+// CheckInvariants): all are O(blocks touched), and none allocates memory after construction.
 class BlockPool {
  public:
   // Both > 0.
   BlockPool(int num_blocks, int block_size);
+  // The longest chain of the index; for tests. O(pool).
+  int LongestChain() const;
 
   int num_blocks() const { return static_cast<int>(blocks_.size()) - 1; }
   int block_size() const { return block_size_; }
@@ -63,7 +65,9 @@ class BlockPool {
   };
 
   // The index of published blocks: chains through the blocks themselves, so that nothing ever grows
-  // or is rehashed, and a lookup reads little more than the block that it finds.
+  // or is rehashed, and a lookup reads little more than the block that it finds. Which bucket a
+  // hash falls into is a secret of the pool's: clients know how hashes are made, and could look for
+  // prompts that fill one.
   size_t BucketOf(const BlockHash& hash) const;
   BlockId Lookup(const BlockHash& hash) const;  // -1: no block has this content
   void AddToIndex(BlockId block);
@@ -75,11 +79,12 @@ class BlockPool {
   BlockId lru() const { return num_blocks(); }  // sentinel: next is the oldest, prev the newest
 
   const int block_size_;
+  const uint64_t bucket_key_;  // random, odd
   std::vector<Block> blocks_;  // [num_blocks + 1]; the last is the sentinel of the LRU list
   BlockId free_head_ = -1;
   int num_held_ = 0;
   int num_cached_ = 0;
-  std::vector<BlockId> buckets_;  // the first of each chain, or -1; a power of 2, >= num_blocks
+  std::vector<BlockId> buckets_;  // the first of each chain, or -1; a power of 2, > num_blocks
 };
 
 }  // namespace trireme

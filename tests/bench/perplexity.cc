@@ -51,6 +51,11 @@ absl::StatusOr<Perplexity> MeasurePerplexity(const std::string& model, const std
   TRIREME_ASSIGN_OR_RETURN(const ModelFiles files, OpenModelFiles(model));
   TRIREME_ASSIGN_OR_RETURN(const ModelText text, OpenModelText(files));
   TRIREME_ASSIGN_OR_RETURN(std::vector<TokenId> tokens, TokensOf(text_file, *text.tokenizer));
+  const TokenizerSpec& spec = text.tokenizer->spec();
+  if (text.tokenizer->vocab_size() > files.spec.vocab_size) {
+    return absl::InvalidArgumentError(
+        StrCat(model, ": its tokenizer has more tokens than its embedding"));
+  }
   const size_t num_windows = tokens.size() / kWindow;
   if (num_windows == 0) {
     return absl::InvalidArgumentError(
@@ -75,7 +80,6 @@ absl::StatusOr<Perplexity> MeasurePerplexity(const std::string& model, const std
   std::vector<int32_t> logit_tokens(kPredictions);
   std::iota(logit_tokens.begin(), logit_tokens.end(), kFirst);
   const SequenceSlice slice = {0, kWindow, 0, blocks};
-  const TokenizerSpec& spec = text.tokenizer->spec();
   double sum = 0;
   for (size_t i = 0; i < num_windows; ++i) {
     const absl::Span<TokenId> window = absl::MakeSpan(tokens).subspan(i * kWindow, kWindow);

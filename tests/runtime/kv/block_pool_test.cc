@@ -54,6 +54,23 @@ TEST(BlockPool, GrowIsAllOrNothing) {
   pool.CheckInvariants();
 }
 
+// Clients know how hashes are made, and can look for prompts whose hashes have bits in common.
+TEST(BlockPool, HashesThatAreAlikeAreFoundAsFastAsOthers) {
+  constexpr int kBlocks = 4096;
+  for (const int shared_bytes : {0, 2, 4}) {
+    BlockPool pool(kBlocks, 16);
+    std::vector<BlockId> blocks;
+    ASSERT_TRUE(pool.Grow(kBlocks, &blocks));
+    for (const BlockId block : blocks) {
+      BlockHash hash = HashOf(block);
+      std::fill_n(hash.begin(), shared_bytes, uint8_t{0});
+      pool.Publish(block, hash);
+    }
+    EXPECT_LT(pool.LongestChain(), 64) << shared_bytes;
+    pool.CheckInvariants();
+  }
+}
+
 TEST(BlockPool, ReleasedPublishedBlocksAreFoundAgainUntilEvicted) {
   BlockPool pool(4, 16);
   std::vector<BlockId> first;
