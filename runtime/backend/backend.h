@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "kernels/ops.h"
+#include "runtime/backend/sampling.h"
 #include "runtime/base/ids.h"
 #include "runtime/base/tensor_view.h"
 
@@ -143,6 +144,20 @@ class Backend {
   // logits = h head^T. On several ranks each computes the columns of its part of the head, and the
   // first rank gets them all; the others' logits.data is null.
   virtual void Logits(const Weight& head, Tensor h, Tensor logits) { MatMul(head, h, logits); }
+
+  // ---- Sampling on the device: instead of logits, tokens cross the bus. Of the first rank.
+  // Where logits must go for Sample, from Reserve on: F32 [max_logit_rows, at least vocab_size].
+  // Null data: there is no Sample, and logits go to memory of AllocateReadable.
+  virtual Tensor sampled_logits() const { return {}; }
+  // Behind the step's Logits: chooses a token from each of the first rows of sampled_logits(),
+  // whose contents are lost. `requests` and what they point to are not needed afterwards.
+  // host_logits: [rows, vocab_size] of AllocateReadable, gets the rows that are the host's to
+  // sample. Enqueued.
+  virtual void Sample([[maybe_unused]] absl::Span<const SampleRequest> requests,
+                      [[maybe_unused]] Tensor host_logits) {}
+  // Of the requests of the last Sample, after Synchronize and until the next step.
+  virtual absl::Span<const SampleOutcome> sampled() { return {}; }
+
   // Waits for all that was enqueued. An error means that the device is lost: nothing but
   // destructors is called after it.
   virtual absl::Status Synchronize() = 0;

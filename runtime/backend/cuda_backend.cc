@@ -14,6 +14,7 @@
 #include "runtime/backend/cuda_communicator.h"
 #include "runtime/backend/cuda_graphs.h"
 #include "runtime/backend/cuda_memory.h"
+#include "runtime/backend/cuda_sampling.h"
 #include "runtime/backend/cuda_step.h"
 #include "runtime/backend/cuda_weights.h"
 #include "runtime/base/check.h"
@@ -24,7 +25,6 @@
 namespace trireme {
 namespace {
 
-constexpr DType kType = DType::kBF16;       // of activations, plain weights and KV cache
 constexpr int kMaxGraphs = 32;              // captured decode batch sizes
 constexpr size_t kStagingBytes = 32 << 20;  // page-locked, for weights on their way to the device
 constexpr int kMinCapability = 80;          // mma.sync with bf16, cp.async
@@ -56,6 +56,7 @@ class CudaBackend final : public Backend {
       : device_(options.device),
         description_(std::move(description)),
         comm_(options.communicator),
+        type_(options.dtype),
         pool_({.num_threads = options.num_threads}),
         graphs_(kMaxGraphs) {}
 
@@ -72,7 +73,7 @@ class CudaBackend final : public Backend {
     TRIREME_RETURN_IF_ERROR(
         CudaStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream"));
     TRIREME_ASSIGN_OR_RETURN(uploader_,
-                             WeightUploader::Create(kType, kStagingBytes, &pool_, stream_));
+                             WeightUploader::Create(type_, kStagingBytes, &pool_, stream_));
     return absl::OkStatus();
   }
 
@@ -135,8 +136,15 @@ class CudaBackend final : public Backend {
   absl::Status Reserve(const StepLimits& limits) override {
     max_tokens_ = std::min(limits.max_tokens, limits.max_logit_rows);
     TRIREME_ASSIGN_OR_RETURN(tables_, StepTables::Create(limits));
+    const int num_ranks = comm_ == nullptr ? 1 : comm_->num_ranks();
+    if (comm_ == nullptr || comm_->rank() == 0) {
+      const int64_t columns = num_ranks * limits.logit_columns;
+      if (columns <= cuda::kMaxVocab) {
+        TRIREME_ASSIGN_OR_RETURN(sampler_, DeviceSampler::Create(limits.max_logit_rows, columns));
+      }
+    }
     if (comm_ == nullptr) return absl::OkStatus();
-    const auto ranks = static_cast<size_t>(comm_->num_ranks());
+    const auto ranks = static_cast<size_t>(num_ranks);
     const size_t message = static_cast<size_t>(limits.max_tokens) *
                            static_cast<size_t>(limits.hidden_size) * sizeof(uint16_t);
     if (comm_->peers() != nullptr) {
@@ -157,8 +165,8 @@ class CudaBackend final : public Backend {
     return absl::OkStatus();
   }
 
-  DType activation_dtype() const override { return kType; }
-  absl::Span<const DType> kv_dtypes() const override { return {&kType, 1}; }
+  DType activation_dtype() const override { return type_; }
+  absl::Span<const DType> kv_dtypes() const override { return {&type_, 1}; }
 
   FreeMemory Memory() const override {
     size_t free = 0, total = 0;
@@ -199,7 +207,7 @@ class CudaBackend final : public Backend {
   }
 
   void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) override {
-    Keep(cuda::RmsNorm(kType, static_cast<const float*>(x.data), AsVector(gain), eps, x.rows,
+    Keep(cuda::RmsNorm(type_, static_cast<const float*>(x.data), AsVector(gain), eps, x.rows,
                        x.cols, y.data, stream_),
          "norm");
   }
@@ -209,7 +217,7 @@ class CudaBackend final : public Backend {
     if (flags_ != nullptr) {
       const cuda::Peers peers = comm_->peers()->Group(comm_->rank(), delta.data,
                                                       static_cast<const uint32_t*>(abort_->data()));
-      Keep(cuda::AllReduceAddRmsNorm(kType, peers, cuda::UsesOneShot(peers.world, bytes),
+      Keep(cuda::AllReduceAddRmsNorm(type_, peers, cuda::UsesOneShot(peers.world, bytes),
                                      static_cast<float*>(x.data), AsVector(gain), eps, x.rows,
                                      x.cols, y.data, stream_),
            "summing over the ranks");
@@ -222,7 +230,7 @@ class CudaBackend final : public Backend {
       shares = shares_->data();
       num_shares = comm_->num_ranks();
     }
-    Keep(cuda::AddRmsNorm(kType, static_cast<float*>(x.data), shares, num_shares, AsVector(gain),
+    Keep(cuda::AddRmsNorm(type_, static_cast<float*>(x.data), shares, num_shares, AsVector(gain),
                           eps, x.rows, x.cols, y.data, stream_),
          "norm");
   }
@@ -239,20 +247,20 @@ class CudaBackend final : public Backend {
   void RopeAndStoreKv(const Weight& rope, int num_heads, const KvLayerView& kv,
                       Tensor qkv) override {
     TRIREME_DCHECK(kv.HasValidStride());
-    Keep(cuda::RopeAndStoreKv(kType, static_cast<const CudaRope&>(rope).rope, {}, num_heads, kv,
+    Keep(cuda::RopeAndStoreKv(type_, static_cast<const CudaRope&>(rope).rope, {}, num_heads, kv,
                               tables_->Batch(size_), qkv.data, stream_),
          "rotary embedding");
   }
 
   void Attention(const AttentionParams& params, const KvLayerView& kv, Tensor qkv,
                  Tensor out) override {
-    Keep(cuda::Attention(kType, params, kv, tables_->Batch(size_), tables_->Work(size_), qkv.data,
+    Keep(cuda::Attention(type_, params, kv, tables_->Batch(size_), tables_->Work(size_), qkv.data,
                          qkv.cols, out.data, out.cols, stream_),
          "attention");
   }
 
   void GatedActivation(Activation act, Tensor gate_up, Tensor out) override {
-    Keep(cuda::GatedActivation(kType, act, gate_up.data, out.rows, out.cols, out.data, stream_),
+    Keep(cuda::GatedActivation(type_, act, gate_up.data, out.rows, out.cols, out.data, stream_),
          "activation");
   }
 
@@ -271,13 +279,24 @@ class CudaBackend final : public Backend {
     if (all == nullptr) return;
     const auto pitch = static_cast<size_t>(logit_columns_) * sizeof(float);
     const auto row = static_cast<size_t>(logits.cols) * sizeof(float);
-    for (size_t begin = 0, rank = 0; begin < row; begin += pitch, ++rank) {
+    const auto ranks = static_cast<size_t>(comm_->num_ranks());
+    for (size_t begin = 0, rank = 0; begin < row && rank < ranks; begin += pitch, ++rank) {
       Keep(cudaMemcpy2DAsync(static_cast<uint8_t*>(logits.data) + begin, row, all + rank * bytes,
                              pitch, std::min(pitch, row - begin), static_cast<size_t>(h.rows),
-                             cudaMemcpyDeviceToHost, stream_),
-           "fetching logits");
+                             cudaMemcpyDefault, stream_),
+           "collecting logits");
     }
   }
+
+  // ---- Sampling.
+
+  Tensor sampled_logits() const override {
+    return sampler_ == nullptr ? Tensor{} : sampler_->logits();
+  }
+  void Sample(absl::Span<const SampleRequest> requests, Tensor host_logits) override {
+    if (status_.ok()) Keep(sampler_->Sample(requests, host_logits, stream_));
+  }
+  absl::Span<const SampleOutcome> sampled() override { return sampler_->Outcomes(); }
 
   absl::Status Synchronize() override {
     Keep(cudaStreamSynchronize(stream_), "running a step");
@@ -307,15 +326,17 @@ class CudaBackend final : public Backend {
   const int device_;
   const std::string description_;
   const std::shared_ptr<CudaCommunicator> comm_;  // null: the model has one rank
+  const DType type_;                              // of activations, plain weights and KV cache
   ComputePool pool_;
   GraphCache graphs_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<WeightUploader> uploader_;
-  std::unique_ptr<StepTables> tables_;  // from Reserve on
-  int max_tokens_ = 0;                  // of a captured step
+  std::unique_ptr<StepTables> tables_;      // from Reserve on
+  std::unique_ptr<DeviceSampler> sampler_;  // so, too; null: of another rank, or too many ids
+  int max_tokens_ = 0;                      // of a captured step
 
   // With several ranks.
-  std::unique_ptr<Buffer> shares_;      // [num_ranks, tokens, hidden] of kType; peers: one rank's
+  std::unique_ptr<Buffer> shares_;      // [num_ranks, tokens, hidden] of type_; peers: one rank's
   std::unique_ptr<Buffer> flags_;       // of the all-reduce between peers; null: NCCL does it
   std::unique_ptr<Buffer> abort_;       // a word of the host's that the all-reduce looks at
   std::unique_ptr<Buffer> logits_;      // F32 [rows, logit_columns]: this rank's
@@ -356,7 +377,8 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOption
   }
   TRIREME_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options.device), "choosing the device"));
   auto backend = std::make_unique<CudaBackend>(
-      options, StrCat("cuda:", options.device, " (", properties.name, ")"));
+      options, StrCat("cuda:", options.device, " (", properties.name,
+                      options.dtype == DType::kF16 ? ", f16)" : ", bf16)"));
   TRIREME_RETURN_IF_ERROR(backend->Init());
   return backend;
 }

@@ -17,6 +17,7 @@ struct CudaBackendOptions {
   int device = 0;
   int num_threads = 1;                             // host threads: packing of weights, sampling
   std::shared_ptr<CudaCommunicator> communicator;  // of this device; null: the model has one rank
+  DType dtype = DType::kBF16;  // or kF16: of activations, plain weights and KV cache
 };
 
 // What the ranks of a model find each other by: opaque bytes, made by one of them. UNIMPLEMENTED in

@@ -101,7 +101,9 @@ absl::StatusOr<CudaMatrix::Part> WeightUploader::Part(absl::Span<const TensorVie
         cuda::PackTiles(view.dtype, view.data, type_, view.rows(), view.cols(), first + begin,
                         first + end, half + static_cast<size_t>(begin) * tile_bytes, packed.layout);
       });
-      const size_t bytes = static_cast<size_t>(count) * tile_bytes;
+      // Of the last tile, rows that there are: where they lie in rows, there is no place for more.
+      const int64_t rows = std::min(count * cuda::kTileRows, view.rows() - first * cuda::kTileRows);
+      const size_t bytes = cuda::PackedBytes(packed.format, rows, packed.cols, packed.layout);
       TRIREME_RETURN_IF_ERROR(Upload(to, half, bytes));
       to += bytes;
     }

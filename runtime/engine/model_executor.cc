@@ -18,6 +18,16 @@ bool WantsSample(const StepRow& row, int token) {
   return row.sample && token == row.first_token + row.num_tokens - 1;
 }
 
+// Of the uniform number that draws the next token.
+uint64_t PositionOf(const Sequence& sequence) {
+  return static_cast<uint64_t>(sequence.num_generated());
+}
+
+absl::Span<const TokenId> BannedOf(const Sequence& sequence) {
+  if (sequence.num_generated() >= sequence.limits.min_tokens) return {};
+  return sequence.limits.stop_ids;
+}
+
 size_t NumPromptLogprobs(const StepRow& row) {
   if (!row.sequence->want_prompt_logits) return 0;
   const int end = std::min(row.first_token + row.num_tokens, row.sequence->num_prompt_tokens - 1);
@@ -65,12 +75,13 @@ absl::StatusOr<StepResult> ModelExecutor::Collect() {
   while (next_row_ < plan.rows.size()) {
     FillBatch(plan, &result);
     if (tokens_.empty()) break;  // only rows that had failed before
-    TRIREME_RETURN_IF_ERROR(RunBatch());
+    TRIREME_RETURN_IF_ERROR(RunBatch(plan));
     auto* logits = static_cast<float*>(logits_->data());
-    ranks_->backend().ParallelFor(static_cast<int>(logit_rows_.size()), [&](int i) {
-      LogitRow& logit_row = logit_rows_[static_cast<size_t>(i)];
+    ranks_->backend().ParallelFor(static_cast<int>(host_rows_.size()), [&](int i) {
+      const int index = host_rows_[static_cast<size_t>(i)];
+      LogitRow& logit_row = logit_rows_[static_cast<size_t>(index)];
       UseLogits(plan.rows[static_cast<size_t>(logit_row.row)],
-                logits + static_cast<int64_t>(i) * vocab_size_, &logit_row);
+                logits + static_cast<int64_t>(index) * vocab_size_, &logit_row);
     });
     for (LogitRow& logit_row : logit_rows_) {
       result.rows[static_cast<size_t>(logit_row.row)].status.Update(std::move(logit_row.status));
@@ -121,9 +132,52 @@ bool ModelExecutor::AddPiece(const StepRow& row, RowResult* result) {
   return next_offset_ == row.num_tokens;
 }
 
-absl::Status ModelExecutor::RunBatch() {
-  const Tensor logits = {logits_->data(), DType::kF32, limits_.max_logit_tokens, vocab_size_};
-  return ranks_->Forward({tokens_, slices_, logit_tokens_}, logits);
+// The tokens that the device chooses are there afterwards, and the logits of host_rows_.
+absl::Status ModelExecutor::RunBatch(const StepPlan& plan) {
+  const BatchView batch = {tokens_, slices_, logit_tokens_};
+  const Tensor host_logits = {logits_->data(), DType::kF32, limits_.max_logit_tokens, vocab_size_};
+  const Tensor device_logits = ranks_->backend().sampled_logits();
+  host_rows_.clear();
+  if (device_logits.data == nullptr) {
+    for (size_t i = 0; i < logit_rows_.size(); ++i) host_rows_.push_back(static_cast<int>(i));
+    return ranks_->Forward(batch, host_logits);
+  }
+  AskDevice(plan);
+  TRIREME_RETURN_IF_ERROR(
+      ranks_->Forward(batch, device_logits, {sample_batch_.Requests(), host_logits}));
+  if (!logit_rows_.empty()) UseOutcomes(plan);
+  return absl::OkStatus();
+}
+
+void ModelExecutor::AskDevice(const StepPlan& plan) {
+  sample_batch_.Clear();
+  for (const LogitRow& logit_row : logit_rows_) {
+    const StepRow& row = plan.rows[static_cast<size_t>(logit_row.row)];
+    const Sequence& sequence = *row.sequence;
+    const SamplerState& state = *logit_row.sampler_state;
+    if (WantsSample(row, logit_row.token)) {
+      sample_batch_.AddSample(state, PositionOf(sequence), BannedOf(sequence));
+    } else {
+      sample_batch_.AddPromptToken(sequence.tokens[static_cast<size_t>(logit_row.token) + 1],
+                                   state.params().logprobs.value_or(0));
+    }
+  }
+}
+
+void ModelExecutor::UseOutcomes(const StepPlan& plan) {
+  const absl::Span<const SampleOutcome> outcomes = ranks_->backend().sampled();
+  for (size_t i = 0; i < logit_rows_.size(); ++i) {
+    LogitRow& logit_row = logit_rows_[i];
+    if (outcomes[i].kind == SampleOutcome::Kind::kOnHost) {
+      host_rows_.push_back(static_cast<int>(i));
+      continue;
+    }
+    logit_row.status = ToSampledToken(outcomes[i], logit_row.out);
+    const StepRow& row = plan.rows[static_cast<size_t>(logit_row.row)];
+    if (logit_row.status.ok() && WantsSample(row, logit_row.token)) {
+      logit_row.sampler_state->Accept(logit_row.out->id);
+    }
+  }
 }
 
 // Any thread of the backend.
@@ -138,11 +192,8 @@ void ModelExecutor::UseLogits(const StepRow& row, float* logits, LogitRow* logit
         state.params().logprobs.value_or(0), logit_row->out);
     return;
   }
-  const int position = sequence.num_generated();
-  absl::Span<const TokenId> banned;
-  if (position < sequence.limits.min_tokens) banned = sequence.limits.stop_ids;
-  logit_row->status = sampler.Sample(state, {logits, vocab}, static_cast<uint64_t>(position),
-                                     banned, logit_row->out);
+  logit_row->status = sampler.Sample(state, {logits, vocab}, PositionOf(sequence),
+                                     BannedOf(sequence), logit_row->out);
 }
 
 }  // namespace trireme

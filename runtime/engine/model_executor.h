@@ -11,14 +11,16 @@
 #include "absl/container/node_hash_map.h"
 #include "runtime/engine/executor.h"
 #include "runtime/engine/ranks.h"
+#include "runtime/engine/sample_batch.h"
 #include "runtime/engine/sampler.h"
 
 namespace trireme {
 
 class ModelExecutor final : public Executor {
  public:
-  // Allocates the logits: [max_logit_tokens of the decoder's limits, vocab_size] F32, read by the
-  // host. RESOURCE_EXHAUSTED when the first rank's backend has not got that much.
+  // Allocates the host's logits: [max_logit_tokens of the decoder's limits, vocab_size] F32. Where
+  // the backend samples, they hold the rows that it leaves to the host. RESOURCE_EXHAUSTED when the
+  // first rank's backend has not got that much.
   static absl::StatusOr<std::unique_ptr<ModelExecutor>> Create(std::unique_ptr<Ranks> ranks);
 
   void Open(RequestId id, const GenerateRequest& request) override;
@@ -39,7 +41,9 @@ class ModelExecutor final : public Executor {
   ModelExecutor(std::unique_ptr<Ranks> ranks, std::unique_ptr<Buffer> logits);
   void FillBatch(const StepPlan& plan, StepResult* result);
   bool AddPiece(const StepRow& row, RowResult* result);
-  absl::Status RunBatch();
+  absl::Status RunBatch(const StepPlan& plan);
+  void AskDevice(const StepPlan& plan);
+  void UseOutcomes(const StepPlan& plan);
   void UseLogits(const StepRow& row, float* logits, LogitRow* logit_row) const;
 
   // Constant after construction.
@@ -59,6 +63,8 @@ class ModelExecutor final : public Executor {
   std::vector<SequenceSlice> slices_;
   std::vector<int32_t> logit_tokens_;
   std::vector<LogitRow> logit_rows_;  // as many as logit_tokens_
+  SampleBatch sample_batch_;          // of these, where the backend samples
+  std::vector<int> host_rows_;        // indices of those that it leaves to the host; else of all
 };
 
 }  // namespace trireme

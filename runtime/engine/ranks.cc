@@ -42,13 +42,17 @@ absl::Status Ranks::ForwardOn(size_t member) const {
   Tensor logits = logits_;
   if (member > 0) logits.data = nullptr;
   r.decoder->Forward(*batch_, *r.kv, *r.backend, logits);
+  if (member == 0 && !sampling_.requests.empty()) {
+    r.backend->Sample(sampling_.requests, sampling_.host_logits);
+  }
   return r.backend->Synchronize();
 }
 
-absl::Status Ranks::Forward(const BatchView& batch, Tensor logits) {
+absl::Status Ranks::Forward(const BatchView& batch, Tensor logits, const Sampling& sampling) {
   if (alone_) {
     batch_ = &batch;
     logits_ = logits;
+    sampling_ = sampling;
     return ForwardOn(0);
   }
   {
@@ -56,6 +60,7 @@ absl::Status Ranks::Forward(const BatchView& batch, Tensor logits) {
     TRIREME_CHECK(num_running_ == 0 && error_.ok());
     batch_ = &batch;
     logits_ = logits;
+    sampling_ = sampling;
     running_.assign(num_members(), true);
     num_running_ = static_cast<int>(num_members());
     deadline_ = std::chrono::steady_clock::now() + timeout_;

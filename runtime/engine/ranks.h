@@ -50,11 +50,18 @@ class Ranks {
                  std::vector<std::shared_ptr<RemoteNode>> nodes = {});
   ~Ranks();
 
+  // What the first rank does with its logits behind the pass: nothing by default.
+  struct Sampling {
+    absl::Span<const SampleRequest> requests;  // not empty: Backend::Sample
+    Tensor host_logits;
+  };
   // Computes the batch; `logits` are the model's first rank's, as Decoder::Forward has them (their
-  // data is null where that is another machine's). An error is
-  // that of the rank that failed first, or DEADLINE_EXCEEDED; nothing but the destructor may follow
-  // it.
-  absl::Status Forward(const BatchView& batch, Tensor logits);
+  // data is null where that is another machine's). An error is that of the rank that failed first,
+  // or DEADLINE_EXCEEDED; nothing but the destructor may follow it.
+  absl::Status Forward(const BatchView& batch, Tensor logits) {
+    return Forward(batch, logits, Sampling());
+  }
+  absl::Status Forward(const BatchView& batch, Tensor logits, const Sampling& sampling);
 
   const Decoder& decoder() const { return *ranks_[0].decoder; }
   Backend& backend() { return *ranks_[0].backend; }  // of the first
@@ -77,10 +84,11 @@ class Ranks {
 
   std::mutex mu_;
   std::condition_variable changed_;
-  // Guarded by mu_; batch_ and logits_ stay as they are while a pass is under way.
+  // Guarded by mu_; batch_, logits_ and sampling_ stay as they are while a pass is under way.
   uint64_t pass_ = 0;
   const BatchView* batch_ = nullptr;
   Tensor logits_;
+  Sampling sampling_;
   std::vector<bool> running_;  // of the pass, by member
   int num_running_ = 0;
   std::chrono::steady_clock::time_point deadline_;

@@ -139,10 +139,15 @@ void TopLogprobs(absl::Span<const float> logits, double log_sum_exp, size_t n,
   for (TokenLogprob& entry : *top) entry.logprob = LogprobOf(entry.logprob, log_sum_exp);
 }
 
-absl::Status CheckMax(float max) {
-  if (std::isfinite(max)) return absl::OkStatus();
+absl::Status NotNumbers() {
   return absl::InternalError("The model produced logits that are not numbers.");
 }
+absl::Status NothingLeft() {
+  return InvalidParam("logit_bias",
+                      "logit_bias and min_tokens leave no token that may be generated");
+}
+
+absl::Status CheckMax(float max) { return std::isfinite(max) ? absl::OkStatus() : NotNumbers(); }
 
 double UniformAt(uint64_t seed, uint64_t position) {
   const auto words =
@@ -213,10 +218,20 @@ absl::StatusOr<SamplerState> SamplerState::Create(const SamplingParams& params,
   return state;
 }
 
-SamplerState::Seen& SamplerState::Count(TokenId id) {
+SeenToken& SamplerState::Count(TokenId id) {
   const auto [it, inserted] = seen_index_.try_emplace(id, static_cast<int>(seen_.size()));
   if (inserted) seen_.push_back({id, 0});
   return seen_[it->second];
+}
+
+absl::Status ToSampledToken(const SampleOutcome& outcome, SampledToken* out) {
+  TRIREME_CHECK(outcome.kind != SampleOutcome::Kind::kOnHost);
+  if (outcome.kind == SampleOutcome::Kind::kNotNumbers) return NotNumbers();
+  if (outcome.kind == SampleOutcome::Kind::kNothingLeft) return NothingLeft();
+  out->id = outcome.id;
+  out->logprob = outcome.logprob;
+  out->top.assign(outcome.top.begin(), outcome.top.end());
+  return absl::OkStatus();
 }
 
 absl::Status Sampler::Sample(SamplerState& state, absl::Span<float> logits, uint64_t position,
@@ -234,10 +249,7 @@ absl::Status Sampler::Sample(SamplerState& state, absl::Span<float> logits, uint
 
   Adjust(state, banned, logits);
   if (!adjusted_.empty()) max = MaxOf(logits);
-  if (max == -kInfinity) {
-    return InvalidParam("logit_bias",
-                        "logit_bias and min_tokens leave no token that may be generated");
-  }
+  if (max == -kInfinity) return NothingLeft();
   TRIREME_RETURN_IF_ERROR(CheckMax(max));
   if (params.temperature == 0.0f) {
     out->id = static_cast<TokenId>(std::find(logits.begin(), logits.end(), max) - logits.begin());
@@ -246,7 +258,7 @@ absl::Status Sampler::Sample(SamplerState& state, absl::Span<float> logits, uint
   }
   out->logprob =
       params.logprobs.has_value() ? LogprobOf(RawLogit(logits, out->id), log_sum_exp) : 0;
-  if (state.penalties_) ++state.Count(out->id).output_count;
+  state.Accept(out->id);
   return absl::OkStatus();
 }
 
@@ -273,7 +285,7 @@ void Sampler::Adjust(const SamplerState& state, absl::Span<const TokenId> banned
   for (const TokenId id : banned) {
     if (id >= 0 && static_cast<size_t>(id) < logits.size()) Set(logits, id, -kInfinity);
   }
-  for (const SamplerState::Seen& seen : state.seen_) {
+  for (const SeenToken& seen : state.seen_) {
     float logit = logits[seen.id];
     logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
     if (seen.output_count > 0) {

@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "runtime/backend/sampling.h"
 #include "runtime/base/ids.h"
 #include "runtime/engine/request.h"
 #include "runtime/scheduler/step_plan.h"
@@ -41,22 +42,26 @@ class SamplerState {
 
   const SamplingParams& params() const { return params_; }
   int vocab_size() const { return vocab_size_; }
+  uint64_t seed() const { return seed_; }
+  bool has_penalties() const { return penalties_; }
+  absl::Span<const SeenToken> seen() const { return seen_; }  // with penalties
+
+  // Counts a token that was drawn.
+  void Accept(TokenId id) {
+    if (penalties_) ++Count(id).output_count;
+  }
 
  private:
   friend class Sampler;
-  struct Seen {
-    TokenId id;
-    int output_count;  // 0: only in the prompt
-  };
 
   SamplerState(const SamplingParams& params, int vocab_size, uint64_t seed);
-  Seen& Count(TokenId id);
+  SeenToken& Count(TokenId id);
 
   SamplingParams params_;
   int vocab_size_;
   uint64_t seed_;
   bool penalties_;  // any penalty is on; otherwise nothing is counted
-  std::vector<Seen> seen_;
+  std::vector<SeenToken> seen_;
   absl::flat_hash_map<TokenId, int> seen_index_;  // id -> index in seen_
 };
 
@@ -105,6 +110,9 @@ class Sampler {
   std::vector<Candidate> candidates_;
   std::vector<Adjusted> adjusted_;  // logits changed by step 2 and 3, with their raw values
 };
+
+// What a device made of a row in place of a Sampler, with the Sampler's errors. Not kOnHost.
+absl::Status ToSampledToken(const SampleOutcome& outcome, SampledToken* out);
 
 // The generator behind the draws; public so that a test can hold it to the published vectors.
 std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);

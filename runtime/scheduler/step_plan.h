@@ -24,10 +24,6 @@ struct StepPlan {
   int num_decode_rows = 0;
 };
 
-struct TokenLogprob {
-  TokenId id = 0;
-  float logprob = 0;  // natural log, of the distribution before temperature and filters
-};
 struct SampledToken {
   TokenId id = 0;
   float logprob = 0;              // of `id`; only filled when asked for

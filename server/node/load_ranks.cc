@@ -30,6 +30,18 @@ StepLimits StepLimitsOf(const Shard& shard, const DecoderLimits& limits,
           .logit_columns = shard.vocab_columns};
 }
 
+// A model trained in F16 is computed in F16 on a GPU: bf16 would round its weights. Every node
+// finds the same.
+bool MostlyF16(const Checkpoint& checkpoint) {
+  int64_t f16_bytes = 0;
+  for (const std::string& name : checkpoint.Names()) {
+    const auto tensor = checkpoint.Find(name);
+    if (!tensor.ok() || tensor->dtype != DType::kF16) continue;
+    f16_bytes += tensor->rows() * tensor->row_bytes();
+  }
+  return 2 * f16_bytes > checkpoint.size_bytes();
+}
+
 // The progress of several ranks as that of one load: their mean.
 class SharedProgress {
  public:
@@ -103,6 +115,7 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
     TRIREME_ASSIGN_OR_RETURN(communicators,
                              JoinRanks(group, options.num_ranks, first_rank, num_ranks));
   }
+  const DType dtype = MostlyF16(*files.checkpoint) ? DType::kF16 : DType::kBF16;
   const DecoderLimits limits = DecoderLimitsOf(scheduler);
   SharedProgress shared(progress, num_ranks);
   std::vector<ModelRank> ranks(static_cast<size_t>(num_ranks));
@@ -110,10 +123,10 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
     ModelRank& rank = ranks[static_cast<size_t>(index)];
     if (cuda) {
       TRIREME_ASSIGN_OR_RETURN(
-          rank.backend,
-          MakeCudaBackend({.device = index,
-                           .num_threads = std::max(1, num_threads / num_ranks),
-                           .communicator = communicators[static_cast<size_t>(index)]}));
+          rank.backend, MakeCudaBackend({.device = index,
+                                         .num_threads = std::max(1, num_threads / num_ranks),
+                                         .communicator = communicators[static_cast<size_t>(index)],
+                                         .dtype = dtype}));
     } else {
       TRIREME_ASSIGN_OR_RETURN(rank.backend, MakeCpuBackend({.num_threads = num_threads}));
     }

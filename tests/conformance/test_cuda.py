@@ -180,14 +180,18 @@ def says_what_the_cpu_says(cuda, stubs, want, prompt=PROMPT):
         over_grpc = pool.submit(complete_over_grpc, cuda, stubs, prompt, 16)
         got = complete(cuda, prompt, 16)
         assert over_grpc.result() == got["text"]
-    for i, (token, best) in enumerate(zip(got["logprobs"]["tokens"], want["tokens"])):
+    says_nearly(got["logprobs"], want, NEAR_TIE_NATS)
+    cuda.wait_idle()
+
+
+def says_nearly(got, want, nats):
+    for i, (token, best) in enumerate(zip(got["tokens"], want["tokens"])):
         if token == best:
-            assert abs(got["logprobs"]["token_logprobs"][i] - want["token_logprobs"][i]) < NEAR_TIE_NATS
+            assert abs(got["token_logprobs"][i] - want["token_logprobs"][i]) < nats
             continue
         top = want["top_logprobs"][i]
-        assert token in top and top[best] - top[token] < NEAR_TIE_NATS, (i, token, best, top)
+        assert token in top and top[best] - top[token] < nats, (i, token, best, top)
         break  # from here on they tell different stories
-    cuda.wait_idle()
 
 
 def test_the_demo_model_on_two_nodes_says_what_it_says_on_the_cpu(nodes, stubs, model, cpu_says):
@@ -225,6 +229,70 @@ def test_sixteen_at_once_equal_their_solo_runs(serve, stubs, tiny_cuda, num_rank
         assert server.metric("trireme_preemptions_total") > 0
     server.wait_idle(120)
     server.stop()
+
+
+@pytest.mark.parametrize("arch", ["sm_89", "sm_90a", "sm_100a"])
+def test_every_architecture_says_what_the_cpu_says(serve, tiny_cuda, arch):
+    """All else here runs on the simulator's default, sm_80, or on the GPU that there is."""
+    prompts = ["Which machine?", "abc" * 40]
+    said = []
+    for device in ("cpu", "cuda"):
+        server = serve(tiny_cuda, device, "--kv-cache-memory", "8MiB", env={"TRIREME_GPUSIM_ARCH": arch})
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            said.append([c["logprobs"] for c in pool.map(lambda prompt: complete(server, prompt, 16), prompts)])
+        server.stop()
+    for want, got in zip(*said):
+        says_nearly(got, want, NEAR_TIE_NATS)
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_a_model_in_f16_is_computed_in_f16(serve, tmp_path, num_ranks):
+    """Its logprobs are nearer to the CPU's, which computes in float, than bf16 could be."""
+    model = str(tiny_model.write_random(tmp_path / "tiny-f16", dtype="F16", head_dim=64, num_key_value_heads=2))
+    flags, env = ranks(num_ranks)
+    prompts = ["In what type?", "0123456789" * 8]
+    said = []
+    for device, more in (("cpu", ()), ("cuda", flags)):
+        server = serve(model, device, "--kv-cache-memory", "8MiB", "--kv-cache-dtype", "f16", *more, env=env)
+        said.append([complete(server, prompt, 12)["logprobs"] for prompt in prompts])
+        server.stop()
+    assert "f16)" in server.logs()
+    for want, got in zip(*said):
+        says_nearly(got, want, 0.01)
+
+
+SAMPLED = [
+    {"temperature": 1.0},
+    {"temperature": 0.7, "top_p": 0.9},
+    {"temperature": 1.5, "top_k": 20, "min_p": 0.02},
+    {"temperature": 1.0, "frequency_penalty": 0.8, "presence_penalty": 0.4},
+    {"temperature": 1.0, "repetition_penalty": 1.3, "top_p": 0.95},
+    {"temperature": 1.0, "logit_bias": {"65": 4.0, "66": -100, "67": -3.5}},
+    {"temperature": 0, "logit_bias": {"70": -100}, "frequency_penalty": 1.5},
+    {"temperature": 0.9, "min_tokens": 12, "ignore_eos": False, "stop_token_ids": [71, 72, 65], "logit_bias": {"65": 5}},
+    {"temperature": 1.0, "echo": True},
+]
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_the_device_draws_the_tokens_that_the_host_draws(serve, tiny_cuda, num_ranks):
+    """typical_p is the host's alone, and so near to 1 leaves every token that could be drawn here. Both kinds at once."""
+    flags, env = ranks(num_ranks)
+    server = serve(tiny_cuda, "cuda", "--kv-cache-memory", "8MiB", *flags, env={**env, "TRIREME_GPUSIM_PROFILE": "1"})
+    prompt = "What is drawn where?"
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        both = [[pool.submit(complete, server, prompt, 24, seed=seed, **fields, **where)
+                 for where in ({}, {"typical_p": 0.9999999})] for seed, fields in enumerate(SAMPLED)]
+        for fields, (device, host) in zip(SAMPLED, both):
+            device, host = device.result()["logprobs"], host.result()["logprobs"]
+            assert device["tokens"] == host["tokens"], fields
+            for got, want in zip(device["token_logprobs"], host["token_logprobs"]):
+                assert got == want if want is None else abs(got - want) < 1e-4, fields
+            for got, want in zip(device["top_logprobs"], host["top_logprobs"]):
+                assert (got is None) == (want is None) and (want is None or list(got) == list(want)), fields
+    server.wait_idle()
+    server.stop()
+    assert "gpusim profile:" not in server.logs() or "gpusim profile: SampleRows" in server.logs()
 
 
 def test_logits_that_are_no_numbers_fail_their_request_alone(serve, tmp_path):

@@ -95,11 +95,11 @@ def random_tensors(config=RANDOM_CONFIG, poison=None):
     return out
 
 
-def safetensors(named):
+def safetensors(named, dtype):
     header, data = {}, b""
     for name, (shape, values) in named.items():
-        raw = struct.pack(f"<{len(values)}f", *values)
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        raw = struct.pack(f"<{len(values)}{({'F32': 'f', 'F16': 'e'})[dtype]}", *values)
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [len(data), len(data) + len(raw)]}
         data += raw
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data
@@ -110,20 +110,20 @@ def write(directory, generation_config=None, head=lambda token: 0.0):
     return write_directory(directory, CONFIG, flat_tensors(head), generation_config)
 
 
-def write_random(directory, poison=None, **config):
+def write_random(directory, poison=None, dtype="F32", **config):
     """A model whose every token depends on all before it, for runs too slow for the demo model (sanitizers)."""
     config = {**RANDOM_CONFIG, **config}
-    return write_directory(directory, config, random_tensors(config, poison), None)
+    return write_directory(directory, config, random_tensors(config, poison), None, dtype)
 
 
-def write_directory(directory, config, tensors, generation_config):
+def write_directory(directory, config, tensors, generation_config, dtype="F32"):
     directory.mkdir(exist_ok=True)
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "tokenizer.json").write_text(json.dumps(tokenizer_json()))
     (directory / "tokenizer_config.json").write_text(json.dumps({
         "bos_token": "<|bos|>", "eos_token": "<|im_end|>",
         "chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}"}))
-    (directory / "model.safetensors").write_bytes(safetensors(tensors))
+    (directory / "model.safetensors").write_bytes(safetensors(tensors, dtype))
     if generation_config is not None:
         (directory / "generation_config.json").write_text(json.dumps(generation_config))
     return directory

@@ -15,6 +15,7 @@
 #include "tests/fakes/files.h"
 #include "tests/fakes/reference_backend.h"
 #include "tests/fakes/tiny_model.h"
+#include "tests/runtime/engine/sampling_backend.h"
 
 namespace trireme {
 namespace {
@@ -70,7 +71,7 @@ void ExpectSame(const Output& got, const Output& want) {
 }
 
 // Every token id of a poisoned batch position is NaN from the embedding on.
-class PoisonBackend final : public fakes::ReferenceBackend {
+class PoisonBackend : public fakes::ReferenceBackend {
  public:
   static constexpr TokenId kPoison = 200;
   void Step(const BatchView& batch, absl::FunctionRef<void(int, int)> forward) override {
@@ -245,8 +246,17 @@ TEST_F(ModelExecutorTest, StopTokensCannotComeBeforeMinTokens) {
   EXPECT_EQ(std::count(held.begin(), held.begin() + 5, free[0]), 0);
 }
 
-TEST_F(ModelExecutorTest, LogitsThatAreNotNumbersFailTheirRequestAlone) {
-  auto engine = Start({}, std::make_unique<PoisonBackend>());
+// Whether the host looks at the logits or a device.
+class PoisonTest : public ModelExecutorTest, public testing::WithParamInterface<bool> {};
+INSTANTIATE_TEST_SUITE_P(DeviceSamples, PoisonTest, testing::Bool());
+
+TEST_P(PoisonTest, LogitsThatAreNotNumbersFailTheirRequestAlone) {
+  std::unique_ptr<Backend> backend = std::make_unique<PoisonBackend>();
+  if (GetParam()) {
+    constexpr int kVocab = TinyModel::kVocabSize;
+    backend = std::make_unique<SamplingBackend<PoisonBackend>>(64, kVocab, 1000);
+  }
+  auto engine = Start({}, std::move(backend));
   std::vector<GenerateRequest> requests = Requests();
   requests.resize(4);
   for (GenerateRequest& request : requests) {
@@ -264,6 +274,42 @@ TEST_F(ModelExecutorTest, LogitsThatAreNotNumbersFailTheirRequestAlone) {
   }
   EXPECT_EQ(outputs[2].finish, FinishReason::kError);
   EXPECT_EQ(outputs[2].error.code(), absl::StatusCode::kInternal);
+}
+
+// Every parameter there is, in the same requests on a backend that samples and on one that does
+// not.
+TEST_F(ModelExecutorTest, ABackendThatSamplesYieldsTheHostsTokens) {
+  std::vector<GenerateRequest> requests = Requests();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    SamplingParams& sampling = requests[i].sampling;
+    if (i % 4 == 3) sampling.top_k = 20;
+    if (i % 5 == 1) sampling.min_p = 0.05f;
+    if (i % 6 == 2) sampling.repetition_penalty = 1.3f;
+    if (i % 6 == 3) sampling.presence_penalty = 0.7f;
+    if (i % 7 == 3) sampling.typical_p = 0.8f;
+    if (i % 3 == 1) sampling.logit_bias = {{5, 3.0f}, {7, -100.0f}, {9, -2.0f}};
+    if (i % 4 == 2) sampling.logprobs.reset();
+    if (i % 4 == 1) {
+      requests[i].min_tokens = 8;
+      requests[i].stop_token_ids = {7, 9, 11, 9};
+    }
+  }
+  auto on_host = Start({}, std::make_unique<fakes::ReferenceBackend>());
+  const std::vector<Output> want = Together(*on_host, requests);
+  constexpr size_t kEnough = 1000;
+  for (const size_t room_for_biases : {kEnough, size_t{10}}) {
+    SCOPED_TRACE(room_for_biases);
+    auto owned = std::make_unique<SamplingBackend<>>(64, TinyModel::kVocabSize, room_for_biases);
+    const SamplingBackend<>& backend = *owned;
+    auto engine = Start({}, std::move(owned));
+    const std::vector<Output> got = Together(*engine, requests);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      SCOPED_TRACE(i);
+      ExpectSame(got[i], want[i]);
+    }
+    EXPECT_GT(backend.num_sampled(), 100);
+    EXPECT_GT(backend.num_on_host(), 20);  // typical_p is
+  }
 }
 
 }  // namespace
