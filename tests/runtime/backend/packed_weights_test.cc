@@ -134,7 +134,7 @@ TEST_F(PackedWeightsTest, ASymbolicLinkIsNotFollowed) {
   ExpectPackedAnew("link");
 }
 
-TEST_F(PackedWeightsTest, AFolderThatIsNotThereIsNoFailureOfTheStart) {
+TEST_F(PackedWeightsTest, AFileThatCannotBeWrittenIsNoFailureOfTheStart) {
   first_ = Run();
   std::filesystem::remove(path_);
   std::filesystem::create_directory(path_ + ".new");  // nothing can be written under that name
