@@ -51,6 +51,7 @@ namespace trireme::cpu {
 
 // Internal linkage on purpose: these are used in translation units compiled for different
 // instruction sets.
+constexpr uint32_t kPanelLayoutVersion = 1;  // raise it with any change of the bytes in a panel
 constexpr int kPanelRows = 32;
 constexpr int kHalfRows = 16;
 constexpr int kBlock = 32;      // elements per block

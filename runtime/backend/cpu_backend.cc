@@ -107,7 +107,8 @@ class CpuBackend : public Backend {
   CpuBackend(const cpu::Kernels& kernels, const CpuBackendOptions& options, int num_threads)
       : kernels_(kernels),
         pool_({.num_threads = num_threads, .pin = options.pin_threads}),
-        arena_(options.huge_pages) {}
+        arena_(options.huge_pages),
+        packed_(options.packed) {}
 
   std::string Describe() const override {
     return StrCat("cpu (", kernels_.name, ", ", pool_.num_threads(), " threads)");
@@ -128,17 +129,24 @@ class CpuBackend : public Backend {
       matrix->quantized |= IsQuantized(part.dtype);
     }
     matrix->panel_ranges = PanelRanges(matrix->num_panels, pool_.num_threads());
-    TRIREME_ASSIGN_OR_RETURN(matrix->storage, arena_.Allocate(matrix->num_bytes));
+    const auto parallel = [this](int n, const std::function<void(int)>& fn) { ParallelFor(n, fn); };
+    if (packed_ != nullptr) matrix->storage = packed_->Find(parts, matrix->num_bytes, parallel);
+    const bool found = matrix->storage != nullptr;
+    if (!found) {
+      TRIREME_ASSIGN_OR_RETURN(matrix->storage, arena_.Allocate(matrix->num_bytes));
+    }
     uint8_t* next = matrix->storage.get();
     for (size_t i = 0; i < parts.size(); ++i) {
       PackedMatrix& packed = matrix->parts[i].packed;
       packed.data = next;
       next += packed.size_bytes();
+      if (found) continue;
       const TensorView& source = parts[i];
       pool_.For(packed.num_panels, 1, [&](int64_t begin, int64_t end, int) {
         cpu::PackPanels(source.data, source.row_bytes(), begin, end, packed);
       });
     }
+    if (!found && packed_ != nullptr) packed_->Add(parts, matrix->storage, matrix->num_bytes);
     for (const TensorView& b : bias) {
       const size_t first = matrix->bias.size();
       matrix->bias.resize(first + b.num_elements());
@@ -357,6 +365,7 @@ class CpuBackend : public Backend {
   const cpu::Kernels& kernels_;
   ComputePool pool_;
   WeightArena arena_;
+  const std::shared_ptr<PackedWeights> packed_;  // null: every matrix is packed
 
   // The current step. Vectors keep their capacity: steady state allocates nothing.
   std::vector<TokenId> tokens_;

@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "runtime/backend/backend.h"
+#include "runtime/backend/packed_weights.h"
 
 namespace trireme {
 
@@ -24,6 +25,7 @@ struct CpuBackendOptions {
   std::string isa;  // "portable", "avx2", "avx512"; empty: the fastest (kernels/cpu, BestKernels)
   bool huge_pages = true;  // advise them for weights
   bool pin_threads = false;
+  std::shared_ptr<PackedWeights> packed;  // where to look for matrices first; may be null
 };
 
 // INVALID_ARGUMENT when this CPU lacks the instruction set or num_threads is out of range.

@@ -97,7 +97,8 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
   slot.end.store(reinterpret_cast<uintptr_t>(data) + size, std::memory_order_release);
   slot.begin.store(reinterpret_cast<uintptr_t>(data), std::memory_order_release);
   return std::unique_ptr<MappedFile>(
-      new MappedFile(static_cast<const uint8_t*>(data), size, index));
+      new MappedFile(static_cast<const uint8_t*>(data), size, index, info.st_ino,
+                     int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec));
 }
 
 MappedFile::~MappedFile() {

@@ -27,6 +27,11 @@ class MappedFile {
   // Valid until destruction. Thread-safe.
   absl::Span<const uint8_t> bytes() const { return {data_, size_}; }
 
+  // When it was opened: a file that was replaced or written since differs in one of them, or in
+  // its size.
+  uint64_t inode() const { return inode_; }
+  int64_t modified_ns() const { return modified_ns_; }  // since the epoch
+
   // True once any reader has touched a page that the file no longer has.
   bool damaged() const;
 
@@ -35,9 +40,12 @@ class MappedFile {
   void Release(size_t offset, size_t length) const;
 
  private:
-  MappedFile(const uint8_t* data, size_t size, int slot) : data_(data), size_(size), slot_(slot) {}
+  MappedFile(const uint8_t* data, size_t size, int slot, uint64_t inode, int64_t modified_ns)
+      : data_(data), size_(size), inode_(inode), modified_ns_(modified_ns), slot_(slot) {}
   const uint8_t* const data_;
   const size_t size_;
+  const uint64_t inode_;
+  const int64_t modified_ns_;
   const int slot_;  // index into the table that the signal handler reads
 };
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "runtime/base/mapped_file.h"
 #include "runtime/base/tensor_view.h"
 
 namespace trireme {
@@ -19,6 +20,8 @@ class Checkpoint {
   virtual absl::StatusOr<TensorView> Find(std::string_view name) const = 0;
   virtual std::vector<std::string> Names() const = 0;
   virtual int64_t size_bytes() const = 0;  // of all tensors
+  // Those that the tensors lie in, always in the same order.
+  virtual std::vector<const MappedFile*> Files() const = 0;
   // DATA_LOSS once a file was found truncated while mapped; loaders call it after reading.
   virtual absl::Status Health() const = 0;
   // The pages of this tensor are no longer needed (it was repacked).

@@ -177,6 +177,7 @@ class MappedGgufFile : public GgufFile {
   int64_t size_bytes() const override { return tensors_.size_bytes(); }
   absl::Status Health() const override { return tensors_.Health(); }
   void Release(const TensorView& tensor) const override { tensors_.Release(tensor); }
+  std::vector<const MappedFile*> Files() const override { return tensors_.Files(); }
 
   // Metadata.
   bool Has(std::string_view key) const override { return metadata_.contains(key); }

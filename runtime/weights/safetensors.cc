@@ -229,6 +229,7 @@ class SafetensorsCheckpoint : public Checkpoint {
   int64_t size_bytes() const override { return tensors_.size_bytes(); }
   absl::Status Health() const override { return tensors_.Health(); }
   void Release(const TensorView& tensor) const override { tensors_.Release(tensor); }
+  std::vector<const MappedFile*> Files() const override { return tensors_.Files(); }
 
  private:
   TensorTable tensors_;

@@ -95,6 +95,13 @@ absl::Status TensorTable::Health() const {
   return absl::OkStatus();
 }
 
+std::vector<const MappedFile*> TensorTable::Files() const {
+  std::vector<const MappedFile*> files;
+  files.reserve(files_.size());
+  for (const auto& file : files_) files.push_back(file.get());
+  return files;
+}
+
 void TensorTable::Release(const TensorView& tensor) const {
   const auto* data = static_cast<const uint8_t*>(tensor.data);
   for (const auto& file : files_) {

@@ -35,6 +35,7 @@ class TensorTable {
   int64_t size_bytes() const;
   absl::Status Health() const;
   void Release(const TensorView& tensor) const;
+  std::vector<const MappedFile*> Files() const;
 
  private:
   std::vector<std::unique_ptr<MappedFile>> files_;

@@ -7,6 +7,7 @@
 #include <cctype>
 #include <cstdlib>
 #include <deque>
+#include <filesystem>
 #include <iostream>
 #include <map>
 #include <string>
@@ -14,7 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "runtime/base/hash_words.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -177,6 +180,28 @@ absl::Status FindModel(Options* options) {
   return absl::OkStatus();
 }
 
+// For --weight-cache. One file for each path of a model.
+std::string PackedWeightsFile(const Options& options) {
+  namespace fs = std::filesystem;
+  if (options.weight_cache == "off" || options.load.model.empty()) return "";
+  std::error_code error;
+  const fs::path model = fs::weakly_canonical(options.load.model, error);
+  if (error) return "";
+  fs::path folder = options.weight_cache;
+  if (options.weight_cache == "auto") {
+    const auto cache = pull::CacheFolder(options.cache);
+    if (!cache.ok()) return "";
+    const fs::path ours = fs::weakly_canonical(fs::path(*cache) / "models", error);
+    const fs::path below = model.lexically_relative(ours);
+    if (error || below.empty() || below == "." || *below.begin() == "..") return "";
+    folder = model.parent_path();
+  }
+  const std::string path = model.string();
+  const uint64_t hash = HashWords64({reinterpret_cast<const uint8_t*>(path.data()), path.size()});
+  return folder / StrCat(model.filename().string(), "-",
+                         absl::StrCat(absl::Hex(hash, absl::kZeroPad16)), ".trireme-packed");
+}
+
 // What others than this program read, or set: tests, scripts, and Kubernetes for a service of our
 // name.
 bool IsForeignVariable(std::string_view name, std::string_view value) {
@@ -260,6 +285,7 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
         return parsed;
       }
     }
+    parsed.options.load.packed_weights = PackedWeightsFile(parsed.options);
     parsed.options.unknown_variables = UnknownVariables(schema);
     parsed.command = text.command;
   }

@@ -77,11 +77,12 @@ struct Options {
   AuditOptions audit;
   loadgen::BenchOptions bench;
   pull::PullOptions pull;
-  std::string shell;        // completion
-  std::string model_error;  // doctor: why MODEL names nothing that is here; empty: it does
-  std::string cache;        // folder of pulled models; empty: pull::DefaultCache
-  bool json = false;        // generate, inspect, doctor, pull, audit-verify
-  std::string config_file;  // YAML with any of the settings
+  std::string shell;                 // completion
+  std::string model_error;           // doctor: why MODEL names nothing that is here; empty: it does
+  std::string weight_cache = "off";  // off, auto or a folder
+  std::string cache;                 // folder of pulled models; empty: pull::DefaultCache
+  bool json = false;                 // generate, inspect, doctor, pull, audit-verify
+  std::string config_file;           // YAML with any of the settings
   // TRIREME_* variables that are no setting, probably misspelt, each with the one that was
   // probably meant, or "".
   std::vector<std::pair<std::string, std::string>> unknown_variables;

@@ -28,6 +28,7 @@ struct LoadOptions {
   std::string chat_template_file;         // replaces the model's own template
   std::string device = "auto";  // auto (a GPU where build and machine have one), cpu, cuda
   int num_threads = 0;          // 0: AvailableCpus
+  std::string packed_weights;   // file that the CPU's packed weights are kept in; empty: nowhere
   int num_ranks = 1;            // devices that share the model, on all nodes together
   RankGroupOptions group;       // those nodes
   int rank_timeout_seconds = static_cast<int>(kDefaultRankTimeout.count());

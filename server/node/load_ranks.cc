@@ -119,6 +119,7 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
   const DecoderLimits limits = DecoderLimitsOf(scheduler);
   SharedProgress shared(progress, num_ranks);
   std::vector<ModelRank> ranks(static_cast<size_t>(num_ranks));
+  std::shared_ptr<PackedWeights> packed;  // of the CPU, which is one rank
   const auto load = [&](int index) -> absl::Status {
     ModelRank& rank = ranks[static_cast<size_t>(index)];
     if (cuda) {
@@ -128,7 +129,11 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
                                          .communicator = communicators[static_cast<size_t>(index)],
                                          .dtype = dtype}));
     } else {
-      TRIREME_ASSIGN_OR_RETURN(rank.backend, MakeCpuBackend({.num_threads = num_threads}));
+      if (!options.packed_weights.empty()) {
+        packed = PackedWeights::Open(options.packed_weights, files.checkpoint->Files());
+      }
+      TRIREME_ASSIGN_OR_RETURN(rank.backend,
+                               MakeCpuBackend({.num_threads = num_threads, .packed = packed}));
     }
     TRIREME_ASSIGN_OR_RETURN(const Shard shard,
                              Shard::Of(files.spec, first_rank + index, options.num_ranks));
@@ -141,6 +146,7 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
   if (absl::Status status = OnEachRank(num_ranks, load); !status.ok()) {
     return Annotate(status, options.model);
   }
+  if (packed != nullptr) packed->StartWriting();
   return ranks;
 }
 
