@@ -44,6 +44,10 @@ class RequestStream {
   // Everything that has arrived since the last call, merged into one event; nullopt when nothing
   // has.
   std::optional<StreamEvent> TryNext();
+  // The same into `event`, whose memory takes what arrives next: a reader that keeps one event
+  // reads token by token without allocations. False, and `event` is empty, when nothing has
+  // arrived.
+  bool TryNext(StreamEvent* event);
   // Blocks until TryNext has something or the deadline has passed (DEADLINE_EXCEEDED). OUT_OF_RANGE
   // at once after the last event.
   absl::StatusOr<StreamEvent> Next(absl::Time deadline);

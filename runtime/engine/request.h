@@ -78,6 +78,15 @@ struct StreamEvent {
   FinishReason finish = FinishReason::kNone;  // not kNone: the last event
   absl::Status error;                         // for kError and kDeadline
   int num_cached_prompt_tokens = 0;
+
+  // As it was made, but for memory that further tokens can use.
+  void Clear() {
+    prompt_logprobs = {};  // come once, and may be many
+    tokens.clear();
+    finish = FinishReason::kNone;
+    error = absl::OkStatus();
+    num_cached_prompt_tokens = 0;
+  }
 };
 
 }  // namespace trireme

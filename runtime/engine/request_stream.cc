@@ -66,14 +66,21 @@ void StreamState::Notify(std::unique_lock<std::mutex>& lock) {
 }
 
 std::optional<StreamEvent> StreamState::TryNext() {
+  StreamEvent event;
+  if (!TryNext(&event)) return std::nullopt;
+  return event;
+}
+
+bool StreamState::TryNext(StreamEvent* event) {
+  event->Clear();
   std::unique_lock lock(mu_);
-  if (!has_unread_) return std::nullopt;
+  if (!has_unread_) return false;
   has_unread_ = false;
-  StreamEvent event = std::exchange(unread_, {});
+  std::swap(*event, unread_);
   const bool resume = std::exchange(paused_, false) && !ended_;
   lock.unlock();
   if (resume) mailbox_->PostResume(id);
-  return event;
+  return true;
 }
 
 absl::StatusOr<StreamEvent> StreamState::Next(absl::Time deadline) {
@@ -142,6 +149,7 @@ RequestStream::~RequestStream() {
 RequestId RequestStream::id() const { return state_->id; }
 RequestRecord RequestStream::record() const { return state_->record(); }
 std::optional<StreamEvent> RequestStream::TryNext() { return state_->TryNext(); }
+bool RequestStream::TryNext(StreamEvent* event) { return state_->TryNext(event); }
 absl::StatusOr<StreamEvent> RequestStream::Next(absl::Time deadline) {
   return state_->Next(deadline);
 }

@@ -35,6 +35,7 @@ class StreamState {
   // ---- Reader; see RequestStream.
   RequestRecord record() const;
   std::optional<StreamEvent> TryNext();
+  bool TryNext(StreamEvent* event);
   absl::StatusOr<StreamEvent> Next(absl::Time deadline);
   void NotifyWhenReady(absl::AnyInvocable<void()> ready);
   void Cancel(FinishReason reason);

@@ -132,7 +132,8 @@ absl::Status InWireTerms(absl::Status status, v1::GenerateRequest::InputCase inp
 }
 
 void FillDelta(const ChoiceDelta& delta, std::string_view request_id, v1::GenerateResponse* out) {
-  out->set_request_id(std::string(request_id));
+  out->Clear();
+  out->mutable_request_id()->assign(request_id);
   out->set_index(delta.index);
   out->set_text(delta.text);
   out->mutable_token_ids()->Add(delta.token_ids.begin(), delta.token_ids.end());

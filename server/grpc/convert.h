@@ -21,6 +21,7 @@ absl::StatusOr<ChatPrompt> ToChatPrompt(const v1::Chat& proto);
 // "messages[1].role" is "chat.messages[1].role", and "prompt" may be "token_ids".
 absl::Status InWireTerms(absl::Status status, v1::GenerateRequest::InputCase input);
 
+// Replaces `out`, whose memory it uses again.
 void FillDelta(const ChoiceDelta& delta, std::string_view request_id, v1::GenerateResponse* out);
 
 // Code and message; field and machine-readable code travel as trailing metadata (see

@@ -2,9 +2,9 @@
 
 #include <utility>
 
-#include "runtime/base/check.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/refusals.h"
+#include "server/grpc/news_queue.h"
 #include "server/grpc/tsan_order.h"
 #include "server/grpc/wire.h"
 
@@ -53,12 +53,12 @@ absl::StatusOr<std::vector<GenerateRequest>> ConvertAndPrepare(const Node& node,
 
 }  // namespace
 
-GenerateCall::GenerateCall(const ServiceContext* context, WorkerPool* pump,
+GenerateCall::GenerateCall(const ServiceContext* context, NewsQueue* news,
                            grpc::CallbackServerContext* call)
     : context_(context),
-      pump_(pump),
+      news_(news),
       call_(call),
-      handle_(std::make_shared<Handle>(this)),
+      handle_(std::make_shared<Handle>(this, news)),
       record_(context, "trireme.v1.Inference/Generate", call) {
   HandOver(this);
 }
@@ -95,9 +95,7 @@ void GenerateCall::Begin(const grpc::ByteBuffer& bytes) {
          .tenant = caller.tenant.id,
          .door = RequestInfo::Door::kGrpc,
          .arrival = context_->node().clock->Now()},
-        [handle = handle_, pump = pump_] {
-          TRIREME_CHECK(pump->TrySubmit([handle] { handle->Cancel(); }));
-        });
+        [handle = handle_, news = news_] { news->Post([handle] { handle->Cancel(); }); });
   }
   const bool queued = context_->node().workers->TrySubmit(
       [handle = handle_, &node = context_->node(), wire = std::move(wire),
@@ -127,26 +125,30 @@ void GenerateCall::Prepared(const TextRequest& request,
   generation_ = *std::move(generation);
   model_ = request.model;
   ticket_.SetSubmitted(request.model, /*stream=*/true, generation_->usage().prompt_tokens);
-  Pump();
+  WatchForNews();
 }
 
-// Writes the next delta, waits for one, or finishes.
+// Writes the next delta, or finishes. When there is neither, news will come.
 void GenerateCall::Pump() {
   if (finished_ || writing_ || generation_ == nullptr) return;
-  if (pending_.empty()) {
+  if (pending_.empty() && std::exchange(has_news_, false)) {
     auto deltas = generation_->TryNext();
     if (!deltas.ok()) return Close(deltas.status());
-    for (ChoiceDelta& delta : *deltas) pending_.push_back(std::move(delta));
+    pending_ = *deltas;
     ticket_.SetGenerated(generation_->usage().completion_tokens);
+    if (!generation_->done()) WatchForNews();
   }
-  if (pending_.empty()) {
-    if (generation_->done()) return Close(absl::OkStatus());
-    return Wait();
+  if (!pending_.empty()) {
+    Write(pending_.front());
+    pending_.remove_prefix(1);
+  } else if (generation_->done()) {
+    Close(absl::OkStatus());
   }
-  response_.Clear();
-  FillDelta(pending_.front(), request_id_, &response_);
-  pending_.pop_front();
-  if (pending_.empty() && generation_->done()) {
+}
+
+void GenerateCall::Write(const ChoiceDelta& delta) {
+  FillDelta(delta, request_id_, &response_);
+  if (pending_.size() == 1 && generation_->done()) {
     const Usage usage = generation_->usage();
     response_.mutable_usage()->set_prompt_tokens(usage.prompt_tokens);
     response_.mutable_usage()->set_completion_tokens(usage.completion_tokens);
@@ -159,10 +161,9 @@ void GenerateCall::Pump() {
   StartWrite(&outgoing_);
 }
 
-void GenerateCall::Wait() {
-  generation_->NotifyWhenReady([handle = handle_, pump = pump_] {
-    TRIREME_CHECK(pump->TrySubmit([handle] { handle->Pump(); }));
-  });
+// While a write is under way, too: its end has nothing to look for then, mostly.
+void GenerateCall::WatchForNews() {
+  generation_->NotifyWhenReady([handle = handle_] { handle->news_->Push(handle); });
 }
 
 void GenerateCall::Close(const absl::Status& status) {
@@ -237,10 +238,11 @@ bool GenerateCall::Handle::running() {
   return !call_->finished_;
 }
 
-void GenerateCall::Handle::Pump() {
+void GenerateCall::Handle::OnNews() {
   std::lock_guard lock(mu_);
   if (call_ == nullptr) return;
   std::lock_guard call_lock(call_->mu_);
+  call_->has_news_ = true;
   call_->Pump();
 }
 

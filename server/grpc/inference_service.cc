@@ -1,7 +1,6 @@
 #include "server/grpc/inference_service.h"
 
 #include <atomic>
-#include <limits>
 #include <utility>
 
 #include "runtime/base/status.h"
@@ -46,9 +45,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 }  // namespace
 
 InferenceService::InferenceService(const ServiceContext* context)
-    : context_(context),
-      started_(context->clock->Now()),
-      pump_(1, std::numeric_limits<size_t>::max()) {}
+    : context_(context), started_(context->clock->Now()) {}
 
 template <typename Request, typename Response>
 grpc::ServerUnaryReactor* InferenceService::Unary(
@@ -84,7 +81,7 @@ grpc::ServerUnaryReactor* InferenceService::Unary(
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(Call* context,
                                                                        const Bytes* request) {
-  auto* call = new GenerateCall(context_, &pump_, context);
+  auto* call = new GenerateCall(context_, &news_, context);
   call->Begin(*request);
   return call;
 }

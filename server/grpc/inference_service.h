@@ -5,8 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/base/worker_pool.h"
-#include "server/grpc/generate_call.h"
+#include "server/grpc/news_queue.h"
 #include "trireme/v1/inference.grpc.pb.h"
 
 namespace trireme::rpc {
@@ -67,7 +66,7 @@ class InferenceService final : public RawInference<v1::Inference::Service> {
   const ServiceContext* const context_;
   const absl::Time started_;
 
-  WorkerPool pump_;  // last: its thread uses the members above
+  NewsQueue news_;  // last: its thread uses the members above
 };
 
 }  // namespace trireme::rpc

@@ -1,9 +1,11 @@
 #include "server/grpc/wire.h"
 
 #include <google/protobuf/unknown_field_set.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpc/slice.h>
 #include <grpcpp/support/proto_buffer_reader.h>
+#include <grpcpp/support/slice.h>
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -65,10 +67,13 @@ absl::Status ParseMessage(const grpc::ByteBuffer& bytes, Message* out) {
 }
 
 void SerializeMessage(const Message& message, grpc::ByteBuffer* out) {
-  out->Clear();
-  bool owned = false;
-  const grpc::Status status = grpc::SerializationTraits<Message>::Serialize(message, out, &owned);
-  TRIREME_CHECK(status.ok());  // only a message of more than 2 GiB is not
+  const size_t size = message.ByteSizeLong();
+  TRIREME_CHECK(size <= std::numeric_limits<int32_t>::max());  // protobuf's limit
+  grpc_slice bytes = grpc_slice_malloc(size);
+  message.SerializeWithCachedSizesToArray(GRPC_SLICE_START_PTR(bytes));
+  const grpc::Slice slice(bytes, grpc::Slice::STEAL_REF);
+  grpc::ByteBuffer buffer(&slice, 1);
+  out->Swap(&buffer);
 }
 
 }  // namespace trireme::rpc

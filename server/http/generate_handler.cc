@@ -19,7 +19,7 @@ namespace {
 
 namespace asio = boost::asio;
 using openai::OpenAiRequest;
-using Deltas = absl::StatusOr<std::vector<ChoiceDelta>>;
+using Deltas = absl::StatusOr<absl::Span<ChoiceDelta>>;
 
 struct Prepared {
   OpenAiRequest request;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <iterator>
 #include <limits>
 #include <mutex>
 #include <numeric>
@@ -21,6 +22,7 @@ constexpr absl::Duration kLongestWait =
 struct Candidate {
   std::optional<RequestStream> stream;  // empty once it has finished
   StreamDecoder decoder;
+  StreamEvent event;                     // the last that came; keeps its memory
   ChoiceDelta delta;                     // news that has not been delivered yet
   std::vector<TokenText> prompt_tokens;  // gathered until the first token
   bool started = false;                  // the prompt's share has been put into `delta`
@@ -118,14 +120,16 @@ struct Generation::Impl {
   std::vector<FinishReason> finishes;  // of choices, as far as they were delivered
   Usage usage;
   absl::Status error;
+  std::vector<ChoiceDelta> deltas;  // what TryNext returns is the first num_deltas of them
+  size_t num_deltas = 0;
 
   void Describe(const SampledToken& token, std::vector<TokenText>* out) const;
-  void Digest(StreamEvent event, size_t index);
+  void Digest(size_t index);
   void DigestPrompt(StreamEvent* event, size_t index);
   void DigestTokens(const StreamEvent& event, Candidate* candidate);
   void End(absl::Status why);
-  void Deliver(size_t index, int choice, std::vector<ChoiceDelta>* out);
-  void DeliverBest(size_t prompt, std::vector<ChoiceDelta>* out);
+  void Deliver(size_t index, int choice);
+  void DeliverBest(size_t prompt);
 };
 
 void Generation::Impl::Describe(const SampledToken& token, std::vector<TokenText>* out) const {
@@ -141,9 +145,10 @@ void Generation::Impl::Describe(const SampledToken& token, std::vector<TokenText
   }
 }
 
-// Takes in what one stream brought.
-void Generation::Impl::Digest(StreamEvent event, size_t index) {
+// Takes in what one stream brought, its `event`.
+void Generation::Impl::Digest(size_t index) {
   Candidate& candidate = candidates[index];
+  StreamEvent& event = candidate.event;
   if (event.finish == FinishReason::kError || event.finish == FinishReason::kDeadline) {
     End(event.error.ok() ? absl::InternalError("the request failed") : std::move(event.error));
     return;
@@ -214,15 +219,18 @@ void Generation::Impl::End(absl::Status why) {
   for (Candidate& candidate : candidates) candidate.Close();
 }
 
-void Generation::Impl::Deliver(size_t index, int choice, std::vector<ChoiceDelta>* out) {
-  ChoiceDelta& delta = out->emplace_back(std::exchange(candidates[index].delta, {}));
+void Generation::Impl::Deliver(size_t index, int choice) {
+  if (num_deltas == deltas.size()) deltas.emplace_back();
+  ChoiceDelta& delta = deltas[num_deltas++];
+  delta.Clear();
+  std::swap(delta, candidates[index].delta);
   delta.index = choice;
   finishes[static_cast<size_t>(choice)] = delta.finish;
 }
 
 // With best_of > n: the n best candidates of a prompt by mean logprob, once all of them have
 // finished.
-void Generation::Impl::DeliverBest(size_t prompt, std::vector<ChoiceDelta>* out) {
+void Generation::Impl::DeliverBest(size_t prompt) {
   std::vector<size_t> ranking(static_cast<size_t>(candidates_per_prompt));
   std::iota(ranking.begin(), ranking.end(), prompt * ranking.size());
   for (size_t index : ranking) {
@@ -233,10 +241,20 @@ void Generation::Impl::DeliverBest(size_t prompt, std::vector<ChoiceDelta>* out)
     return candidates[a].mean_logprob() > candidates[b].mean_logprob();
   });
   for (int choice = 0; choice < n; ++choice) {
-    Deliver(ranking[static_cast<size_t>(choice)], static_cast<int>(prompt) * n + choice, out);
+    Deliver(ranking[static_cast<size_t>(choice)], static_cast<int>(prompt) * n + choice);
   }
   for (size_t index : ranking) candidates[index].delta = {};
   num_undelivered -= ranking.size();
+}
+
+void ChoiceDelta::Clear() {
+  text.clear();
+  tokens.clear();
+  prompt_tokens = {};  // come once, and may be many
+  token_ids.clear();
+  finish = FinishReason::kNone;
+  matched_stop.clear();
+  index = 0;
 }
 
 absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
@@ -284,32 +302,35 @@ absl::StatusOr<std::unique_ptr<Generation>> Generation::Start(
 Generation::Generation(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Generation::~Generation() = default;
 
-absl::StatusOr<std::vector<ChoiceDelta>> Generation::TryNext() {
+absl::StatusOr<absl::Span<ChoiceDelta>> Generation::TryNext() {
   Impl& impl = *impl_;
+  impl.num_deltas = 0;
   for (size_t i = 0; i < impl.candidates.size(); ++i) {
-    std::optional<RequestStream>& stream = impl.candidates[i].stream;
-    if (!stream) continue;
-    if (std::optional<StreamEvent> event = stream->TryNext()) impl.Digest(*std::move(event), i);
+    Candidate& candidate = impl.candidates[i];
+    if (candidate.stream && candidate.stream->TryNext(&candidate.event)) impl.Digest(i);
   }
   if (!impl.error.ok()) return impl.error;
 
-  std::vector<ChoiceDelta> deltas;
   if (impl.candidates_per_prompt > impl.n) {
-    for (size_t prompt = 0; prompt < impl.first.size(); ++prompt) impl.DeliverBest(prompt, &deltas);
-    return deltas;
+    for (size_t prompt = 0; prompt < impl.first.size(); ++prompt) impl.DeliverBest(prompt);
+  } else {
+    for (size_t i = 0; i < impl.candidates.size(); ++i) {
+      if (!impl.candidates[i].has_news()) continue;
+      impl.Deliver(i, static_cast<int>(i));
+      if (impl.finishes[i] != FinishReason::kNone) --impl.num_undelivered;
+    }
   }
-  for (size_t i = 0; i < impl.candidates.size(); ++i) {
-    if (!impl.candidates[i].has_news()) continue;
-    impl.Deliver(i, static_cast<int>(i), &deltas);
-    if (deltas.back().finish != FinishReason::kNone) --impl.num_undelivered;
-  }
-  return deltas;
+  return absl::MakeSpan(impl.deltas).first(impl.num_deltas);
 }
 
 absl::StatusOr<std::vector<ChoiceDelta>> Generation::Next(absl::Time deadline) {
   for (;;) {
-    absl::StatusOr<std::vector<ChoiceDelta>> deltas = TryNext();
-    if (!deltas.ok() || !deltas->empty() || done()) return deltas;
+    absl::StatusOr<absl::Span<ChoiceDelta>> deltas = TryNext();
+    if (!deltas.ok()) return deltas.status();
+    if (!deltas->empty() || done()) {
+      return std::vector<ChoiceDelta>(std::make_move_iterator(deltas->begin()),
+                                      std::make_move_iterator(deltas->end()));
+    }
     auto ready = std::make_shared<std::promise<void>>();
     NotifyWhenReady([ready] { ready->set_value(); });
     const absl::Duration patience = std::min(deadline - impl_->clock->Now(), kLongestWait);

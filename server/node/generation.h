@@ -14,6 +14,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "runtime/text/chat_template.h"
 #include "runtime/text/stream_decoder.h"
 #include "server/node/node.h"
@@ -107,6 +108,9 @@ struct ChoiceDelta {
   std::vector<TokenId> token_ids;  // generated ids of this delta, a stop token included
   FinishReason finish = FinishReason::kNone;
   std::string matched_stop;
+
+  // As it was made, but for memory that the next tokens can use.
+  void Clear();
 };
 
 // Prompts count once each, whatever n; completion tokens over all candidates, those that best_of
@@ -123,11 +127,13 @@ class Generation {
                                                            std::vector<GenerateRequest> prepared);
   ~Generation();
 
-  // What has arrived, at most one delta per choice; empty when nothing has. With best_of > n the
-  // choices of a prompt arrive when all its candidates have finished. An error ends the generation:
-  // the rest is cancelled, and every later call gets the same error. A reader that the engine gave
-  // up for being too slow gets RESOURCE_EXHAUSTED with code slow_reader; no delta says kCancelled.
-  absl::StatusOr<std::vector<ChoiceDelta>> TryNext();
+  // What has arrived, at most one delta per choice; empty when nothing has. The deltas are the
+  // caller's, to move from, too, until the next call, which uses their memory again. With best_of >
+  // n the choices of a prompt arrive when all its candidates have finished. An error ends the
+  // generation: the rest is cancelled, and every later call gets the same error. A reader that the
+  // engine gave up for being too slow gets RESOURCE_EXHAUSTED with code slow_reader; no delta says
+  // kCancelled.
+  absl::StatusOr<absl::Span<ChoiceDelta>> TryNext();
   // Blocks for at least one delta; DEADLINE_EXCEEDED (by node.clock). Empty once done.
   absl::StatusOr<std::vector<ChoiceDelta>> Next(absl::Time deadline);
   // Calls `ready` exactly once, when TryNext should be called: at once or from the engine thread.

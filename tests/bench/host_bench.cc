@@ -10,7 +10,10 @@
 //                    tokenizer's rows are left out: a vocabulary as small as that of tests/golden
 //                    says nothing
 //     --texts FILE   what the tokenizer reads, script -> text; default host_bench_texts.json
-//     --only PART    http, grpc, requests, scheduler or tokenizer: for a profiler
+//     --only PART    http, grpc, bare_grpc, requests, scheduler or tokenizer: for a profiler
+//
+// bare_grpc is the floor under grpc: the library alone, writing the same bytes
+// (bare_grpc_server.h).
 //
 // Streams are paced (kStepsPerS, as a model would): every token is an event of its own, sent alone.
 #include <time.h>
@@ -33,6 +36,7 @@
 #include "runtime/base/strings.h"
 #include "runtime/text/json_fields.h"
 #include "server/loadgen/bench.h"
+#include "tests/bench/bare_grpc_server.h"
 #include "tests/bench/busy_scheduler.h"
 #include "tests/bench/host_bench_server.h"
 
@@ -171,6 +175,10 @@ void MeasureDoors(const Options& options, const Table& table) {
   server.set_step_period(std::chrono::nanoseconds(std::chrono::seconds(1)) / kStepsPerS);
   if (options.wants("http")) MeasureStreams("http", server.HttpUrl(), options, table);
   if (options.wants("grpc")) MeasureStreams("grpc", server.GrpcUrl(), options, table);
+  if (options.wants("bare_grpc")) {
+    const BareGrpcServer bare(std::chrono::nanoseconds(std::chrono::seconds(1)) / kStepsPerS);
+    MeasureStreams("bare_grpc", bare.Url(), options, table);
+  }
   if (!options.wants("requests")) return;
   server.set_step_period(std::chrono::nanoseconds(0));
   std::vector<double> rates, costs;
@@ -229,7 +237,8 @@ void MeasureTokenizer(const Options& options, const Table& table) {
 
 int Main(const Options& options) {
   const Table table(options.json);
-  if (options.wants("http") || options.wants("grpc") || options.wants("requests")) {
+  if (options.wants("http") || options.wants("grpc") || options.wants("bare_grpc") ||
+      options.wants("requests")) {
     MeasureDoors(options, table);
   }
   if (options.wants("scheduler")) MeasureScheduler(options, table);

@@ -19,6 +19,8 @@
 #include "runtime/text/stream_decoder.h"
 #include "runtime/text/tokenizer.h"
 #include "server/dialects/openai/responses.h"
+#include "server/grpc/convert.h"
+#include "server/grpc/wire.h"
 #include "tests/bench/busy_scheduler.h"
 
 #if __has_include(<valgrind/callgrind.h>)
@@ -93,6 +95,18 @@ void CountSseEvent() {
   });
 }
 
+// A streamed token as gRPC gets it from us.
+void CountGrpcEvent() {
+  const ChoiceDelta delta{.text = " \"token\"\n", .token_ids = {1234}};
+  v1::GenerateResponse response;
+  grpc::ByteBuffer event;
+  Count("grpc_event", 1000, [&] {
+    rpc::FillDelta(delta, "grpc-0123456789abcdef0123456789abcdef", &response);
+    rpc::SerializeMessage(response, &event);
+    TRIREME_CHECK(event.Length() > 0);
+  });
+}
+
 void CountSampler(const char* part, const SamplingParams& params) {
   constexpr int kVocabulary = 49152;
   std::vector<float> logits(kVocabulary);
@@ -125,6 +139,7 @@ int main(int argc, char** argv) {
   trireme::CountSchedulerSteps("scheduler_step_10000_waiting", 10000);
   trireme::CountDetokenizer(argv[1]);
   trireme::CountSseEvent();
+  trireme::CountGrpcEvent();
   trireme::CountSampler("sampler_greedy", {.temperature = 0});
   trireme::CountSampler("sampler_top_k_top_p", {.temperature = 0.8f, .top_p = 0.95f, .top_k = 40});
   return 0;

@@ -70,6 +70,24 @@ TEST_F(StreamTest, EventsAreMergedInOrder) {
   EXPECT_EQ(event->finish, FinishReason::kLength);
 }
 
+TEST_F(StreamTest, AnEventThatIsUsedAgainHoldsNothingOfTheLast) {
+  SequenceEvent first = Token(1);
+  first.prompt_logprobs.resize(2);
+  first.num_cached_prompt_tokens = 16;
+  stream_->Append(std::move(first), {});
+  StreamEvent event;
+  ASSERT_TRUE(stream_->TryNext(&event));
+  for (TokenId id = 2; id < 5; ++id) {
+    stream_->Append(Token(id), {});
+    ASSERT_TRUE(stream_->TryNext(&event));
+    EXPECT_EQ(Ids(event), std::vector<TokenId>{id});
+    EXPECT_TRUE(event.prompt_logprobs.empty());
+    EXPECT_EQ(event.num_cached_prompt_tokens, 0);
+  }
+  EXPECT_FALSE(stream_->TryNext(&event));
+  EXPECT_TRUE(event.tokens.empty());
+}
+
 TEST_F(StreamTest, AfterTheLastEventNextDoesNotBlock) {
   stream_->Append(End(FinishReason::kStop), {});
   EXPECT_TRUE(stream_->Next(absl::InfiniteFuture()).ok());

@@ -114,6 +114,45 @@ TEST_F(GrpcServerTest, AClientThatReadsGetsEverythingWhateverTheWriteTimeout) {
   EXPECT_EQ(tokens, 10 * 300);
 }
 
+// The engine hands the news of all of them over at once.
+TEST_F(GrpcServerTest, StreamsThatShareStepsEachGetTheirOwnTokensInOrder) {
+  StartEngine([](const Sequence& sequence) {
+    return static_cast<TokenId>('a' + (sequence.tokens[0] + sequence.num_generated()) % 26);
+  });
+  StartServer();
+  struct Stream {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader;
+  };
+  constexpr int kStreams = 26, kTokens = 100;
+  std::vector<Stream> streams(kStreams);
+  executor_->CloseGate();
+  for (int i = 0; i < kStreams; ++i) {
+    v1::GenerateRequest request;
+    request.set_prompt(std::string(1, static_cast<char>('A' + i)));
+    request.set_max_tokens(kTokens);
+    request.set_ignore_eos(true);
+    streams[static_cast<size_t>(i)].reader =
+        stub_->Generate(&streams[static_cast<size_t>(i)].context, request);
+  }
+  executor_->OpenGate();
+  for (int i = 0; i < kStreams; ++i) {
+    std::string text, expected;
+    for (int k = 0; k < kTokens; ++k) expected += static_cast<char>('a' + ('A' + i + k) % 26);
+    v1::GenerateResponse response;
+    int tokens = 0, counted = 0;
+    while (streams[static_cast<size_t>(i)].reader->Read(&response)) {
+      text += response.text();
+      tokens += response.token_ids_size();
+      counted = response.usage().completion_tokens();
+    }
+    EXPECT_TRUE(streams[static_cast<size_t>(i)].reader->Finish().ok());
+    EXPECT_EQ(text, expected);
+    EXPECT_EQ(tokens, kTokens);
+    EXPECT_EQ(counted, kTokens);
+  }
+}
+
 // Counts what it renders.
 class CountingTemplate final : public ChatTemplate {
  public:

@@ -152,6 +152,34 @@ TEST_F(GenerationTest, LimitInsideACharacterStillGivesValidText) {
   EXPECT_EQ(Run(Completion("x", 3))[0].text, "a\xef\xbf\xbd");
 }
 
+TEST_F(GenerationTest, DeltasOfOneCallLeaveNothingInThoseOfTheNext) {
+  StartEngine(Letters());
+  executor_->CloseGate();
+  TextRequest request = Completion("x", 300);
+  request.n = 2;
+  request.base.sampling.logprobs = 1;
+  request.base.sampling.prompt_logprobs = true;
+  auto generation = Start(request);
+  executor_->AllowSteps(3);
+  executor_->WaitForBlockedStep();
+  const auto first = generation->TryNext();
+  ASSERT_EQ(first->size(), 2u);
+  for (const ChoiceDelta& delta : *first) EXPECT_EQ(delta.prompt_tokens.size(), 1u);
+  for (int step = 0; step < 4; ++step) {
+    executor_->AllowSteps(1);
+    executor_->WaitForBlockedStep();
+    const auto deltas = generation->TryNext();
+    ASSERT_EQ(deltas->size(), 2u);
+    for (const ChoiceDelta& delta : *deltas) {
+      EXPECT_EQ(delta.token_ids.size(), 1u);
+      EXPECT_EQ(delta.tokens.size(), 1u);
+      EXPECT_EQ(delta.text.size(), 1u);
+      EXPECT_TRUE(delta.prompt_tokens.empty());
+    }
+    const ChoiceDelta taken = std::move((*deltas)[0]);  // as readers may
+  }
+}
+
 // ---- Echo and logprobs.
 
 TEST_F(GenerationTest, LogprobsCarryTheTextOfTheirTokens) {
