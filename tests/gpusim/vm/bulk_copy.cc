@@ -51,8 +51,8 @@ Flow LoadGlobal(Warp& warp, const Op& op, LaneMask active) {
       return;
     }
     StartBulkLoad(warp, op, lane, ctas, to.at, size, on.at,
-                  [&warp, &op, lane, from, size](auto* b) {
-                    return TouchGlobal(warp, op, lane, from, size, BulkUse::kRead,
+                  [&warp, &op, from, size](const GlobalAccessor& who, std::byte* b) {
+                    return TouchGlobal(warp, op, who, from, size, BulkUse::kRead,
                                        [b](const std::byte* bytes, uint64_t at, uint64_t part) {
                                          std::memcpy(b + at, bytes, part);
                                        });
@@ -71,9 +71,10 @@ Flow StoreGlobal(Warp& warp, const Op& op, LaneMask active) {
     const uint64_t to = AddressAt(warp, op, 0, lane);
     const SharedPlace from = ResolveShared(warp, op, lane, AddressAt(warp, op, 2, lane), size);
     if (from.cta == nullptr || !CheckAligned(warp, op, lane, to, from.at, size)) return;
-    StartBulkStore(warp, op, lane, from.at, size, [&warp, &op, lane, to, size, reduce](auto* b) {
-      WriteGlobal(warp, op, lane, to, b, size, reduce);
-    });
+    StartBulkStore(warp, op, lane, from.at, size, reduce != nullptr,
+                   [&warp, &op, to, size, reduce](const GlobalAccessor& who, auto* b) {
+                     WriteGlobal(warp, op, who, to, b, size, reduce);
+                   });
   });
   return Flow::kNext;
 }
@@ -106,7 +107,7 @@ Flow CopyToCta(Warp& warp, const Op& op, LaneMask active) {
     const std::byte* old = to.cta->shared(to.at);
     std::vector<std::byte> before(old, old + size);
     StartBulkLoad(warp, op, lane, {to.cta}, to.at, size, on.at,
-                  [from, size, reduce, before = std::move(before)](std::byte* b) {
+                  [from, size, reduce, before = std::move(before)](const auto&, std::byte* b) {
                     if (reduce == nullptr) {
                       std::memcpy(b, from.cta->shared(from.at), size);
                     } else {
@@ -150,7 +151,12 @@ Flow WaitGroup(Warp& warp, const Op& op, LaneMask active) {
     warp.cta().shadow.EndRead(store.at, store.size, warp.AsAccessor(lane));
   });
   ForEachLane(active, [&](int lane) {
-    std::erase_if(warp.bulk_groups[static_cast<size_t>(lane)].stores,
+    BulkGroups& groups = warp.bulk_groups[static_cast<size_t>(lane)];
+    if (!read && warp.bulk_agent != 0 && groups.committed > op.imm) {
+      const auto done = static_cast<uint32_t>(groups.committed - op.imm);
+      warp.knowledge.generic.Mutable(warp.bulk_agent).Join({0, done, LaneMask{1} << lane});
+    }
+    std::erase_if(groups.stores,
                   [](const auto& store) { return store->read_waited && store->written; });
   });
   return Flow::kNext;
@@ -160,8 +166,10 @@ Flow Nothing(Warp&, const Op&, LaneMask) { return Flow::kNext; }
 
 }  // namespace
 
-bool TouchGlobal(Warp& warp, const Op& op, int lane, uint64_t address, uint64_t size, BulkUse use,
+bool TouchGlobal(Warp& warp, const Op& op, const GlobalAccessor& who, uint64_t address,
+                 uint64_t size, BulkUse use,
                  const std::function<void(std::byte*, uint64_t, uint64_t)>& f) {
+  const int lane = who.local.lane;
   const DeviceMemory& memory = warp.grid().memory();
   const Region region = memory.RegionOf(address, size);
   if (region.end == 0) {
@@ -169,22 +177,26 @@ bool TouchGlobal(Warp& warp, const Op& op, int lane, uint64_t address, uint64_t 
                StrCat("a bulk copy ", use == BulkUse::kRead ? "reads " : "writes ", size,
                       " bytes: ", memory.Describe(address)));
   }
-  bool defined = true;
+  bool defined = true, ordered = true;
+  Fault fault;
   EachPlace(address, size, [&](uint64_t start, uint64_t part) {
     if (use != BulkUse::kWrite) defined &= region.IsDefined(start, part);
     if (use != BulkUse::kRead) region.SetDefined(start, part);
+    ordered &= !(use == BulkUse::kRead ? CheckGlobalRead(region.cells, start, part, who, &fault)
+                                       : CheckGlobalWrite(region.cells, start, part, who, &fault));
     f(region.bytes + (start - region.start), start - address, part);
   });
   if (!defined) {
     warp.ReportAt(op, lane, FindingKind::kUninitializedGlobal,
                   StrCat(size, " bytes are read by a bulk copy and not all were written"));
   }
+  if (!ordered) warp.ReportAt(op, lane, fault.kind, fault.what);
   return true;
 }
 
-void WriteGlobal(Warp& warp, const Op& op, int lane, uint64_t address, const std::byte* bytes,
-                 uint64_t size, Reduction reduce) {
-  TouchGlobal(warp, op, lane, address, size, reduce != nullptr ? BulkUse::kReduce : BulkUse::kWrite,
+void WriteGlobal(Warp& warp, const Op& op, const GlobalAccessor& who, uint64_t address,
+                 const std::byte* bytes, uint64_t size, Reduction reduce) {
+  TouchGlobal(warp, op, who, address, size, reduce != nullptr ? BulkUse::kReduce : BulkUse::kWrite,
               [&](std::byte* to, uint64_t at, uint64_t part) {
                 if (reduce != nullptr) {
                   reduce(to, bytes + at, part);
@@ -209,8 +221,7 @@ std::vector<Cta*> MulticastTargets(Warp& warp, const Op& op, int lane, uint32_t 
 }
 
 bool StartBulkLoad(Warp& warp, const Op& op, int lane, const std::vector<Cta*>& to, uint32_t at,
-                   uint32_t size, uint32_t mbarrier_at,
-                   std::function<bool(std::byte* bytes)> read) {
+                   uint32_t size, uint32_t mbarrier_at, ReadBytes read) {
   for (Cta* cta : to) {
     if (FindMbarrier(warp, op, lane, {cta, mbarrier_at}, true) == nullptr) return false;
     if (cta->finished()) {
@@ -226,19 +237,21 @@ bool StartBulkLoad(Warp& warp, const Op& op, int lane, const std::vector<Cta*>& 
     std::memset(cta->shared(at), 0xff, size);
   }
   warp.worker().counters().tma_bytes += size;
+  const auto known = std::make_shared<const Knowledge>(warp.Release(LaneMask{1} << lane));
   // Each CTA gets its part at a time of its own.
   for (Cta* cta : to) {
-    warp.cta().cluster().async.Start([&warp, &op, lane, cta, at, size, mbarrier_at, read] {
-      std::vector<std::byte> bytes(size);
-      if (!read(bytes.data())) return;
-      --cta->bulk_writes_in_flight;
-      std::memcpy(cta->shared(at), bytes.data(), size);
+    warp.cta().cluster().async.Start([&warp, &op, lane, cta, at, size, mbarrier_at, read, known] {
       const auto it = cta->mbarriers.find(mbarrier_at);
       if (it == cta->mbarriers.end()) {
         Bad(warp, op, lane, FindingKind::kBarrierMisuse,
             "the mbarrier of a copy was invalidated before it was complete");
         return;
       }
+      const uint32_t phase = it->second.phase + 1;  // that will be complete with these bytes
+      std::vector<std::byte> bytes(size);
+      if (!read(AsCopy(warp, *known, it->second.agent, lane, phase, false), bytes.data())) return;
+      --cta->bulk_writes_in_flight;
+      std::memcpy(cta->shared(at), bytes.data(), size);
       it->second.landed.push_back({cta, at, size, true, false});
       AddBytes(warp, op, lane, &it->second, -int64_t{size});
     });
@@ -246,9 +259,10 @@ bool StartBulkLoad(Warp& warp, const Op& op, int lane, const std::vector<Cta*>& 
   return true;
 }
 
-bool StartBulkStore(Warp& warp, const Op& op, int lane, uint32_t at, uint32_t size,
-                    std::function<void(const std::byte* bytes)> write) {
+bool StartBulkStore(Warp& warp, const Op& op, int lane, uint32_t at, uint32_t size, bool reduces,
+                    WriteBytes write) {
   Cta& cta = warp.cta();
+  if (warp.bulk_agent == 0) warp.bulk_agent = cta.cluster().NewAgent();
   Fault fault;
   if (cta.shadow.CheckRead(at, size, warp.AsAsyncAccessor(lane), &fault)) {
     warp.ReportAt(op, lane, fault.kind, fault.what);
@@ -261,13 +275,14 @@ bool StartBulkStore(Warp& warp, const Op& op, int lane, uint32_t at, uint32_t si
   store->at = at;
   store->size = size;
   groups.stores.push_back(store);
+  const auto known = std::make_shared<const Knowledge>(warp.Release(LaneMask{1} << lane));
   AsyncWork& async = cta.cluster().async;
-  async.Start([&cta, &async, store, write = std::move(write)] {
+  async.Start([&warp, lane, &cta, &async, store, reduces, known, write = std::move(write)] {
     const std::byte* from = cta.shared(store->at);
     std::vector<std::byte> bytes(from, from + store->size);
     store->read = true;
-    async.Start([store, write, bytes = std::move(bytes)] {
-      write(bytes.data());
+    async.Start([&warp, lane, store, reduces, known, write, bytes = std::move(bytes)] {
+      write(AsCopy(warp, *known, warp.bulk_agent, lane, store->time(), reduces), bytes.data());
       store->written = true;
     });
   });

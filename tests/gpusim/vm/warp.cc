@@ -201,9 +201,12 @@ void Warp::ReleaseInto(LaneMask lanes, Knowledge* into) {
   ++time_;
 }
 
-void Warp::FenceAsyncProxy(LaneMask lanes) {
+void Warp::FenceAsyncProxy(LaneMask lanes, bool shared, bool global) {
   const Knowledge seen = Release(lanes);
-  knowledge.async_proxy.Join(seen.generic);
+  if (shared) knowledge.async_proxy.Join(seen.generic);
+  if (!global) return;
+  knowledge.async_global.Join(seen.generic);
+  knowledge.async_foreign.Join(seen.foreign);
 }
 
 void Warp::Acquire(const Knowledge& released, LaneMask lanes) {
