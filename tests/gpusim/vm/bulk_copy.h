@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -39,6 +40,9 @@ struct BulkGroups {
   uint64_t committed = 0;
   std::vector<std::shared_ptr<BulkStore>> stores;
 };
+
+// Reports and aborts the launch; false.
+bool RefuseCopy(Warp& warp, const Op& op, int lane, FindingKind kind, std::string what);
 
 // Starts a copy of `size` bytes to the same place `at` of each CTA in `to`, which completes on the
 // mbarrier at `mbarrier_at` of the same CTA. `read` delivers the bytes when they are needed, as
