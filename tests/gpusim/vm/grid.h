@@ -214,6 +214,9 @@ class Cta {
   std::vector<std::unique_ptr<Warp>> warps_;
 };
 
+// What a special register holds in a lane of the CTA.
+uint32_t SpecialValue(Special special, const Cta& cta, const Grid& grid, int warp, int lane);
+
 struct LaunchConfig {
   std::array<int, 3> grid = {1, 1, 1}, block = {1, 1, 1}, cluster = {1, 1, 1};
   uint32_t dynamic_shared_bytes = 0;
