@@ -20,7 +20,8 @@ namespace {
 class DeviceBytes {
  public:
   explicit DeviceBytes(size_t size) {
-    if (size > 0) EXPECT_EQ(cudaMalloc(&data_, size), cudaSuccess);
+    if (size == 0) return;
+    EXPECT_EQ(cudaMalloc(&data_, size), cudaSuccess);
   }
   explicit DeviceBytes(const std::vector<uint8_t>& bytes) : DeviceBytes(bytes.size()) {
     EXPECT_EQ(cudaMemcpy(data_, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), cudaSuccess);
