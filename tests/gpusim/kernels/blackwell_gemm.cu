@@ -10,6 +10,7 @@
 //               sums_free[i] when they have read
 #include <cuda_bf16.h>
 
+#include "tests/gpusim/kernels/blackwell_gemm.h"
 #include "tests/gpusim/kernels/blackwell_primitives.cuh"
 
 namespace trireme::blackwell {
@@ -34,6 +35,7 @@ struct alignas(1024) SharedMemory {
   uint64_t full[kStages], empty[kStages], sums_full[2], sums_free[2];
   uint32_t tensor;
 };
+static_assert(sizeof(SharedMemory) == kGemmSharedBytes);
 
 struct Shape {
   int m, n, lines;  // lines: of 128 bytes along K
@@ -152,8 +154,9 @@ __device__ __forceinline__ void WriteTiles(SharedMemory& shared, uint32_t tensor
 }
 
 template <Kind kind>
-__device__ __forceinline__ void Gemm(const CUtensorMap* map_a, const CUtensorMap* map_b,
-                                     __nv_bfloat16* c, const Scales& scales, const Shape& shape) {
+__device__ __forceinline__ void RunGemm(const CUtensorMap* map_a, const CUtensorMap* map_b,
+                                        __nv_bfloat16* c, const Scales& scales,
+                                        const Shape& shape) {
   constexpr int kColumns = kind == Kind::kNvf4 ? 512 : 256;
   extern __shared__ __align__(1024) char memory[];
   SharedMemory& shared = *reinterpret_cast<SharedMemory*>(memory);
@@ -192,11 +195,73 @@ __device__ __forceinline__ void Gemm(const CUtensorMap* map_a, const CUtensorMap
   extern "C" __global__ void __launch_bounds__(kThreads, 1)                                      \
       name(const __grid_constant__ CUtensorMap map_a, const __grid_constant__ CUtensorMap map_b, \
            __nv_bfloat16* c, Scales scales, Shape shape) {                                       \
-    Gemm<kind>(&map_a, &map_b, c, scales, shape);                                                \
+    RunGemm<kind>(&map_a, &map_b, c, scales, shape);                                             \
   }
 TRIREME_GEMM(BlackwellGemmBf16, Kind::kBf16)
 TRIREME_GEMM(BlackwellGemmE4m3, Kind::kE4m3)
 TRIREME_GEMM(BlackwellGemmNvf4, Kind::kNvf4)
 #undef TRIREME_GEMM
+
+namespace {
+
+int Tiles(int size) { return (size + kTile - 1) / kTile; }
+
+// Boxes of kTile rows and a line of bytes.
+template <Kind kind>
+cudaError_t MapMatrix(const void* data, int rows, int row_bytes, CUtensorMap* map) {
+  constexpr int kElementBytes = kind == Kind::kBf16 ? 2 : 1;
+  // The driver's function, without linking the driver.
+  void* function = nullptr;
+  cudaDriverEntryPointQueryResult found;
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function,
+                                                             12000, cudaEnableDefault, &found);
+  if (error != cudaSuccess) return error;
+  if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
+  const cuuint64_t size[] = {static_cast<cuuint64_t>(row_bytes / kElementBytes),
+                             static_cast<cuuint64_t>(rows)};
+  const cuuint64_t stride_bytes[] = {static_cast<cuuint64_t>(row_bytes)};
+  const cuuint32_t box[] = {kLine / kElementBytes, kTile}, step[] = {1, 1};
+  const CUresult result = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function)(
+      map, kind == Kind::kBf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_UINT8,
+      2, const_cast<void*>(data), size, stride_bytes, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+template <Kind kind, typename Kernel>
+cudaError_t Launch(Kernel kernel, const Gemm& gemm, int ctas, cudaStream_t stream) {
+  constexpr int kBits = kind == Kind::kBf16 ? 16 : kind == Kind::kE4m3 ? 8 : 4;
+  const int row_bytes = gemm.k * kBits / 8, lines = (row_bytes + kLine - 1) / kLine;
+  CUtensorMap map_a, map_b;
+  cudaError_t error = MapMatrix<kind>(gemm.a, gemm.m, row_bytes, &map_a);
+  if (error == cudaSuccess) error = MapMatrix<kind>(gemm.b, gemm.n, row_bytes, &map_b);
+  if (error == cudaSuccess) {
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(kGemmSharedBytes));
+  }
+  if (error != cudaSuccess) return error;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(ctas);
+  config.blockDim = dim3(kThreads);
+  config.dynamicSmemBytes = kGemmSharedBytes;
+  config.stream = stream;
+  const Scales scales = {static_cast<const char*>(gemm.scales_a),
+                         static_cast<const char*>(gemm.scales_b)};
+  const Shape shape = {gemm.m, gemm.n, lines, Tiles(gemm.n), Tiles(gemm.n) * Tiles(gemm.m)};
+  return cudaLaunchKernelEx(&config, kernel, map_a, map_b, gemm.c, scales, shape);
+}
+
+}  // namespace
+
+cudaError_t LaunchGemmBf16(const Gemm& gemm, int ctas, cudaStream_t stream) {
+  return Launch<Kind::kBf16>(BlackwellGemmBf16, gemm, ctas, stream);
+}
+cudaError_t LaunchGemmE4m3(const Gemm& gemm, int ctas, cudaStream_t stream) {
+  return Launch<Kind::kE4m3>(BlackwellGemmE4m3, gemm, ctas, stream);
+}
+cudaError_t LaunchGemmNvf4(const Gemm& gemm, int ctas, cudaStream_t stream) {
+  return Launch<Kind::kNvf4>(BlackwellGemmNvf4, gemm, ctas, stream);
+}
 
 }  // namespace trireme::blackwell

@@ -60,6 +60,12 @@ bool Result::Found(FindingKind kind) const {
                      [kind](const Finding& finding) { return finding.kind == kind; });
 }
 
+std::string Result::AllFindings() const {
+  std::string text;
+  for (const Finding& finding : findings) text += finding.ToString() + "\n";
+  return text;
+}
+
 Result RunPtx(std::string_view body, std::string_view result, const std::vector<Inputs>& inputs,
               const PtxLaunch& setup) {
   Result run;
@@ -90,6 +96,7 @@ Result RunPtx(std::string_view body, std::string_view result, const std::vector<
   LaunchConfig config;
   config.grid = {setup.ctas, 1, 1};
   config.block = {setup.threads, 1, 1};
+  config.cluster = {setup.cluster, 1, 1};
   config.seed = setup.seed;
   config.threads = setup.workers;
   config.all_resident = setup.all_resident;

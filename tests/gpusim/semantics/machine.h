@@ -20,6 +20,7 @@ using Inputs = std::array<uint64_t, 3>;
 
 struct PtxLaunch {
   int threads = 1, ctas = 1;
+  int cluster = 1;  // CTAs of one
   uint64_t seed = 1;
   int workers = 2;              // threads that run the launch
   bool all_resident = false;    // a cooperative launch
@@ -33,6 +34,7 @@ struct Result {
   Counters counters;
 
   bool Found(FindingKind kind) const;
+  std::string AllFindings() const;
 };
 
 // `result`: "d", "r" or "h". Missing inputs are zero.

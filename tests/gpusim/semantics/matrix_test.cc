@@ -1,8 +1,11 @@
-// mma.sync against CUTLASS's layouts: fragments are filled as vm_test/cutlass_layouts.txt says,
-// sums are compared with plain arithmetic; and what else moves matrices.
+// mma.sync, ldmatrix and stmatrix against CUTLASS's layouts: fragments are filled as
+// vm_test/cutlass_layouts.txt says, sums are compared with plain arithmetic. Nothing of the
+// simulator itself says what is right here. And what else moves matrices.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <bit>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -12,16 +15,15 @@
 #include <vector>
 
 #include "tests/gpusim/semantics/machine.h"
-#include "tests/gpusim/vm/fp8.h"
-#include "tests/gpusim/vm/numbers.h"
 
 namespace trireme::gpusim {
 namespace {
 
 constexpr int kLanes = 32, kM = 16, kN = 8;
 
-// By lane and value: the element, columns first.
-std::vector<int> Fragment(const std::string& name) {
+// What cutlass_layouts.txt says: "fragment mma16x2a", by lane and value the element, columns first;
+// "rows ldmatrix", by lane and 16-bit value the element of shared memory, as 8 row + column.
+std::vector<int> Layout(const std::string& name) {
   static const auto kAll = [] {
     std::map<std::string, std::vector<int>> all;
     std::ifstream file(TRIREME_SOURCE_DIR "/tests/gpusim/vm_test/cutlass_layouts.txt");
@@ -29,8 +31,8 @@ std::vector<int> Fragment(const std::string& name) {
       std::istringstream words(line);
       std::string kind, key;
       words >> kind >> key;
-      if (kind != "fragment") continue;
-      for (int at; words >> at;) all[key].push_back(at);
+      if (kind != "fragment" && kind != "rows") continue;
+      for (int at; words >> at;) all[kind + " " + key].push_back(at);
     }
     return all;
   }();
@@ -38,6 +40,7 @@ std::vector<int> Fragment(const std::string& name) {
   EXPECT_NE(found, kAll.end()) << name;
   return found != kAll.end() ? found->second : std::vector<int>();
 }
+std::vector<int> Fragment(const std::string& name) { return Layout("fragment " + name); }
 
 struct Form {
   std::string name;  // "m16n8k8.row.col.f32.tf32.tf32.f32"
@@ -47,12 +50,16 @@ struct Form {
   bool is_signed_a = true, is_signed_b = true;
 };
 
-uint32_t Bf16(int v) { return ToBf16(static_cast<float>(v)); }
-uint32_t F16(int v) { return ToF16(static_cast<float>(v)); }
-uint32_t Tf32(int v) { return std::bit_cast<uint32_t>(static_cast<float>(v)) | 0x1000; }  // ignored
+// -2 to 4 in each format, written out: not by the conversions that are under test.
+uint32_t Of(const std::array<uint32_t, 5>& magnitudes, uint32_t sign, int v) {
+  return magnitudes[static_cast<size_t>(v < 0 ? -v : v)] | (v < 0 ? sign : 0);
+}
+uint32_t Bf16(int v) { return Of({0, 0x3f80, 0x4000, 0x4040, 0x4080}, 0x8000, v); }
+uint32_t F16(int v) { return Of({0, 0x3c00, 0x4000, 0x4200, 0x4400}, 0x8000, v); }
+uint32_t Tf32(int v) { return Bf16(v) << 16 | 0x1000; }  // its lowest bits are ignored
 uint32_t Byte(int v) { return static_cast<uint8_t>(v); }
-uint32_t E4m3(int v) { return ToE4m3(static_cast<float>(v)); }
-uint32_t E5m2(int v) { return ToE5m2(static_cast<float>(v)); }
+uint32_t E4m3(int v) { return Of({0, 0x38, 0x40, 0x44, 0x48}, 0x80, v); }
+uint32_t E5m2(int v) { return Of({0, 0x3c, 0x40, 0x42, 0x44}, 0x80, v); }
 
 // The registers of each lane, in 64-bit inputs.
 std::vector<std::vector<uint64_t>> Pack(const std::vector<int>& fragment,
@@ -164,6 +171,72 @@ TEST(MmaIntegerTest, SumsWrapOrSaturate) {
   EXPECT_EQ(run(""), 0x8000001fu);
   EXPECT_EQ(run(".satfinite"), 0x7fffffffu);
 }
+
+// Row r of four 8x8 matrices is at the address of lane r; element (r, c) is 8 r + c.
+class MatrixRowsTest : public testing::TestWithParam<bool> {  // transposed
+ protected:
+  const std::string trans_ = GetParam() ? ".trans" : "";
+  const std::string row_address_ =
+      "mov.u32 %r2, tile; shl.b32 %r3, %r30, 4; add.u32 %r2, %r2, %r3;";
+};
+
+TEST_P(MatrixRowsTest, LdmatrixTakesFromWhereCutlassSays) {
+  const auto expected = Layout("rows ldmatrix" + trans_);
+  ASSERT_EQ(expected.size(), 8u * kLanes);
+  const std::string load = row_address_ + R"(
+    shl.b32 %r4, %r30, 3;
+    mad.lo.u32 %r4, %r4, 0x10001, 0x10000;
+    add.u32 %r5, %r4, 0x20002;
+    add.u32 %r6, %r4, 0x40004;
+    add.u32 %r7, %r4, 0x60006;
+    st.shared.v4.u32 [%r2], {%r4, %r5, %r6, %r7};
+    bar.warp.sync 0xffffffff;
+    ldmatrix.sync.aligned.m8n8.x4)" +
+                           trans_ + ".shared.b16 {%r11, %r12, %r13, %r14}, [%r2];";
+  for (size_t half = 0; half < 2; ++half) {
+    const Result run =
+        RunPtx(load + (half == 0 ? "mov.b64 %d20, {%r11, %r12};" : "mov.b64 %d20, {%r13, %r14};"),
+               "d", {}, {.threads = kLanes});
+    ASSERT_THAT(run.AllFindings(), testing::IsEmpty());
+    for (size_t i = 0; i < 4u * kLanes; ++i) {
+      const size_t lane = i / 4, value = i % 4;
+      EXPECT_EQ(static_cast<int>(run.out[lane] >> 16 * value & 0xffff),
+                expected[lane * 8 + 4 * half + value])
+          << "lane " << lane << ", value " << 4 * half + value;
+    }
+  }
+}
+
+TEST_P(MatrixRowsTest, StmatrixPutsWhereCutlassSays) {
+  // Each value is the number of the element that it belongs into.
+  const auto expected = Layout("rows stmatrix" + trans_);
+  ASSERT_EQ(expected.size(), 8u * kLanes);
+  std::vector<Inputs> inputs(kLanes);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    inputs[i / 8][i % 8 / 4] |= static_cast<uint64_t>(expected[i]) << 16 * (i % 4);
+  }
+  const std::string store = row_address_ + R"(
+    mov.b64 {%r11, %r12}, %d10;
+    mov.b64 {%r13, %r14}, %d11;
+    stmatrix.sync.aligned.m8n8.x4)" +
+                            trans_ + R"(.shared.b16 [%r2], {%r11, %r12, %r13, %r14};
+    bar.warp.sync 0xffffffff;
+  )";
+  for (size_t half = 0; half < 2; ++half) {
+    const Result run =
+        RunPtx(store + (half == 0 ? "ld.shared.u64 %d20, [%r2];" : "ld.shared.u64 %d20, [%r2+8];"),
+               "d", inputs, {.threads = kLanes});
+    ASSERT_THAT(run.AllFindings(), testing::IsEmpty());
+    for (size_t i = 0; i < 4u * kLanes; ++i) {
+      const size_t row = i / 4, column = 4 * half + i % 4;
+      EXPECT_EQ(run.out[row] >> 16 * (i % 4) & 0xffff, 8 * row + column);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, MatrixRowsTest, testing::Bool(), [](const auto& info) {
+  return std::string(info.param ? "Transposed" : "Plain");
+});
 
 TEST(MoveMatrixTest, TheMatrixIsTransposed) {
   // Element (row, column) is 8 row + column.

@@ -10,12 +10,6 @@ namespace {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-std::string AllText(const Result& run) {
-  std::string text;
-  for (const Finding& finding : run.findings) text += finding.ToString() + "\n";
-  return text;
-}
-
 TEST(DefinednessTest, ARegisterThatWasNeverWrittenIsFoundOnlyWhereItIsUsed) {
   EXPECT_TRUE(RunPtx("add.u32 %r20, %r15, 1;", "r", {}).Found(FindingKind::kUninitializedRegister));
   EXPECT_THAT(RunPtx("mov.u32 %r16, %r15; mov.u32 %r20, 0;", "r", {}).findings, IsEmpty());
@@ -51,7 +45,7 @@ TEST(BoundsTest, AccessesStayWithinTheirAllocation) {
   EXPECT_FALSE(run.status.ok());
   run = RunPtx("ld.global.u32 %r20, [%d4+4096];", "r", {});
   EXPECT_TRUE(run.Found(FindingKind::kOutOfBounds));
-  EXPECT_THAT(AllText(run), HasSubstr("allocation of 4096 bytes"));
+  EXPECT_THAT(run.AllFindings(), HasSubstr("allocation of 4096 bytes"));
   EXPECT_TRUE(RunPtx("ld.global.u32 %r20, [%d4+2];", "r", {}).Found(FindingKind::kMisaligned));
   EXPECT_TRUE(RunPtx("mov.u64 %d5, 64; ld.global.u32 %r20, [%d5];", "r", {})
                   .Found(FindingKind::kOutOfBounds));
@@ -166,8 +160,8 @@ TEST(BarrierTest, ADeadlockTellsWhoWaitsForWhat) {
   )",
                             "r", {}, {.threads = 64});
   ASSERT_TRUE(run.Found(FindingKind::kDeadlock));
-  EXPECT_THAT(AllText(run), HasSubstr("barrier 1 (32 of 64 threads are there)"));
-  EXPECT_THAT(AllText(run), HasSubstr("barrier 2 (32 of 64 threads are there)"));
+  EXPECT_THAT(run.AllFindings(), HasSubstr("barrier 1 (32 of 64 threads are there)"));
+  EXPECT_THAT(run.AllFindings(), HasSubstr("barrier 2 (32 of 64 threads are there)"));
 }
 
 TEST(CopyTest, DataInFlightMustNotBeTouched) {
@@ -246,7 +240,7 @@ TEST(GlobalOrderTest, ACounterBehindAFenceOrdersCtas) {
     const PtxLaunch setup{.threads = 32, .ctas = 3, .seed = seed};
     const Result right =
         RunPtx(LastCta("fence.acq_rel.gpu;", "fence.acq_rel.gpu;"), "r", {}, setup);
-    EXPECT_THAT(AllText(right), IsEmpty());
+    EXPECT_THAT(right.AllFindings(), IsEmpty());
     EXPECT_EQ(right.out[0] + right.out[32] + right.out[64], 15u);
     EXPECT_TRUE(
         RunPtx(LastCta("", "fence.acq_rel.gpu;"), "r", {}, setup).Found(FindingKind::kRaceGlobal));
@@ -262,7 +256,7 @@ TEST(GlobalOrderTest, NeighbouringBytesAreNotShared) {
     mov.u32 %r20, 0;
   )",
                             "r", {}, {.threads = 32, .ctas = 2});
-  EXPECT_THAT(AllText(run), IsEmpty());
+  EXPECT_THAT(run.AllFindings(), IsEmpty());
 }
 
 }  // namespace

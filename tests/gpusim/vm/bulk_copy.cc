@@ -1,190 +1,51 @@
 #include "tests/gpusim/vm/bulk_copy.h"
 
-#include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/cluster.h"
-#include "tests/gpusim/vm/lanewise.h"
 #include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
-namespace {
 
-using ptx::Instruction;
-using ptx::Type;
-
-constexpr uint64_t kAlignment = 16;  // of addresses and sizes
-
-bool Bad(Warp& warp, const Op& op, int lane, FindingKind kind, std::string what) {
+bool RefuseCopy(Warp& warp, const Op& op, int lane, FindingKind kind, std::string what) {
   warp.ReportAt(op, lane, kind, std::move(what));
   warp.grid().Abort();
   return false;
 }
 
-bool CheckAligned(Warp& warp, const Op& op, int lane, uint64_t a, uint64_t b, uint64_t size) {
-  if ((a | b | size) % kAlignment == 0 && size > 0) return true;
-  return Bad(warp, op, lane, FindingKind::kMisaligned,
-             StrCat("addresses and size (", size, ") of a bulk copy are multiples of 16"));
-}
-
-// ---- cp.async.bulk.shared::cluster.global: dst, src, size, mbarrier {, CTA mask}
-
-enum Flags : uint64_t { kMulticast = 1 };
-
-Flow LoadGlobal(Warp& warp, const Op& op, LaneMask active) {
-  warp.RequireDefined(op, active);
-  ForEachLane(active, [&](int lane) {
-    const uint32_t size = warp.In<uint32_t>(op.src[4])[lane];
-    const uint64_t from = AddressAt(warp, op, 2, lane);
-    const SharedPlace to = ResolveShared(warp, op, lane, AddressAt(warp, op, 0, lane), size);
-    const SharedPlace on = ResolveShared(warp, op, lane, AddressAt(warp, op, 5, lane), 8);
-    if (to.cta == nullptr || on.cta == nullptr) return;
-    if (!CheckAligned(warp, op, lane, to.at, from, size)) return;
-    std::vector<Cta*> ctas = {to.cta};
-    if (op.imm & kMulticast) {
-      ctas = MulticastTargets(warp, op, lane, warp.In<uint16_t>(op.src[7])[lane]);
-    } else if (to.cta != on.cta) {
-      Bad(warp, op, lane, FindingKind::kBadOperand,
-          "the mbarrier lies in another CTA than the copy");
-      return;
-    }
-    StartBulkLoad(warp, op, lane, ctas, to.at, size, on.at,
-                  [&warp, &op, lane, from, size](auto* b) {
-                    return TouchGlobal(warp, op, lane, from, size, BulkUse::kRead,
-                                       [b](const std::byte* bytes, uint64_t at, uint64_t part) {
-                                         std::memcpy(b + at, bytes, part);
-                                       });
-                  });
-  });
-  return Flow::kNext;
-}
-
-// ---- cp{.reduce}.async.bulk.global.shared::cta: dst, src, size
-
-Flow StoreGlobal(Warp& warp, const Op& op, LaneMask active) {
-  warp.RequireDefined(op, active);
-  const auto reduce = reinterpret_cast<Reduction>(op.imm);
-  ForEachLane(active, [&](int lane) {
-    const uint32_t size = warp.In<uint32_t>(op.src[4])[lane];
-    const uint64_t to = AddressAt(warp, op, 0, lane);
-    const SharedPlace from = ResolveShared(warp, op, lane, AddressAt(warp, op, 2, lane), size);
-    if (from.cta == nullptr || !CheckAligned(warp, op, lane, to, from.at, size)) return;
-    StartBulkStore(warp, op, lane, from.at, size, [&warp, &op, lane, to, size, reduce](auto* b) {
-      WriteGlobal(warp, op, lane, to, b, size, reduce);
-    });
-  });
-  return Flow::kNext;
-}
-
-// ---- cp{.reduce}.async.bulk.shared::cluster.shared::cta: dst, src, size, mbarrier
-
-Flow CopyToCta(Warp& warp, const Op& op, LaneMask active) {
-  warp.RequireDefined(op, active);
-  const auto reduce = reinterpret_cast<Reduction>(op.imm);
-  ForEachLane(active, [&](int lane) {
-    const uint32_t size = warp.In<uint32_t>(op.src[4])[lane];
-    const SharedPlace to = ResolveShared(warp, op, lane, AddressAt(warp, op, 0, lane), size);
-    const SharedPlace from = ResolveShared(warp, op, lane, AddressAt(warp, op, 2, lane), size);
-    const SharedPlace on = ResolveShared(warp, op, lane, AddressAt(warp, op, 5, lane), 8);
-    if (to.cta == nullptr || from.cta == nullptr || on.cta == nullptr) return;
-    if (!CheckAligned(warp, op, lane, to.at, from.at, size)) return;
-    if (to.cta != on.cta) {
-      Bad(warp, op, lane, FindingKind::kBadOperand,
-          "the mbarrier lies in another CTA than the copy");
-      return;
-    }
-    Fault fault;
-    if (from.cta->shadow.CheckRead(from.at, size, warp.AsAsyncAccessor(lane), &fault)) {
-      warp.ReportAt(op, lane, fault.kind, fault.what);
-    }
-    from.cta->shadow.BeginRead(from.at, size);
-    Mbarrier* const mbarrier = FindMbarrier(warp, op, lane, on, true);
-    if (mbarrier == nullptr) return;
-    mbarrier->landed.push_back({from.cta, from.at, size, true, true});
-    const std::byte* old = to.cta->shared(to.at);
-    std::vector<std::byte> before(old, old + size);
-    StartBulkLoad(warp, op, lane, {to.cta}, to.at, size, on.at,
-                  [from, size, reduce, before = std::move(before)](std::byte* b) {
-                    if (reduce == nullptr) {
-                      std::memcpy(b, from.cta->shared(from.at), size);
-                    } else {
-                      std::memcpy(b, before.data(), size);
-                      reduce(b, from.cta->shared(from.at), size);
-                    }
-                    return true;
-                  });
-  });
-  return Flow::kNext;
-}
-
-// ---- groups
-
-Flow CommitGroup(Warp& warp, const Op&, LaneMask active) {
-  ForEachLane(active, [&](int lane) { ++warp.bulk_groups[static_cast<size_t>(lane)].committed; });
-  return Flow::kNext;
-}
-
-// Until at most op.imm of the newest groups are under way; with `read` it is enough that their
-// sources are free.
-template <bool read>
-Flow WaitGroup(Warp& warp, const Op& op, LaneMask active) {
-  bool ready = true;
-  const auto each = [&](auto&& f) {
-    ForEachLane(active, [&](int lane) {
-      BulkGroups& groups = warp.bulk_groups[static_cast<size_t>(lane)];
-      for (const auto& store : groups.stores) {
-        if (store->group + op.imm < groups.committed) f(lane, *store);
-      }
-    });
-  };
-  each([&](int, const BulkStore& store) { ready &= read ? store.read : store.written; });
-  if (!ready) {
-    if (warp.worker().explaining()) warp.waits_for = "its bulk copies";
-    return Flow::kRetry;
-  }
-  each([&](int lane, BulkStore& store) {
-    if (store.read_waited) return;
-    store.read_waited = true;
-    warp.cta().shadow.EndRead(store.at, store.size, warp.AsAccessor(lane));
-  });
-  ForEachLane(active, [&](int lane) {
-    std::erase_if(warp.bulk_groups[static_cast<size_t>(lane)].stores,
-                  [](const auto& store) { return store->read_waited && store->written; });
-  });
-  return Flow::kNext;
-}
-
-Flow Nothing(Warp&, const Op&, LaneMask) { return Flow::kNext; }
-
-}  // namespace
-
-bool TouchGlobal(Warp& warp, const Op& op, int lane, uint64_t address, uint64_t size, BulkUse use,
+bool TouchGlobal(Warp& warp, const Op& op, const GlobalAccessor& who, uint64_t address,
+                 uint64_t size, BulkUse use,
                  const std::function<void(std::byte*, uint64_t, uint64_t)>& f) {
+  const int lane = who.local.lane;
   const DeviceMemory& memory = warp.grid().memory();
   const Region region = memory.RegionOf(address, size);
   if (region.end == 0) {
-    return Bad(warp, op, lane, FindingKind::kOutOfBounds,
-               StrCat("a bulk copy ", use == BulkUse::kRead ? "reads " : "writes ", size,
-                      " bytes: ", memory.Describe(address)));
+    return RefuseCopy(warp, op, lane, FindingKind::kOutOfBounds,
+                      StrCat("a bulk copy ", use == BulkUse::kRead ? "reads " : "writes ", size,
+                             " bytes: ", memory.Describe(address)));
   }
-  bool defined = true;
+  bool defined = true, ordered = true;
+  Fault fault;
   EachPlace(address, size, [&](uint64_t start, uint64_t part) {
     if (use != BulkUse::kWrite) defined &= region.IsDefined(start, part);
     if (use != BulkUse::kRead) region.SetDefined(start, part);
+    ordered &= !(use == BulkUse::kRead ? CheckGlobalRead(region.cells, start, part, who, &fault)
+                                       : CheckGlobalWrite(region.cells, start, part, who, &fault));
     f(region.bytes + (start - region.start), start - address, part);
   });
   if (!defined) {
     warp.ReportAt(op, lane, FindingKind::kUninitializedGlobal,
                   StrCat(size, " bytes are read by a bulk copy and not all were written"));
   }
+  if (!ordered) warp.ReportAt(op, lane, fault.kind, fault.what);
   return true;
 }
 
-void WriteGlobal(Warp& warp, const Op& op, int lane, uint64_t address, const std::byte* bytes,
-                 uint64_t size, Reduction reduce) {
-  TouchGlobal(warp, op, lane, address, size, reduce != nullptr ? BulkUse::kReduce : BulkUse::kWrite,
+void WriteGlobal(Warp& warp, const Op& op, const GlobalAccessor& who, uint64_t address,
+                 const std::byte* bytes, uint64_t size, Reduction reduce) {
+  TouchGlobal(warp, op, who, address, size, reduce != nullptr ? BulkUse::kReduce : BulkUse::kWrite,
               [&](std::byte* to, uint64_t at, uint64_t part) {
                 if (reduce != nullptr) {
                   reduce(to, bytes + at, part);
@@ -198,8 +59,8 @@ std::vector<Cta*> MulticastTargets(Warp& warp, const Op& op, int lane, uint32_t 
   std::vector<Cta*> ctas;
   Cluster& cluster = warp.cta().cluster();
   if (mask == 0 || mask >> cluster.size() != 0) {
-    Bad(warp, op, lane, FindingKind::kBadOperand,
-        StrCat("a multicast to CTAs ", mask, " (bits) of a cluster of ", cluster.size()));
+    RefuseCopy(warp, op, lane, FindingKind::kBadOperand,
+               StrCat("a multicast to CTAs ", mask, " (bits) of a cluster of ", cluster.size()));
     return ctas;
   }
   for (uint32_t rank = 0; mask >> rank != 0; ++rank) {
@@ -209,8 +70,7 @@ std::vector<Cta*> MulticastTargets(Warp& warp, const Op& op, int lane, uint32_t 
 }
 
 bool StartBulkLoad(Warp& warp, const Op& op, int lane, const std::vector<Cta*>& to, uint32_t at,
-                   uint32_t size, uint32_t mbarrier_at,
-                   std::function<bool(std::byte* bytes)> read) {
+                   uint32_t size, uint32_t mbarrier_at, ReadBytes read) {
   for (Cta* cta : to) {
     if (FindMbarrier(warp, op, lane, {cta, mbarrier_at}, true) == nullptr) return false;
     if (cta->finished()) {
@@ -226,19 +86,21 @@ bool StartBulkLoad(Warp& warp, const Op& op, int lane, const std::vector<Cta*>& 
     std::memset(cta->shared(at), 0xff, size);
   }
   warp.worker().counters().tma_bytes += size;
+  const auto known = std::make_shared<const Knowledge>(warp.Release(LaneMask{1} << lane));
   // Each CTA gets its part at a time of its own.
   for (Cta* cta : to) {
-    warp.cta().cluster().async.Start([&warp, &op, lane, cta, at, size, mbarrier_at, read] {
-      std::vector<std::byte> bytes(size);
-      if (!read(bytes.data())) return;
-      --cta->bulk_writes_in_flight;
-      std::memcpy(cta->shared(at), bytes.data(), size);
+    warp.cta().cluster().async.Start([&warp, &op, lane, cta, at, size, mbarrier_at, read, known] {
       const auto it = cta->mbarriers.find(mbarrier_at);
       if (it == cta->mbarriers.end()) {
-        Bad(warp, op, lane, FindingKind::kBarrierMisuse,
-            "the mbarrier of a copy was invalidated before it was complete");
+        RefuseCopy(warp, op, lane, FindingKind::kBarrierMisuse,
+                   "the mbarrier of a copy was invalidated before it was complete");
         return;
       }
+      const uint32_t phase = it->second.phase + 1;  // that will be complete with these bytes
+      std::vector<std::byte> bytes(size);
+      if (!read(AsCopy(warp, *known, it->second.agent, lane, phase, false), bytes.data())) return;
+      --cta->bulk_writes_in_flight;
+      std::memcpy(cta->shared(at), bytes.data(), size);
       it->second.landed.push_back({cta, at, size, true, false});
       AddBytes(warp, op, lane, &it->second, -int64_t{size});
     });
@@ -246,9 +108,10 @@ bool StartBulkLoad(Warp& warp, const Op& op, int lane, const std::vector<Cta*>& 
   return true;
 }
 
-bool StartBulkStore(Warp& warp, const Op& op, int lane, uint32_t at, uint32_t size,
-                    std::function<void(const std::byte* bytes)> write) {
+bool StartBulkStore(Warp& warp, const Op& op, int lane, uint32_t at, uint32_t size, bool reduces,
+                    WriteBytes write) {
   Cta& cta = warp.cta();
+  if (warp.bulk_agent == 0) warp.bulk_agent = cta.cluster().NewAgent();
   Fault fault;
   if (cta.shadow.CheckRead(at, size, warp.AsAsyncAccessor(lane), &fault)) {
     warp.ReportAt(op, lane, fault.kind, fault.what);
@@ -261,93 +124,18 @@ bool StartBulkStore(Warp& warp, const Op& op, int lane, uint32_t at, uint32_t si
   store->at = at;
   store->size = size;
   groups.stores.push_back(store);
+  const auto known = std::make_shared<const Knowledge>(warp.Release(LaneMask{1} << lane));
   AsyncWork& async = cta.cluster().async;
-  async.Start([&cta, &async, store, write = std::move(write)] {
+  async.Start([&warp, lane, &cta, &async, store, reduces, known, write = std::move(write)] {
     const std::byte* from = cta.shared(store->at);
     std::vector<std::byte> bytes(from, from + store->size);
     store->read = true;
-    async.Start([store, write, bytes = std::move(bytes)] {
-      write(bytes.data());
+    async.Start([&warp, lane, store, reduces, known, write, bytes = std::move(bytes)] {
+      write(AsCopy(warp, *known, warp.bulk_agent, lane, store->time(), reduces), bytes.data());
       store->written = true;
     });
   });
   return true;
-}
-
-void AddAddress(Decoder& decoder, const ptx::Operand& operand, std::vector<Slot>* sources) {
-  Op op;
-  const Slot base = decoder.Address(operand, &op);
-  sources->push_back(base);
-  // The constant also says how wide the base is.
-  sources->push_back(
-      decoder.Constant(static_cast<uint64_t>(op.offset) << 1 | (op.narrow_address ? 1 : 0), 8));
-}
-
-uint64_t AddressAt(const Warp& warp, const Op& op, int i, int lane) {
-  const uint64_t constant = warp.In<uint64_t>(op.src[i + 1])[lane];
-  const uint64_t offset = static_cast<uint64_t>(static_cast<int64_t>(constant) >> 1);
-  if ((constant & 1) != 0) {
-    return static_cast<uint32_t>(warp.In<uint32_t>(op.src[i])[lane] + offset);
-  }
-  return warp.In<uint64_t>(op.src[i])[lane] + offset;
-}
-
-absl::Status DecodeBulkCopy(Decoder& decoder, const Instruction& instruction, Op* op) {
-  const auto& operands = instruction.operands;
-  op->op_class = OpClass::kAsync;
-  if (instruction.Has("commit_group")) {
-    op->run = &CommitGroup;
-    return absl::OkStatus();
-  }
-  if (instruction.Has("wait_group")) {
-    if (operands.size() != 1) return decoder.Unknown(instruction);
-    op->imm = operands[0].bits;
-    op->run = instruction.Has("read") ? &WaitGroup<true> : &WaitGroup<false>;
-    return absl::OkStatus();
-  }
-  if (instruction.Has("tensor")) return DecodeTensorCopy(decoder, instruction, op);
-  if (instruction.Has("prefetch")) {
-    op->run = &Nothing;
-    return absl::OkStatus();
-  }
-  if (operands.size() < 3 || instruction.Has("cp_mask") || instruction.Has("ignore_oob")) {
-    return decoder.Unknown(instruction);
-  }
-  std::vector<Slot> sources;
-  AddAddress(decoder, operands[0], &sources);
-  AddAddress(decoder, operands[1], &sources);
-  sources.push_back(decoder.Read(operands[2], Type::kB32));
-  const bool reduces = instruction.parts[1] == "reduce";
-  const Reduction reduction = reduces ? ReductionNamed(instruction) : nullptr;
-  if (reduces && reduction == nullptr) return decoder.Unknown(instruction);
-  const auto space = [&](size_t nth) -> std::string_view {
-    for (const std::string_view part : instruction.parts) {
-      if (part != "global" && !part.starts_with("shared")) continue;
-      if (nth-- == 0) return part;
-    }
-    return "";
-  };
-  if (space(0) == "global") {
-    op->imm = reinterpret_cast<uint64_t>(reduction);
-    op->run = &StoreGlobal;
-  } else if (operands.size() < 4) {
-    return decoder.Unknown(instruction);
-  } else {
-    AddAddress(decoder, operands[3], &sources);
-    if (space(1) == "global") {
-      if (instruction.Has("multicast::cluster")) {
-        if (operands.size() < 5) return decoder.Unknown(instruction);
-        op->imm = kMulticast;
-        sources.push_back(decoder.Read(operands[4], Type::kB16));
-      }
-      op->run = &LoadGlobal;
-    } else {
-      op->imm = reinterpret_cast<uint64_t>(reduction);
-      op->run = &CopyToCta;
-    }
-  }
-  decoder.SetSrc(op, sources);
-  return absl::OkStatus();
 }
 
 }  // namespace trireme::gpusim

@@ -10,11 +10,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "tests/gpusim/ptx/module.h"
+#include "tests/gpusim/vm/global_order.h"
 #include "tests/gpusim/vm/mbarrier.h"
 
 namespace trireme::gpusim {
@@ -29,6 +31,8 @@ struct BulkStore {
   bool read = false;          // the machine is done with the source
   bool read_waited = false;   // and the lane knows
   bool written = false;
+
+  uint32_t time() const { return static_cast<uint32_t>(group) + 1; }  // the agent's that writes
 };
 
 // Of one lane.
@@ -37,27 +41,33 @@ struct BulkGroups {
   std::vector<std::shared_ptr<BulkStore>> stores;
 };
 
+// Reports and aborts the launch; false.
+bool RefuseCopy(Warp& warp, const Op& op, int lane, FindingKind kind, std::string what);
+
 // Starts a copy of `size` bytes to the same place `at` of each CTA in `to`, which completes on the
-// mbarrier at `mbarrier_at` of the same CTA. `read` delivers the bytes when they are needed. False:
-// the launch is aborted.
+// mbarrier at `mbarrier_at` of the same CTA. `read` delivers the bytes when they are needed, as
+// `who` if it takes them from global memory. False: the launch is aborted.
+using ReadBytes = std::function<bool(const GlobalAccessor& who, std::byte* bytes)>;
 bool StartBulkLoad(Warp& warp, const Op& op, int lane, const std::vector<Cta*>& to, uint32_t at,
-                   uint32_t size, uint32_t mbarrier_at, std::function<bool(std::byte* bytes)> read);
+                   uint32_t size, uint32_t mbarrier_at, ReadBytes read);
 
 // Starts a copy out of [at, at + size) of the warp's own CTA, for the lane's next group. `write`
-// gets the bytes.
-bool StartBulkStore(Warp& warp, const Op& op, int lane, uint32_t at, uint32_t size,
-                    std::function<void(const std::byte* bytes)> write);
+// gets the bytes; `reduces`: it combines them with what is there.
+using WriteBytes = std::function<void(const GlobalAccessor& who, const std::byte* bytes)>;
+bool StartBulkStore(Warp& warp, const Op& op, int lane, uint32_t at, uint32_t size, bool reduces,
+                    WriteBytes write);
 
 // memory[i] = memory[i] op bytes[i], for elements of a type.
 using Reduction = void (*)(std::byte* memory, const std::byte* bytes, size_t size);
 enum class BulkUse : uint8_t { kRead, kWrite, kReduce };
 // Device memory [address, address + size) of a copy that the machine carries out: f(bytes, offset,
 // size) gets it part by part, each one locked. False: it is out of bounds, the launch aborted.
-bool TouchGlobal(Warp& warp, const Op& op, int lane, uint64_t address, uint64_t size, BulkUse use,
+bool TouchGlobal(Warp& warp, const Op& op, const GlobalAccessor& who, uint64_t address,
+                 uint64_t size, BulkUse use,
                  const std::function<void(std::byte* bytes, uint64_t at, uint64_t size)>& f);
 // Writes or, with `reduce`, combines.
-void WriteGlobal(Warp& warp, const Op& op, int lane, uint64_t address, const std::byte* bytes,
-                 uint64_t size, Reduction reduce);
+void WriteGlobal(Warp& warp, const Op& op, const GlobalAccessor& who, uint64_t address,
+                 const std::byte* bytes, uint64_t size, Reduction reduce);
 
 // "add" of f32; null: there is none.
 Reduction ReductionOf(std::string_view what, ptx::Type type);

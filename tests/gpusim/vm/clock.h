@@ -80,21 +80,26 @@ class SparseClock {
 };
 
 // What travels with a synchronisation: all that was seen, and of it what the async proxy sees, too
-// (fence.proxy.async; PTX ISA, "Proxies").
+// (fence.proxy.async; PTX ISA, "Proxies"): of shared memory, and of global memory. Of other
+// clusters, by their numbers in the launch: global_order.h.
 struct Knowledge {
   Clock generic;
-  Clock async_proxy;
-  SparseClock foreign;  // see global_order.h
+  Clock async_proxy, async_global;
+  SparseClock foreign, async_foreign;
 
   void Join(const Knowledge& other) {
     generic.Join(other.generic);
     async_proxy.Join(other.async_proxy);
+    async_global.Join(other.async_global);
     foreign.Join(other.foreign);
+    async_foreign.Join(other.async_foreign);
   }
   void Clear() {
     generic.Clear();
     async_proxy.Clear();
+    async_global.Clear();
     foreign.Clear();
+    async_foreign.Clear();
   }
 };
 

@@ -14,6 +14,9 @@ absl::Status DecodeIntegerMinMax(Decoder& decoder, const ptx::Instruction& instr
 absl::Status DecodeCarry(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 absl::Status DecodeIntegerNegAbs(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 
+// setp, which the move family lists.
+absl::Status DecodeSetPredicate(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
+
 // ldmatrix and its kin are in matrix.cc, the multiplication itself in mma.cc.
 absl::Status DecodeMma(Decoder& decoder, const ptx::Instruction& instruction, Op* op);
 // cvt from and to pairs of 8-bit floats.

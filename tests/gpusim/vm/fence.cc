@@ -18,9 +18,11 @@ Flow FenceGeneric(Warp& warp, const Op&, LaneMask active) {
   return Flow::kNext;
 }
 
-// fence.proxy.async: generic accesses before it are seen by asynchronous ones after it.
-Flow FenceProxyAsync(Warp& warp, const Op&, LaneMask active) {
-  warp.FenceAsyncProxy(active);
+// fence.proxy.async: generic accesses before it are seen by asynchronous ones after it. op.imm: in
+// shared memory, in global memory.
+constexpr uint64_t kShared = 1, kGlobal = 2;
+Flow FenceProxyAsync(Warp& warp, const Op& op, LaneMask active) {
+  warp.FenceAsyncProxy(active, (op.imm & kShared) != 0, (op.imm & kGlobal) != 0);
   return Flow::kNext;
 }
 
@@ -47,8 +49,11 @@ absl::Status DecodeFence(Decoder& decoder, const Instruction& instruction, Op* o
     op->run = &Nothing;  // one proxy for aliases and tensor maps
   } else {
     bool is_async = false;
+    op->imm = kShared | kGlobal;
     for (const std::string_view part : instruction.parts) {
       is_async |= part.substr(0, part.find(':')) == "async";
+      if (part == "global") op->imm = kGlobal;
+      if (part.starts_with("shared")) op->imm = kShared;
     }
     if (!is_async) return decoder.Unknown(instruction);
     op->run = &FenceProxyAsync;

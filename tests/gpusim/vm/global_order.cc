@@ -12,12 +12,20 @@ namespace {
 Fault RaceWith(const GlobalAccess& before, const GlobalAccessor& who, uint64_t word,
                std::string_view doing, std::string_view done) {
   const uint32_t local = before.agent - who.first_agent;
-  const std::string whom = local < who.num_agents
-                               ? StrCat("agent ", local, " of the cluster")
-                               : StrCat("a warp of another cluster (agent ", before.agent, ")");
+  const std::string whom = StrCat(
+      before.async_proxy ? "a bulk copy of " : "",
+      local < who.num_agents ? StrCat("agent ", local, " of the cluster")
+                             : StrCat("a warp of another cluster (agent ", before.agent, ")"));
   return {FindingKind::kRaceGlobal,
           StrCat("global word ", word * 4, " is ", doing, ", not ordered after its ", done, " by ",
                  whom, ", lane ", int{before.lane})};
+}
+
+Fault MissingFence(const GlobalAccess& before, uint64_t word, std::string_view doing) {
+  return {FindingKind::kMissingProxyFence,
+          StrCat("global word ", word * 4, " is ", doing, " by the async proxy, written by agent ",
+                 before.agent, " of the launch, lane ", int{before.lane},
+                 " without fence.proxy.async")};
 }
 
 // Calls whole_block(block) for blocks that are touched as a whole. For others, and where it says
@@ -62,26 +70,37 @@ bool EachBlock(const GlobalCells& cells, uint64_t address, uint32_t size, uint32
   return false;
 }
 
-// A warp's knowledge, with the numbers of the launch.
-SparseClock Flatten(const Knowledge& knowledge, uint32_t first_agent) {
-  SparseClock flat = knowledge.foreign;
-  for (uint32_t i = 0; i < knowledge.generic.size(); ++i) {
-    const Seen& seen = knowledge.generic.Of(i);
+SparseClock Flatten(const Clock& own, const SparseClock& foreign, uint32_t first_agent) {
+  SparseClock flat = foreign;
+  for (uint32_t i = 0; i < own.size(); ++i) {
+    const Seen& seen = own.Of(i);
     if (seen.all != 0 || seen.some_time != 0) flat.Mutable(first_agent + i).Join(seen);
   }
   return flat;
 }
 
-void Learn(Warp& warp, const SparseClock& from) {
-  const Cluster& cluster = warp.cta().cluster();
+GlobalKnowledge Flatten(const Knowledge& knowledge, uint32_t first_agent) {
+  return {Flatten(knowledge.generic, knowledge.foreign, first_agent),
+          Flatten(knowledge.async_global, knowledge.async_foreign, first_agent)};
+}
+
+// The reverse.
+void Learn(const SparseClock& from, const Cluster& cluster, Clock* own, SparseClock* foreign) {
   const uint32_t first = cluster.first_agent();
   from.ForEach([&](uint32_t agent, const Seen& seen) {
     if (agent - first < cluster.num_agents()) {
-      warp.knowledge.generic.Mutable(agent - first).Join(seen);
+      own->Mutable(agent - first).Join(seen);
     } else {
-      warp.knowledge.foreign.Mutable(agent).Join(seen);
+      foreign->Mutable(agent).Join(seen);
     }
   });
+}
+
+void Learn(Warp& warp, const GlobalKnowledge& from) {
+  const Cluster& cluster = warp.cta().cluster();
+  Knowledge& knowledge = warp.knowledge;
+  Learn(from.seen, cluster, &knowledge.generic, &knowledge.foreign);
+  Learn(from.fenced, cluster, &knowledge.async_global, &knowledge.async_foreign);
 }
 
 }  // namespace
@@ -89,10 +108,18 @@ void Learn(Warp& warp, const SparseClock& from) {
 bool CheckGlobalRead(const GlobalCells& cells, uint64_t address, uint32_t size,
                      const GlobalAccessor& who, Fault* fault) {
   return EachBlock(
-      cells, address, size, who.launch, [&](GlobalBlock* block) { return ReadBlock(block, who); },
+      cells, address, size, who.launch,
+      [&](GlobalBlock* block) {
+        const bool fenced = block->launch != who.launch || !who.IsUnfenced(block->writer, 15);
+        return fenced && ReadBlock(block, who);
+      },
       [&](GlobalWord* cell, uint64_t word, uint8_t bytes) {
         if (who.RacesWith(cell->writer, bytes)) [[unlikely]] {
           *fault = RaceWith(cell->writer, who, word, "read", "write");
+          return true;
+        }
+        if (who.IsUnfenced(cell->writer, bytes)) [[unlikely]] {
+          *fault = MissingFence(cell->writer, word, "read");
           return true;
         }
         cell->reader = who.As(bytes);
@@ -103,12 +130,20 @@ bool CheckGlobalRead(const GlobalCells& cells, uint64_t address, uint32_t size,
 bool CheckGlobalWrite(const GlobalCells& cells, uint64_t address, uint32_t size,
                       const GlobalAccessor& who, Fault* fault) {
   return EachBlock(
-      cells, address, size, who.launch, [&](GlobalBlock* block) { return WriteBlock(block, who); },
+      cells, address, size, who.launch,
+      [&](GlobalBlock* block) {
+        const bool fenced = block->launch != who.launch || !who.IsUnfenced(block->writer, 15);
+        return fenced && WriteBlock(block, who);
+      },
       [&](GlobalWord* cell, uint64_t word, uint8_t bytes) {
         const bool after_write = who.RacesWith(cell->writer, bytes);
         if (after_write || who.RacesWith(cell->reader, bytes)) [[unlikely]] {
           *fault = RaceWith(after_write ? cell->writer : cell->reader, who, word, "written",
                             after_write ? "write" : "read");
+          return true;
+        }
+        if (who.IsUnfenced(cell->writer, bytes)) [[unlikely]] {
+          *fault = MissingFence(cell->writer, word, "written");
           return true;
         }
         cell->writer = who.As(bytes);
@@ -117,12 +152,12 @@ bool CheckGlobalWrite(const GlobalCells& cells, uint64_t address, uint32_t size,
       });
 }
 
-void GlobalReleases::Add(uint64_t address, const SparseClock& what) {
+void GlobalReleases::Add(uint64_t address, const GlobalKnowledge& what) {
   std::lock_guard lock(mu_);
   by_address_[address].Join(what);
 }
 
-void GlobalReleases::Take(uint64_t address, SparseClock* into) const {
+void GlobalReleases::Take(uint64_t address, GlobalKnowledge* into) const {
   std::lock_guard lock(mu_);
   const auto found = by_address_.find(address);
   if (found != by_address_.end()) into->Join(found->second);
@@ -134,6 +169,15 @@ GlobalAccessor AsGlobalAccessor(const Warp& warp, int lane, bool strong) {
           cluster.num_agents(),  &warp.knowledge.foreign, strong};
 }
 
+GlobalAccessor AsCopy(const Warp& warp, const Knowledge& known, uint32_t agent, int lane,
+                      uint32_t time, bool strong) {
+  GlobalAccessor who = AsGlobalAccessor(warp, lane, strong);
+  who.local = {.agent = agent, .lane = lane, .time = time, .seen = &known.generic};
+  who.foreign = &known.foreign;
+  who.copy = &known;
+  return who;
+}
+
 void FenceGlobal(Warp& warp, LaneMask lanes) {
   Learn(warp, warp.order.observed);
   warp.order.observed.Clear();
@@ -143,7 +187,7 @@ void FenceGlobal(Warp& warp, LaneMask lanes) {
 void HandOver(Warp& warp, uint64_t address, LaneMask lanes, bool release) {
   if (release)
     warp.order.released = Flatten(warp.Release(lanes), warp.cta().cluster().first_agent());
-  if (!warp.order.released.empty()) warp.grid().releases().Add(address, warp.order.released);
+  if (!warp.order.released.seen.empty()) warp.grid().releases().Add(address, warp.order.released);
 }
 
 void TakeOver(Warp& warp, uint64_t address, bool acquire) {

@@ -6,6 +6,11 @@
 // through memory: a fence, then an atomic or another strong access on one side, the reverse order
 // on the other (PTX ISA, "Memory Consistency Model": release and acquire patterns). What a strong
 // write hands over stays with its address.
+//
+// A bulk copy knows what its lane knew when it started it, and sees generic writes only behind a
+// fence.proxy.async that covers global memory. It reads as the mbarrier on which it completes, and
+// writes as an agent of the warp that started it: who has waited (for the phase; wait_group, not
+// .read) has seen it.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +34,7 @@ struct GlobalAccess {
   uint8_t lane = 0;
   uint8_t bytes = 0;  // of the word; 0: nobody
   bool strong = false;
+  bool async_proxy = false;  // a bulk copy
 };
 struct GlobalWord {
   GlobalAccess writer, reader;
@@ -47,20 +53,37 @@ struct GlobalAccessor {
   uint32_t launch = 0;
   uint32_t first_agent = 0, num_agents = 0;  // of the cluster
   const SparseClock* foreign = nullptr;
-  bool strong = false;  // atomic, volatile, relaxed, acquire, release
+  bool strong = false;              // atomic, volatile, relaxed, acquire, release
+  const Knowledge* copy = nullptr;  // of a bulk copy: what its lane knew when it started it
 
   GlobalAccess As(uint8_t bytes) const {
-    return {first_agent + local.agent, local.time, static_cast<uint8_t>(local.lane), bytes, strong};
+    return {first_agent + local.agent,
+            local.time,
+            static_cast<uint8_t>(local.lane),
+            bytes,
+            strong,
+            copy != nullptr};
   }
   // Whether what this one does is ordered after that.
   bool Follows(const GlobalAccess& access) const {
     const uint32_t other = access.agent - first_agent;
     if (other >= num_agents) return foreign->Of(access.agent).Covers(access.lane, access.time);
+    // Copies that one lane starts are not ordered by that.
+    if (copy != nullptr) return copy->generic.Of(other).Covers(access.lane, access.time);
     return local.HasSeen(other, access.lane, access.time);
   }
   // Whether two accesses that share bytes have to be ordered, and are not.
   bool RacesWith(const GlobalAccess& before, uint8_t bytes) const {
     return (before.bytes & bytes) != 0 && !(before.strong && strong) && !Follows(before);
+  }
+  // Whether this is a copy, and a generic write of bytes that it shares is not fenced for it.
+  bool IsUnfenced(const GlobalAccess& before, uint8_t bytes) const {
+    if (copy == nullptr || (before.bytes & bytes) == 0 || before.async_proxy) return false;
+    if (before.strong && strong) return false;
+    const uint32_t other = before.agent - first_agent;
+    const Seen& fenced =
+        other >= num_agents ? copy->async_foreign.Of(before.agent) : copy->async_global.Of(other);
+    return !fenced.Covers(before.lane, before.time);
   }
 };
 
@@ -111,24 +134,42 @@ bool CheckGlobalRead(const GlobalCells& cells, uint64_t address, uint32_t size,
 bool CheckGlobalWrite(const GlobalCells& cells, uint64_t address, uint32_t size,
                       const GlobalAccessor& who, Fault* fault);
 
+// A warp's Knowledge, all of it by agents' numbers in the launch.
+struct GlobalKnowledge {
+  SparseClock seen;
+  SparseClock fenced;  // of it, what the async proxy sees, too
+
+  void Join(const GlobalKnowledge& other) {
+    seen.Join(other.seen);
+    fenced.Join(other.fenced);
+  }
+  void Clear() {
+    seen.Clear();
+    fenced.Clear();
+  }
+};
+
 // Of a launch: what strong writes have handed over, by address. Thread-safe.
 class GlobalReleases {
  public:
-  void Add(uint64_t address, const SparseClock& what);
-  void Take(uint64_t address, SparseClock* into) const;
+  void Add(uint64_t address, const GlobalKnowledge& what);
+  void Take(uint64_t address, GlobalKnowledge* into) const;
 
  private:
   mutable std::mutex mu_;
-  std::unordered_map<uint64_t, SparseClock> by_address_;
+  std::unordered_map<uint64_t, GlobalKnowledge> by_address_;
 };
 
 // Of a warp: what it has put in front of its strong writes by a fence, and what its strong reads
 // have brought that a fence has yet to make good.
 struct PendingOrder {
-  SparseClock released, observed;
+  GlobalKnowledge released, observed;
 };
 
 GlobalAccessor AsGlobalAccessor(const Warp& warp, int lane, bool strong);
+// A bulk copy that `warp` has started, as an agent of its cluster.
+GlobalAccessor AsCopy(const Warp& warp, const Knowledge& known, uint32_t agent, int lane,
+                      uint32_t time, bool strong);
 // fence, membar by these lanes.
 void FenceGlobal(Warp& warp, LaneMask lanes);
 // A strong write or read of `address`, whose MemoryLock is held from here to the access itself;

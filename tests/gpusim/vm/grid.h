@@ -107,8 +107,9 @@ class Warp {
     return who;
   }
   uint32_t lanes_seen(int lane) const { return lanes_seen_[static_cast<size_t>(lane)]; }
-  void FenceAsyncProxy(LaneMask lanes);  // it sees what they have written or seen
-  void Converge(LaneMask lanes);         // they have seen each other
+  // It sees what they have written to shared or global memory, or seen there.
+  void FenceAsyncProxy(LaneMask lanes, bool shared, bool global);
+  void Converge(LaneMask lanes);  // they have seen each other
   Knowledge Release(LaneMask lanes);
   void ReleaseInto(LaneMask lanes, Knowledge* into);  // joins it
   void Acquire(const Knowledge& released, LaneMask lanes);
@@ -130,6 +131,7 @@ class Warp {
   std::array<uint64_t, kWarpSize> copy_group{};
 
   std::array<BulkGroups, kWarpSize> bulk_groups;  // by lane
+  uint32_t bulk_agent = 0;                        // writes for them; 0: none was needed yet
   std::map<uint64_t, MbarrierPolls> polls;        // of waits in vain
   LaneMask at_cluster_barrier = 0;                // arrived and not waited yet
   uint64_t cluster_phase = 0;                     // when they arrived
@@ -211,6 +213,9 @@ class Cta {
   std::vector<std::byte> local_;
   std::vector<std::unique_ptr<Warp>> warps_;
 };
+
+// What a special register holds in a lane of the CTA.
+uint32_t SpecialValue(Special special, const Cta& cta, const Grid& grid, int warp, int lane);
 
 struct LaunchConfig {
   std::array<int, 3> grid = {1, 1, 1}, block = {1, 1, 1}, cluster = {1, 1, 1};

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "tests/gpusim/vm/clock.h"
@@ -60,6 +61,9 @@ Mbarrier* FindMbarrier(Warp& warp, const Op& op, int lane, const SharedPlace& pl
 
 // `count` arrivals on behalf of `lane`; what they release must be in `gathered` already.
 void Arrive(Warp& warp, const Op& op, int lane, Mbarrier* mbarrier, int64_t count);
+// Ends the phase if nothing is missing.
+void CompleteIfDone(Mbarrier* mbarrier);
+void ReportMisuse(Warp& warp, const Op& op, int lane, std::string what);
 // Announces bytes, or (negative) reports them as come.
 void AddBytes(Warp& warp, const Op& op, int lane, Mbarrier* mbarrier, int64_t bytes);
 

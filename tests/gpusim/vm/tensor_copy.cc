@@ -154,14 +154,14 @@ Flow LoadTensor(Warp& warp, const Op& op, LaneMask active) {
     }
     const Coordinates start = ReadCoordinates(warp, op, 6, lane);
     StartBulkLoad(warp, op, lane, ctas, to.at, size, on.at,
-                  [&warp, &op, lane, map, start, at = to.at](std::byte* bytes) {
+                  [&warp, &op, map, start, at = to.at](const auto& who, std::byte* bytes) {
                     const uint32_t element = static_cast<uint32_t>(SizeOf(map.type));
                     std::vector<std::byte> dense(map.box_bytes());
                     bool ok = true;
                     EachRun(map, start, [&](uint32_t offset, uint64_t address, uint32_t count) {
                       const uint32_t n = count * element;
                       if (address == 0) return Fill(map, dense.data() + offset, n);
-                      ok &= TouchGlobal(warp, op, lane, address, n, BulkUse::kRead,
+                      ok &= TouchGlobal(warp, op, who, address, n, BulkUse::kRead,
                                         [&](const std::byte* from, uint64_t at, uint64_t part) {
                                           std::memcpy(dense.data() + offset + at, from, part);
                                         });
@@ -192,8 +192,8 @@ Flow StoreTensor(Warp& warp, const Op& op, LaneMask active) {
     const SharedPlace from = ResolveShared(warp, op, lane, AddressAt(warp, op, 2, lane), size);
     if (from.cta == nullptr || !CheckPlace(warp, op, lane, map, from.at)) return;
     const Coordinates start = ReadCoordinates(warp, op, 4, lane);
-    StartBulkStore(warp, op, lane, from.at, size,
-                   [&warp, &op, lane, map, start, reduce, at = from.at](const std::byte* bytes) {
+    StartBulkStore(warp, op, lane, from.at, size, reduce != nullptr,
+                   [&warp, &op, map, start, reduce, at = from.at](const auto& who, auto* bytes) {
                      const uint32_t element = static_cast<uint32_t>(SizeOf(map.type));
                      std::vector<std::byte> dense(map.box_bytes());
                      EachChunk(map, at, [&](uint32_t i, uint32_t swizzled, uint32_t n) {
@@ -202,7 +202,7 @@ Flow StoreTensor(Warp& warp, const Op& op, LaneMask active) {
                      EachRun(map, start, [&](uint32_t offset, uint64_t address, uint32_t count) {
                        if (address == 0) return;
                        const uint32_t n = count * element;
-                       WriteGlobal(warp, op, lane, address, dense.data() + offset, n, reduce);
+                       WriteGlobal(warp, op, who, address, dense.data() + offset, n, reduce);
                      });
                    });
   });

@@ -1,7 +1,6 @@
 #include "tests/gpusim/vm/wgmma.h"
 
 #include <algorithm>
-#include <map>
 #include <mutex>
 #include <set>
 
@@ -19,10 +18,6 @@ namespace {
 
 using ptx::Instruction;
 using ptx::Type;
-using Element = WgmmaForm::Element;
-using Sum = WgmmaForm::Sum;
-
-bool IsWgmma(const Op& op);
 
 Warpgroup& GroupOf(Warp& warp) {
   return *warp.cta().warpgroups[static_cast<size_t>(warp.index() / 4)];
@@ -30,17 +25,6 @@ Warpgroup& GroupOf(Warp& warp) {
 Warpgroup::Member& MemberOf(Warp& warp) {
   return GroupOf(warp).members[static_cast<size_t>(warp.index() % 4)];
 }
-
-WgmmaRegisters& RegistersOf(Warp& warp) {
-  if (warp.wgmma_registers == nullptr) {
-    warp.wgmma_registers = std::make_unique<WgmmaRegisters>();
-    warp.wgmma_registers->of.resize(warp.grid().program().num_slots);
-  }
-  return *warp.wgmma_registers;
-}
-
-// src: A's registers or descriptor, B's descriptor, the predicate scale-d.
-int NumA(const WgmmaForm& form) { return form.a_in_registers ? 4 : 1; }
 
 // ---- Starting
 
@@ -68,52 +52,6 @@ bool SameInAllLanes(Warp& warp, const Op& op, Slot slot, std::string_view what) 
   if (std::all_of(values, values + kWarpSize, [&](T v) { return v == values[0]; })) return true;
   warp.ReportAt(op, 0, FindingKind::kDivergence, StrCat("the lanes have different ", what));
   return false;
-}
-
-// Registers that other instructions have touched need a wgmma.fence; those of an operation in
-// flight may only be accumulated to by one of the same form.
-void CheckRegisters(Warp& warp, const Op& op, const WgmmaForm& form, bool accumulates) {
-  WgmmaRegisters& registers = RegistersOf(warp);
-  bool unfenced = false, mixed = false, undefined = false;
-  for (int i = 0; i < op.num_dst; ++i) {
-    const auto& state = registers.of[op.dst[i].index];
-    unfenced |= state.unfenced;
-    mixed |= state.feeding > 0 ||
-             (state.accumulating > 0 && (state.form->n != form.n || state.form->sum != form.sum));
-    undefined |= accumulates && state.accumulating == 0 && ~warp.defined(op.dst[i]) != 0;
-  }
-  for (int i = 0; form.a_in_registers && i < 4; ++i) {
-    const auto& state = registers.of[op.src[i].index];
-    unfenced |= state.unfenced;
-    mixed |= state.accumulating > 0;
-  }
-  if (unfenced) {
-    warp.ReportAt(op, 0, FindingKind::kMissingWgmmaFence,
-                  "its registers were touched and no wgmma.fence has followed");
-  }
-  if (mixed) {
-    warp.ReportAt(op, 0, FindingKind::kInFlight,
-                  "its registers belong to a wgmma of another shape that is in flight");
-  }
-  if (undefined) {
-    warp.ReportAt(op, 0, FindingKind::kUninitializedRegister,
-                  "it adds to an accumulator that is not set");
-  }
-}
-
-void Claim(Warp& warp, const Op& op, int by) {
-  const WgmmaForm& form = FormOf(op);
-  WgmmaRegisters& registers = RegistersOf(warp);
-  for (int i = 0; i < op.num_dst; ++i) {
-    auto& state = registers.of[op.dst[i].index];
-    state.accumulating = static_cast<uint16_t>(state.accumulating + by);
-    state.form = &form;
-    warp.defined(op.dst[i]) = kAllLanes;
-  }
-  for (int i = 0; form.a_in_registers && i < 4; ++i) {
-    auto& state = registers.of[op.src[i].index];
-    state.feeding = static_cast<uint16_t>(state.feeding + by);
-  }
 }
 
 Flow Start(Warp& warp, const Op& op, LaneMask active) {
@@ -243,71 +181,14 @@ Flow WaitGroup(Warp& warp, const Op& op, LaneMask active) {
   return Flow::kNext;
 }
 
-// ---- Other operations on the same registers
-
-Flow Watched(Warp& warp, const Op& op, LaneMask active) {
-  WgmmaRegisters& registers = RegistersOf(warp);
-  const auto touch = [&](Slot slot) {
-    auto& state = registers.of[slot.index];
-    if (state.accumulating + state.feeding > 0) {
-      warp.ReportAt(
-          op, std::countr_zero(active), FindingKind::kInFlight,
-          StrCat("touches a register of ", state.accumulating > 0 ? "the accumulator" : "A",
-                 " of a wgmma that has not been waited for"));
-    }
-    state.unfenced = true;
-  };
-  for (int i = 0; i < op.num_dst; ++i) touch(op.dst[i]);
-  for (int i = 0; i < op.num_src; ++i) touch(op.src[i]);
-  return op.unwatched(warp, op, active);
-}
-
 // ---- Decoding
-
-bool ElementNamed(std::string_view name, Element* element) {
-  static const std::map<std::string_view, Element> kNames = {
-      {"bf16", Element::kBf16}, {"f16", Element::kF16},   {"tf32", Element::kTf32},
-      {"e4m3", Element::kE4m3}, {"e5m2", Element::kE5m2}, {"s8", Element::kS8},
-      {"u8", Element::kU8}};
-  const auto it = kNames.find(name);
-  if (it == kNames.end()) return false;
-  *element = it->second;
-  return true;
-}
-
-// "m64n128k16": n; 0: another shape.
-int WidthOf(std::string_view shape, int k) {
-  const std::string tail = StrCat("k", k);
-  if (!shape.starts_with("m64n") || !shape.ends_with(tail)) return 0;
-  int n = 0;
-  for (const char c : shape.substr(4, shape.size() - 4 - tail.size())) {
-    if (c < '0' || c > '9') return 0;
-    n = n * 10 + (c - '0');
-  }
-  return n % 8 == 0 && n <= 256 ? n : 0;
-}
-
-// wgmma.mma_async.sync.aligned.shape.sum.a.b {.satfinite}
-bool ParseForm(const Instruction& instruction, WgmmaForm* form) {
-  std::vector<std::string_view> parts(instruction.parts.begin() + 2, instruction.parts.end());
-  std::erase_if(parts, [](std::string_view p) {
-    return p == "sync" || p == "aligned" || p == "sp" || p == "satfinite";
-  });
-  if (parts.size() != 4 || instruction.Has("sp")) return false;
-  form->saturates = instruction.Has("satfinite");
-  if (!ElementNamed(parts[2], &form->a) || !ElementNamed(parts[3], &form->b)) return false;
-  form->sum = parts[1] == "f16" ? Sum::kF16 : parts[1] == "s32" ? Sum::kS32 : Sum::kF32;
-  form->n = WidthOf(parts[0], form->k());
-  const bool integers = form->a == Element::kS8 || form->a == Element::kU8;
-  return form->n != 0 && integers == (form->sum == Sum::kS32) &&
-         (parts[1] == "f16" || parts[1] == "s32" || parts[1] == "f32");
-}
 
 // {d}, a or {a}, b, scale-d {, imm-scale-a, imm-scale-b {, imm-trans-a}, imm-trans-b}
 absl::Status DecodeStart(Decoder& decoder, const Instruction& instruction, Op* op) {
   const auto& operands = instruction.operands;
   WgmmaForm form;
-  if (operands.size() < 4 || !ParseForm(instruction, &form)) return decoder.Unknown(instruction);
+  if (operands.size() < 4 || !ParseWgmmaForm(instruction, &form))
+    return decoder.Unknown(instruction);
   form.a_in_registers = operands[1].kind == ptx::Operand::Kind::kVector;
   if (operands.size() > 5) {
     form.negate_a = static_cast<int64_t>(operands[4].bits) == -1;
@@ -355,33 +236,13 @@ absl::Status DecodeWgmma(Decoder& decoder, const Instruction& instruction, Op* o
   return absl::OkStatus();
 }
 
-bool IsWgmma(const Op& op) { return op.run == &Start; }
-
 }  // namespace
+
+bool IsWgmma(const Op& op) { return op.run == &Start; }
 
 bool WgmmaInFlight(Warp& warp) {
   if (static_cast<size_t>(warp.index() / 4) >= warp.cta().warpgroups.size()) return false;
   return MemberOf(warp).released < MemberOf(warp).started;
-}
-
-void WatchWgmmaRegisters(Program* program) {
-  std::vector<bool> used(program->num_slots);
-  bool any = false;
-  for (const Op& op : program->ops) {
-    if (!IsWgmma(op)) continue;
-    any = true;
-    for (int i = 0; i < op.num_dst; ++i) used[op.dst[i].index] = true;
-    for (int i = 0; FormOf(op).a_in_registers && i < 4; ++i) used[op.src[i].index] = true;
-  }
-  if (!any) return;
-  const auto touches = [&](const Slot* slots, int n) {
-    return std::any_of(slots, slots + n, [&](Slot slot) { return used[slot.index]; });
-  };
-  for (Op& op : program->ops) {
-    if (IsWgmma(op) || !(touches(op.dst, op.num_dst) || touches(op.src, op.num_src))) continue;
-    op.unwatched = op.run;
-    op.run = &Watched;
-  }
 }
 
 void AddWgmmaFamily(Families* families) { (*families)["wgmma"] = &DecodeWgmma; }

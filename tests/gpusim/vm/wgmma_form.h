@@ -4,11 +4,15 @@
 #include <compare>
 #include <cstdint>
 
+#include "tests/gpusim/ptx/module.h"
 #include "tests/gpusim/vm/matrix_operand.h"
 #include "tests/gpusim/vm/program.h"
 #include "tests/gpusim/vm/wgmma.h"
 
 namespace trireme::gpusim {
+
+class Cta;
+class Warp;
 
 inline constexpr int kWgmmaRows = 64;
 
@@ -31,8 +35,13 @@ struct WgmmaForm {
   auto operator<=>(const WgmmaForm&) const = default;
 };
 
+// Of the opcode; false: there is none like that.
+bool ParseWgmmaForm(const ptx::Instruction& instruction, WgmmaForm* form);
+
 // src: A's registers or its descriptor, B's descriptor, the predicate scale-d.
 inline const WgmmaForm& FormOf(const Op& op) { return *reinterpret_cast<const WgmmaForm*>(op.imm); }
+inline int NumA(const WgmmaForm& form) { return form.a_in_registers ? 4 : 1; }
+bool IsWgmma(const Op& op);
 
 inline SharedOperand OperandA(const WgmmaForm& form, uint64_t bits) {
   return {MatrixDescriptor::OfWgmma(bits), form.a, kWgmmaRows, form.a_is_mn_major};
@@ -40,6 +49,12 @@ inline SharedOperand OperandA(const WgmmaForm& form, uint64_t bits) {
 inline SharedOperand OperandB(const WgmmaForm& form, uint64_t bits) {
   return {MatrixDescriptor::OfWgmma(bits), form.b, form.n, form.b_is_mn_major};
 }
+
+// A warp's, and whether an operation may have those that it names: reported.
+WgmmaRegisters& RegistersOf(Warp& warp);
+void CheckRegisters(Warp& warp, const Op& op, const WgmmaForm& form, bool accumulates);
+// By 1 when the operation starts, by -1 when it was waited for.
+void Claim(Warp& warp, const Op& op, int by);
 
 // Carries an operation out, whose operands are there.
 void Compute(Cta& cta, int first_warp, Wgmma* wgmma);

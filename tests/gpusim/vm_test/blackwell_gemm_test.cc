@@ -7,9 +7,9 @@
 #include <sstream>
 
 #include "runtime/base/strings.h"
+#include "tests/gpusim/blackwell_matrix.h"
 #include "tests/gpusim/gates/shared_bytes.h"
 #include "tests/gpusim/gemm_error.h"
-#include "tests/gpusim/vm/fp8.h"
 #include "tests/gpusim/vm/numbers.h"
 #include "tests/gpusim/vm_test/hopper_harness.h"
 
@@ -23,67 +23,7 @@ std::string Ptx() {
   return text.str();
 }
 
-// Elements in memory, and their values.
-struct Matrix {
-  std::vector<uint8_t> bytes;
-  std::vector<uint8_t> scales;  // as the kernel wants them
-  std::vector<double> values;   // [rows][k]
-};
-
-constexpr int kLine = 128;  // bytes of K in a stage
-
-struct Kind {
-  const char* kernel;
-  int bits;  // of an element
-  TensorType type;
-  int per_operation;  // elements of K
-};
-const Kind kBf16{"BlackwellGemmBf16", 16, TensorType::kBf16, 16};
-const Kind kE4m3{"BlackwellGemmE4m3", 8, TensorType::kU8, 32};
-const Kind kNvf4{"BlackwellGemmNvf4", 4, TensorType::kU8, 64};
-
-// Byte of the scale of 16 elements: tiles of 128 rows and 64 elements are 32 x 4 x 4 bytes, by row
-// % 32, row / 32 % 4, block.
-size_t ScaleAt(int row, int block, int lines) {
-  const int operations = lines * 4, operation = block / 4;
-  return (static_cast<size_t>(row / 128) * static_cast<size_t>(operations) +
-          static_cast<size_t>(operation)) *
-             512 +
-         static_cast<size_t>(row % 32 * 16 + row / 32 % 4 * 4 + block % 4);
-}
-
-Matrix RandomMatrix(const Kind& kind, int rows, int k, std::mt19937* random) {
-  Matrix m;
-  std::normal_distribution<float> normal;
-  const int row_bytes = k * kind.bits / 8, lines = (row_bytes + kLine - 1) / kLine;
-  m.bytes.resize(static_cast<size_t>(rows * row_bytes));
-  m.values.resize(static_cast<size_t>(rows * k));
-  if (kind.bits == 4) {
-    m.scales.resize(static_cast<size_t>((rows + 127) / 128 * lines * 4) * 512);
-    for (uint8_t& scale : m.scales) scale = static_cast<uint8_t>(0x28 + (*random)() % 32);
-  }
-  for (int row = 0; row < rows; ++row) {
-    for (int i = 0; i < k; ++i) {
-      double& value = m.values[static_cast<size_t>(row * k + i)];
-      uint8_t* const at = &m.bytes[static_cast<size_t>(row * row_bytes + i * kind.bits / 8)];
-      if (kind.bits == 16) {
-        const uint16_t bits = ToBf16(normal(*random));
-        std::memcpy(at, &bits, 2);
-        value = FromBf16(bits);
-      } else if (kind.bits == 8) {
-        *at = static_cast<uint8_t>((*random)() % 0x60 | ((*random)() & 0x80));
-        value = FromE4m3(*at);
-      } else {
-        const int bits = static_cast<int>((*random)() % 16);
-        *at = static_cast<uint8_t>(*at | bits << 4 * (i % 2));
-        value = double{FromE2m1(bits)} * double{FromUe4m3(m.scales[ScaleAt(row, i / 16, lines)])};
-      }
-    }
-  }
-  return m;
-}
-
-TensorMap MapOf(const Kind& kind, uint64_t address, int rows, int k) {
+TensorMap MapOf(const GemmKind& kind, uint64_t address, int rows, int k) {
   return MapOfMatrix(kind.type, address, rows, kind.bits == 4 ? k / 2 : k,
                      static_cast<uint64_t>(k * kind.bits / 8), kind.bits == 16 ? 64 : 128, 128);
 }
@@ -94,7 +34,7 @@ struct Outcome {
   Bench bench;
 };
 struct Case {
-  const Kind* kind = &kBf16;
+  const GemmKind* kind = &kBf16;
   int m = 128, n = 384, k = 0;  // k: 0: five lines
   int ctas = 1;
   uint64_t seed = 1;
@@ -104,8 +44,8 @@ struct Case {
 void RunGemm(const std::string& ptx, Case c, Outcome* out) {
   std::mt19937 random(7);
   if (c.k == 0) c.k = 5 * kLine * 8 / c.kind->bits;
-  const Matrix a = RandomMatrix(*c.kind, c.m, c.k, &random);
-  const Matrix b = RandomMatrix(*c.kind, c.n, c.k, &random);
+  const GemmMatrix a = RandomMatrix(*c.kind, c.m, c.k, &random);
+  const GemmMatrix b = RandomMatrix(*c.kind, c.n, c.k, &random);
   const size_t elements = static_cast<size_t>(c.m * c.n);
   const uint64_t result = out->bench.Reserve(elements * 2);
   const int lines = (c.k * c.kind->bits / 8 + kLine - 1) / kLine;
@@ -126,7 +66,7 @@ void RunGemm(const std::string& ptx, Case c, Outcome* out) {
   config.matrix_rounding = c.rounding;
   out->status = out->bench.Run(ptx, config, params, c.kind->kernel);
   const std::vector<uint16_t> got = out->bench.Download<uint16_t>(result, elements);
-  const auto operand = [&c](const Matrix& of) {
+  const auto operand = [&c](const GemmMatrix& of) {
     return [&](int i, int p) { return of.values[static_cast<size_t>(i * c.k + p)]; };
   };
   out->worst = WorstGemmError(c.m, c.n, c.k, operand(a), operand(b), [&](int i, int j) {
@@ -143,7 +83,7 @@ class BlackwellGemm : public testing::Test {
 
 TEST_F(BlackwellGemm, IsRightAndWithoutFindingsUnderManySchedules) {
   const std::string ptx = Ptx();
-  for (const Kind* kind : {&kBf16, &kE4m3, &kNvf4}) {
+  for (const GemmKind* kind : {&kBf16, &kE4m3, &kNvf4}) {
     for (uint64_t seed = 0; seed < 4; ++seed) {
       const auto rounding = seed % 2 == 0 ? MatrixRounding::kFloatOrder : MatrixRounding::kTruncate;
       Outcome out;
@@ -173,7 +113,7 @@ struct Mutant {
   const char* find;
   const char* replacement;
   FindingKind kind;  // kCount: by its result alone
-  const Kind* of = &kBf16;
+  const GemmKind* of = &kBf16;
   friend void PrintTo(const Mutant& m, std::ostream* os) { *os << m.name; }
 };
 class BlackwellGemmMutant : public BlackwellGemm, public testing::WithParamInterface<Mutant> {};

@@ -155,6 +155,33 @@ TEST(TensorTransfer, ShapesLieWhereCutlassSays) {
   }
 }
 
+// The other direction: what each thread holds goes where CUTLASS's load would take it from.
+TEST(TensorTransfer, StoresLieWhereCutlassSaysLoadsDo) {
+  for (const auto& [name, load] : Cutlass().tensor_loads) {
+    // Registers of thread t hold 1000 t + i; each lane's columns are read one register a column.
+    std::string store = StrCat(Fill(32), "  mul.lo.u32 %r4, %r1, 1000;\n");
+    for (int i = 0; i < load.registers; ++i) {
+      store += StrCat("  add.u32 %r", 140 + i, ", %r4, ", 500 + i, ";\n");
+    }
+    store += StrCat("  tcgen05.st.sync.aligned.", name, ".x4.b32 [%r3], ",
+                    Registers(140, load.registers), ";\n  tcgen05.wait::st.sync.aligned;\n",
+                    "  tcgen05.ld.sync.aligned.32x32b.x32.b32 ", Registers(10, 32),
+                    ", [%r3];\n  tcgen05.wait::ld.sync.aligned;\n", Store(32), kFree);
+    Ran ran;
+    RunTest(store, 32 * 32, &ran);
+    ASSERT_TRUE(ran.status.ok()) << name << ran.status << ran.bench.AllFindings();
+    EXPECT_TRUE(ran.bench.findings.empty()) << name << ran.bench.AllFindings();
+    for (size_t i = 0; i < load.cells.size(); ++i) {
+      const auto lane = static_cast<size_t>(load.cells[i] % 32);
+      const auto column = static_cast<size_t>(load.cells[i] / 32);
+      const size_t thread = i / static_cast<size_t>(load.registers);
+      ASSERT_EQ(ran.out[lane * 32 + column],
+                1000 * thread + 500 + i % static_cast<size_t>(load.registers))
+          << name << " lane " << lane << ", column " << column;
+    }
+  }
+}
+
 TEST(TensorTransfer, AStoreOfAShapeIsItsLoad) {
   Ran ran;
   RunTest(StrCat(Fill(32), "  tcgen05.ld.sync.aligned.16x256b.x2.b32 ", Registers(10, 8),

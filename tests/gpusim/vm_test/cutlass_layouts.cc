@@ -30,7 +30,7 @@ CutlassLayouts Read() {
     } else if (kind == "instruction") {
       words >> name;
       words >> layouts.instructions[name];
-    } else {
+    } else if (kind == "operand" || kind == "umma") {  // the rest is semantics/matrix_test.cc's
       CutlassOperand operand;
       words >> operand.element_bytes >> operand.mn_major >> operand.rows >> operand.descriptor;
       for (uint32_t at; words >> at;) operand.chunks.push_back(at);

@@ -5,6 +5,8 @@
 #include <cute/tensor.hpp>
 
 #include <cute/atom/mma_traits_sm80.hpp>
+#include <cute/atom/copy_traits_sm75.hpp>
+#include <cute/atom/copy_traits_sm90.hpp>
 #include <cute/atom/copy_traits_sm100.hpp>
 #include <cute/atom/mma_traits_sm100.hpp>
 #include <cute/atom/mma_traits_sm90_gmma.hpp>
@@ -65,6 +67,32 @@ void Mma(const char* name) {
   part("a", typename Traits::ALayout{});
   part("b", typename Traits::BLayout{});
   part("c", typename Traits::CLayout{});
+}
+
+// rows NAME: of ldmatrix and stmatrix, the element of shared memory, as 8 row + column, that each thread's 16-bit values come from
+// or go to, by thread and value. Row r is at the address of thread r.
+template <class Operation, bool stores>
+void Rows(const char* name) {
+  using Traits = Copy_Traits<Operation>;
+  const auto registers = [] {
+    if constexpr (stores) return typename Traits::SrcLayout{};
+    else return typename Traits::DstLayout{};
+  }();
+  const auto memory = [] {
+    if constexpr (stores) return typename Traits::DstLayout{};
+    else return typename Traits::SrcLayout{};
+  }();
+  std::printf("rows %s", name);
+  for (int t = 0; t < 32; ++t) {
+    for (int v = 0; v < int(size<1>(registers)); v += 16) {
+      for (int r = 0; r < int(size<0>(memory)); ++r) {
+        for (int column = 0; column < 8; ++column) {
+          if (int(memory(r, 16 * column)) == int(registers(t, v))) std::printf(" %d", 8 * r + column);
+        }
+      }
+    }
+  }
+  std::printf("\n");
 }
 
 // tensor NAME REGISTERS: what tcgen05.ld puts into register v of thread t, as lane + 32 column, by t and v.
@@ -156,6 +184,10 @@ int main() {
   Mma<SM80_16x8x4_F32TF32TF32F32_TN>("mma4x4");
   Mma<SM80_16x8x32_S32S8S8S32_TN>("mma32x1");
   Mma<SM80_16x8x16_S32S8S8S32_TN>("mma16x1");
+  Rows<SM75_U32x4_LDSM_N, false>("ldmatrix");
+  Rows<SM75_U16x8_LDSM_T, false>("ldmatrix.trans");
+  Rows<SM90_U32x4_STSM_N, true>("stmatrix");
+  Rows<SM90_U16x8_STSM_T, true>("stmatrix.trans");
   KMajor<cute::bfloat16_t>();
   KMajor<cute::tfloat32_t>();
   KMajor<int8_t>();

@@ -85,6 +85,25 @@ TEST_F(HopperTensorCopy, StoresAndReducesOnlyWhatLiesInside) {
   EXPECT_EQ(Words(8)[6], 11u);  // 9 is less
 }
 
+TEST_F(HopperTensorCopy, IsOrderedWithOtherAccessesToTheTensor) {
+  // Thread 32 overwrites what the copy reads; thread 0 reads what the copy has written.
+  const TensorMap in = Tensor(in_, TensorType::kU32, false, {8, 4, 2});
+  const std::string load = LoadBox(0, 0, 0, 256);
+  const std::string overwrite = "setp.eq.u32 %p4, %r1, 32;\n@%p4 st.global.u32 [%rd2], 0;\n";
+  ExpectClean(StrCat(load, "bar.sync 0;\n", overwrite), 64, 1, &in);
+  ExpectFound(FindingKind::kRaceGlobal, "",
+              StrCat(InitFor(1), overwrite, load.substr(InitFor(1).size())), 64, 1, &in);
+  const TensorMap out = Tensor(out_, TensorType::kU32, false, {4, 2, 1});
+  const std::string store = StrCat(
+      kFillShared, "fence.proxy.async.shared::cta;\nbar.sync 0;\n",
+      "@%p1 cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%rd3, {0, 0, 0}], [%r3];\n"
+      "@%p1 cp.async.bulk.commit_group;\n");
+  const std::string read = "@%p1 ld.global.u32 %r11, [%rd1];\n";
+  ExpectClean(StrCat(store, "@%p1 cp.async.bulk.wait_group 0;\n", read), 32, 1, &out);
+  ExpectFound(FindingKind::kRaceGlobal, "",
+              StrCat(store, "@%p1 cp.async.bulk.wait_group.read 0;\n", read), 32, 1, &out);
+}
+
 TEST_F(HopperTensorCopy, WhatIsNoTensorMapIsFound) {
   const TensorMap none;
   ExpectFound(FindingKind::kBadOperand, "no tensor map", LoadBox(0, 0, 0, 16), 32, 1, &none);
