@@ -64,7 +64,7 @@ def all_cases(setup):
     if not setup.quick:
         cases += _like_1b(setup)
     file = setup.variants[server_type(setup)]
-    cases += [_chats(setup, file), _start(setup, file), _binary(setup)]
+    cases += [_chats(setup, file), _start(setup, file), _cached_start(setup, file), _binary(setup)]
     if not setup.quick:
         cases.append(_tokenizer(setup))
     return cases + [_host(setup)]
@@ -148,6 +148,22 @@ def _start(setup, file):
 
     return Case("start", run, [setup.row("start to first token", "ms"),
                                setup.row("memory above weights and KV", "MB")])
+
+
+def _cached_start(setup, file):
+    """Ours behind a start that kept its packed weights; the peer maps its file in any case."""
+    def run(side, round):
+        port = free_port()
+        command = _command(setup, side, file, port, servers.START_CONTEXT, 1)
+        kv_bytes = servers.START_CONTEXT * gguf.read(file).kv_bytes_per_token
+        if side == "peer":
+            return servers.start(command, port, file, kv_bytes)[:1]
+        with tempfile.TemporaryDirectory() as folder:
+            command += ["--weight-cache", folder]
+            servers.wait_for_weight_cache(command, port, folder)
+            return servers.start(command, port, file, kv_bytes)[:1]
+
+    return Case("start, weights cached", run, [setup.row("start to first token, --weight-cache", "ms")])
 
 
 def _binary(setup):

@@ -69,6 +69,17 @@ def start(command, port, file, kv_bytes):
     return milliseconds, (resident - pathlib.Path(file).stat().st_size - kv_bytes) / 1e6
 
 
+def wait_for_weight_cache(command, port, folder):
+    """Starts the server until it has written its packed weights."""
+    deadline = seconds() + START_DEADLINE
+    with running(command, port) as server:
+        while not list(pathlib.Path(folder).glob("*.trireme-packed")):
+            server.check()
+            if seconds() > deadline:
+                raise Failed(f"no packed weights within {START_DEADLINE} s")
+            time.sleep(0.01)
+
+
 def _first_token(server, prompt):
     """Asks until the server answers: when the first token came, in seconds(). The rest of the answer is read, too."""
     body = json.dumps({"model": MODEL_NAME, "messages": [{"role": "user", "content": prompt}],
