@@ -214,6 +214,12 @@ boost::json::object ReadTexts(const std::string& file) {
     std::fprintf(stderr, "host_bench: %s cannot be read as a JSON object of texts\n", file.c_str());
     std::exit(2);
   }
+  for (const auto& [script, text] : texts.as_object()) {
+    if (text.is_string() && !text.as_string().empty()) continue;
+    std::fprintf(stderr, "host_bench: %s: \"%s\" is not a text, or empty\n", file.c_str(),
+                 std::string(script).c_str());
+    std::exit(2);
+  }
   return texts.as_object();
 }
 

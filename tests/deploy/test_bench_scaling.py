@@ -51,6 +51,15 @@ def test_a_side_that_fails_keeps_its_curve_up_to_there_and_the_other_goes_on(mon
     assert failures == {"scaling (llama.cpp)": "no room"}
 
 
+def test_a_full_disk_fails_one_measurement_and_not_the_run():
+    def measurement():
+        raise OSError(28, "No space left on device", "/models/random-1B")
+
+    failures = {}
+    assert main.attempt("1B", measurement, failures) is None
+    assert "No space left" in failures["1B"]
+
+
 def test_table_names_the_knee_of_each_server():
     lines = scaling.table({"trireme": curve(100, 190, 200), "llama.cpp": curve(50)}).splitlines()
     assert [line.split()[:3] for line in lines if line.endswith("knee")] == [["trireme", "2", "190"], ["llama.cpp", "1", "50"]]

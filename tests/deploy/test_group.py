@@ -1,11 +1,13 @@
 """deploy/kubernetes/group: one model on the GPUs of several pods."""
+import os
 import pathlib
+import re
 import shutil
 import subprocess
 
 import pytest
 import yaml
-from test_deploy import FLUSH_S
+from test_deploy import FLUSH_S, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GROUP = ROOT / "deploy/kubernetes/group"
@@ -58,6 +60,10 @@ def test_leader_and_workers_differ_in_what_faces_clients_alone():
     for container in containers:
         for key in faces_clients:
             container.pop(key, None)
+    # Where the leader listens: its name may not be known yet. Workers look for it by the controller's variable.
+    listens = {"name": "TRIREME_LEADER", "value": "0.0.0.0:8002"}
+    containers[0]["env"] = [variable for variable in containers[0]["env"] if variable != listens]
+    assert len(containers[0]["env"]) == len(leader["spec"]["containers"][0]["env"]) - 1
     assert containers[0] == containers[1]
     assert {**leader["spec"], "containers": 0} == {**worker["spec"], "containers": 0}
     assert leader["metadata"]["labels"] == worker["metadata"]["labels"] == LABELS
@@ -65,10 +71,43 @@ def test_leader_and_workers_differ_in_what_faces_clients_alone():
 
 def test_workers_outlast_the_leaders_drain():
     drain_s = int(settings()["TRIREME_DRAIN_TIMEOUT"])
-    pauses = [int(template["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1]) for template in templates()]
-    graces = [template["spec"]["terminationGracePeriodSeconds"] for template in templates()]
-    assert graces[0] > pauses[0] + drain_s + FLUSH_S
-    assert pauses[0] + drain_s < pauses[1] < graces[1]
+    leader, worker = templates()
+    pause_s = int(leader["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    graces = [template["spec"]["terminationGracePeriodSeconds"] for template in (leader, worker)]
+    leader_done_s = pause_s + drain_s + FLUSH_S
+    assert graces[0] > leader_done_s
+    follows = (ROOT / "server/cli/follow.cc").read_text()
+    worker_goes_on_s = drain_s + int(re.search(r"kLeaderEndTime = (\d+);", follows)[1])
+    assert leader_done_s < worker_goes_on_s < graces[1] and "lifecycle" not in worker["spec"]["containers"][0]
+
+
+def test_a_leader_starts_before_its_name_is_known(binary, model, tmp_path):
+    """With the controller's variables: this build ends at the device, behind the address it listens at."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
+                    "/CN=node", "-keyout", tmp_path / "key", "-out", tmp_path / "cert"], check=True, capture_output=True)
+    leader = next(variable["value"] for variable in templates()[0]["spec"]["containers"][0]["env"]
+                  if variable["name"] == "TRIREME_LEADER")
+
+    def refusal(**more):
+        environment = {**os.environ, "LWS_GROUP_SIZE": "2", "LWS_WORKER_INDEX": "0",
+                       "LWS_LEADER_ADDRESS": "trireme-group-0.trireme-group.nowhere.invalid", **more}
+        result = subprocess.run([binary, "serve", model, "--device", "cuda", "--tensor-parallel-size", "2",
+                                 "--http-port", "0", "--grpc-port", "0", "--ranks-cert", tmp_path / "cert",
+                                 "--ranks-key", tmp_path / "key", "--ranks-ca", tmp_path / "cert"],
+                                env=environment, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 1
+        return result.stderr
+
+    assert "nowhere.invalid:8002: cannot listen there" in refusal()
+    assert "cannot listen" not in refusal(TRIREME_LEADER=leader.replace(":8002", f":{free_port()}"))
+
+
+def test_nothing_has_a_name_of_base():
+    names = {}
+    for folder in (GROUP, GROUP.parent / "base"):
+        names[folder] = {(item["kind"], item["metadata"]["name"]) for file in folder.glob("*.yaml")
+                         if file.name != "kustomization.yaml" for item in yaml.safe_load_all(file.read_text())}
+    assert not names[GROUP] & names[GROUP.parent / "base"]
 
 
 def test_requests_reach_leaders_and_pods_of_the_group_each_other():

@@ -157,6 +157,8 @@ def attempt(name, measurement, failures):
         failures[name] = str(error)
     except (KeyError, ValueError) as error:  # a program printed something else
         failures[name] = f"what was printed is not what was expected: {error!r}"
+    except OSError as error:  # no room for a model, a folder that cannot be written
+        failures[name] = str(error)
     say(f"{name}: failed")
     return None
 

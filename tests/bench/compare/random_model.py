@@ -3,6 +3,7 @@
 Its answers mean nothing; what it costs to compute them is what a real model of that shape costs.
 """
 import dataclasses
+import hashlib
 import os
 import random
 import struct
@@ -40,6 +41,7 @@ class Blocks:
 
 TYPES = {"Q4_0": Blocks(file_type=2, tensor_type=2, bytes=18, deviation=4.61),
          "Q8_0": Blocks(file_type=7, tensor_type=8, bytes=34, deviation=73.6)}
+VERSION = 1  # of what write() makes of a shape: a file of another one is not taken for it
 F32 = 0
 # -128 does not occur in Q8_0: quantised weights are symmetric, and kernels may rely on it.
 NO_MINUS_128 = bytes(0x81 if byte == 0x80 else byte for byte in range(256))
@@ -47,7 +49,8 @@ NO_MINUS_128 = bytes(0x81 if byte == 0x80 else byte for byte in range(256))
 
 def cached(folder, type_name, vocabulary_of):
     """A file of LIKE_1B in `folder`, written the first time."""
-    path = folder / f"random-1B-{variants.digest(vocabulary_of)}.{type_name}.gguf"
+    made_of = hashlib.sha256(repr((VERSION, LIKE_1B, TYPES[type_name])).encode()).hexdigest()[:8]
+    path = folder / f"random-1B-{made_of}-{variants.digest(vocabulary_of)}.{type_name}.gguf"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write(path, type_name, vocabulary_of)
