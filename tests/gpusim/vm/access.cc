@@ -172,9 +172,6 @@ template std::byte* WarpAccess::TouchElsewhere<AccessMode::kAtomic>(int, uint64_
 template std::byte* WarpAccess::TouchElsewhere<AccessMode::kStrongRead>(int, uint64_t);
 template std::byte* WarpAccess::TouchElsewhere<AccessMode::kStrongWrite>(int, uint64_t);
 
-namespace {
-
-// Whether all lanes' accesses lie side by side.
 bool IsRow(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes) {
   uint64_t differs = addresses[0] & (bytes - 1);
   for (size_t lane = 0; lane < kWarpSize; ++lane) {
@@ -182,8 +179,6 @@ bool IsRow(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, ui
   }
   return active == kAllLanes && differs == 0;
 }
-
-}  // namespace
 
 int SharedWaves(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes) {
   const int lanes_at_once = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;

@@ -56,6 +56,10 @@ class WarpAccess {
     }
     return TouchElsewhere<mode>(lane, address);
   }
+  // The bytes of all lanes' weak accesses, when they lie side by side from `address` on (IsRow) in
+  // whole rows (row.h) and are in order. Null: Touch() each lane, which also tells what is wrong.
+  template <AccessMode mode>
+  std::byte* TouchRow(uint64_t address);
   // From here on it is on behalf of another instruction of the warp.
   void Become(const Op& op, uint32_t size) {
     op_ = &op;
@@ -72,6 +76,7 @@ class WarpAccess {
     who_.local.lane = lane;
     who_.local.lanes_seen = warp_.lanes_seen(lane);
   }
+  bool AllLanesHaveSeenTheSame() const;
   template <AccessMode mode>
   [[gnu::always_inline]] bool TryGlobal(uint64_t address);
   template <AccessMode mode>
@@ -106,7 +111,7 @@ inline bool WarpAccess::TryGlobal(uint64_t address) {
     uint64_t known[2];
     std::memcpy(known, defined, 16);
     if (!kIsDefined && !region_.always_defined && (known[0] & known[1]) != kOnes) return false;
-    GlobalBlock* const block = cells.blocks + (address - cells.start) / GlobalBlock::kBytes;
+    GlobalBlock* const block = BlockOf(cells, address, who_.launch);
     if (!(kReads ? ReadBlock(block, who_) : WriteBlock(block, who_))) return false;
     if (!kReads) std::memset(defined, 1, 16);
     return true;
@@ -124,6 +129,8 @@ inline bool WarpAccess::TryGlobal(uint64_t address) {
   return false;
 }
 
+// Whether all lanes' accesses lie side by side.
+bool IsRow(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes);
 // Passes over the 32 banks of shared memory that the lanes' accesses of `bytes` each take: lanes
 // that want the same word share it; 8- and 16-byte accesses go by half and quarter warps.
 int SharedWaves(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes);

@@ -46,6 +46,21 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
   WarpAccess access(warp, op, bytes, ordering.space);
   R* dst[kMaxVector];
   for (int i = 0; i < op.count; ++i) dst[i] = warp.Out<R>(op.dst[i], active);
+  const auto load = [&](int lane, const std::byte* from) {
+    for (int i = 0; i < op.count; ++i) {
+      M value;
+      std::memcpy(&value, from + static_cast<size_t>(i) * sizeof(M), sizeof(M));
+      dst[i][lane] = static_cast<R>(value);
+    }
+  };
+  if (!ordering.strong && IsRow(addresses, active, bytes)) {
+    if (const std::byte* const row = access.TouchRow<AccessMode::kRead>(addresses[0])) {
+      for (int lane = 0; lane < kWarpSize; ++lane) {
+        load(lane, row + static_cast<size_t>(lane) * bytes);
+      }
+      return Flow::kNext;
+    }
+  }
   if (ordering.strong && ordering.space != MemorySpace::kShared) warp.worker().NotePoll();
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
@@ -59,12 +74,7 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
     } else {
       from = access.Touch<AccessMode::kRead>(lane, address);
     }
-    if (from == nullptr) return;
-    for (int i = 0; i < op.count; ++i) {
-      M value;
-      std::memcpy(&value, from + static_cast<size_t>(i) * sizeof(M), sizeof(M));
-      dst[i][lane] = static_cast<R>(value);
-    }
+    if (from != nullptr) load(lane, from);
   });
   return Flow::kNext;
 }
@@ -95,6 +105,20 @@ Flow Store(Warp& warp, const Op& op, LaneMask active) {
   WarpAccess access(warp, op, bytes, ordering.space);
   const R* src[kMaxVector];
   for (int i = 0; i < op.count; ++i) src[i] = warp.In<R>(op.src[1 + i]);
+  const auto store = [&](int lane, std::byte* to) {
+    for (int i = 0; i < op.count; ++i) {
+      const M value = static_cast<M>(src[i][lane]);
+      std::memcpy(to + static_cast<size_t>(i) * sizeof(M), &value, sizeof(M));
+    }
+  };
+  if (!ordering.strong && IsRow(addresses, active, bytes)) {
+    if (std::byte* const row = access.TouchRow<AccessMode::kWrite>(addresses[0])) {
+      for (int lane = 0; lane < kWarpSize; ++lane) {
+        store(lane, row + static_cast<size_t>(lane) * bytes);
+      }
+      return Flow::kNext;
+    }
+  }
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
     std::byte* to;
@@ -107,11 +131,7 @@ Flow Store(Warp& warp, const Op& op, LaneMask active) {
     } else {
       to = access.Touch<AccessMode::kWrite>(lane, address);
     }
-    if (to == nullptr) return;
-    for (int i = 0; i < op.count; ++i) {
-      const M value = static_cast<M>(src[i][lane]);
-      std::memcpy(to + static_cast<size_t>(i) * sizeof(M), &value, sizeof(M));
-    }
+    if (to != nullptr) store(lane, to);
   });
   return Flow::kNext;
 }
