@@ -44,12 +44,16 @@ std::string Head(const Memory& memory, int displacement) {
 struct Access {
   bool store;
   int words, warp, offset, stride, lanes;
+  int swizzle = 0;  // exclusive or of the lane before it is multiplied
+  int beyond = 0;   // from each eighth lane to the next, beside
 };
 
 std::string TextOf(const Memory& memory, const Access& a) {
-  std::string text = StrCat("mul.lo.u32 %r5, %r1, ", a.stride, "; add.u32 %r5, %r5, ", a.offset,
-                            "; cvt.u64.u32 %d6, %r5; add.u64 %d6, %d5, %d6;",
-                            "setp.lt.u32 %p2, %r1, ", a.lanes, ";");
+  std::string text =
+      StrCat("xor.b32 %r5, %r1, ", a.swizzle, "; mul.lo.u32 %r5, %r5, ", a.stride,
+             "; shr.b32 %r6, %r1, 3; mad.lo.u32 %r5, %r6, ", a.beyond, ", %r5; add.u32 %r5, %r5, ",
+             a.offset, "; cvt.u64.u32 %d6, %r5; add.u64 %d6, %d5, %d6;", "setp.lt.u32 %p2, %r1, ",
+             a.lanes, ";");
   if (a.warp >= 0) StrAppend(&text, "setp.eq.and.u32 %p2, %r2, ", a.warp, ", %p2;");
   // Shared addresses are 32-bit numbers here.
   const std::string_view address = memory.space == "shared" ? "%r5" : "%d6";
@@ -176,7 +180,9 @@ TEST_P(RowTest, RandomProgramsAreSeenAlike) {
                              pick(0, 0, 1, 2),
                              pick(0, 0, 128, 512, 16, 640),
                              random() % 8 == 0 ? 0 : 4 * words,
-                             pick(32, 32, 32, 16, 1)};
+                             pick(32, 32, 32, 16, 1),
+                             pick(0, 0, 0, 1, 5),
+                             pick(0, 0, 0, 128)};
       StrAppend(&body, TextOf(memory(), access));
       const int between = pick(0, 1, 2, 2);
       if (between == 1) StrAppend(&body, "bar.warp.sync 0xffffffff;\n");

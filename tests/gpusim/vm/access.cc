@@ -172,6 +172,9 @@ template std::byte* WarpAccess::TouchElsewhere<AccessMode::kAtomic>(int, uint64_
 template std::byte* WarpAccess::TouchElsewhere<AccessMode::kStrongRead>(int, uint64_t);
 template std::byte* WarpAccess::TouchElsewhere<AccessMode::kStrongWrite>(int, uint64_t);
 
+namespace {
+
+// Whether all lanes' accesses lie side by side.
 bool IsRow(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes) {
   uint64_t differs = addresses[0] & (bytes - 1);
   for (size_t lane = 0; lane < kWarpSize; ++lane) {
@@ -179,6 +182,8 @@ bool IsRow(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, ui
   }
   return active == kAllLanes && differs == 0;
 }
+
+}  // namespace
 
 int SharedWaves(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes) {
   const int lanes_at_once = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;

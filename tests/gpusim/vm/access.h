@@ -56,10 +56,10 @@ class WarpAccess {
     }
     return TouchElsewhere<mode>(lane, address);
   }
-  // The bytes of all lanes' weak accesses, when they lie side by side from `address` on (IsRow) in
-  // whole rows (row.h) and are in order. Null: Touch() each lane, which also tells what is wrong.
+  // The bytes of the row that begins at `address`, of weak accesses by these lanes (RowOf), when
+  // they are in order. Null: Touch() each lane, which also tells what is wrong.
   template <AccessMode mode>
-  std::byte* TouchRow(uint64_t address);
+  std::byte* TouchRow(uint64_t address, RowLanes lanes);
   // From here on it is on behalf of another instruction of the warp.
   void Become(const Op& op, uint32_t size) {
     op_ = &op;
@@ -76,7 +76,7 @@ class WarpAccess {
     who_.local.lane = lane;
     who_.local.lanes_seen = warp_.lanes_seen(lane);
   }
-  bool AllLanesHaveSeenTheSame() const;
+  bool HaveSeenTheSame(RowLanes lanes) const;
   template <AccessMode mode>
   [[gnu::always_inline]] bool TryGlobal(uint64_t address);
   template <AccessMode mode>
@@ -129,8 +129,32 @@ inline bool WarpAccess::TryGlobal(uint64_t address) {
   return false;
 }
 
-// Whether all lanes' accesses lie side by side.
-bool IsRow(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes);
+// Whether the lanes from `first` on, as many as have a row's bytes between them, share out a row;
+// then *lanes says how. `bytes`: of a lane, 4, 8 or 16.
+bool RowOf(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes,
+           int first, RowLanes* lanes);
+// Calls touch_row(address, first lane, behind the last, bytes) for whole rows, and one_lane(lane)
+// for all other lanes.
+template <AccessMode mode, typename F, typename G>
+void EachRowOrLane(WarpAccess& access, const std::array<uint64_t, kWarpSize>& addresses,
+                   LaneMask active, uint32_t bytes, F&& touch_row, G&& one_lane) {
+  if (bytes < 4 || bytes > 16) return ForEachLane(active, one_lane);
+  const int at_once = static_cast<int>(kRowBytes / bytes);
+  for (int first = 0; first < kWarpSize; first += at_once) {
+    const LaneMask group =
+        at_once == kWarpSize ? kAllLanes : ((LaneMask{1} << at_once) - 1) << first;
+    RowLanes lanes;
+    if (RowOf(addresses, active, bytes, first, &lanes)) {
+      const uint64_t address = addresses[static_cast<size_t>(first)] & ~uint64_t{kRowBytes - 1};
+      if (std::byte* const row = access.TouchRow<mode>(address, lanes)) {
+        touch_row(address, first, first + at_once, row);
+        continue;
+      }
+    }
+    ForEachLane(active & group, one_lane);
+  }
+}
+
 // Passes over the 32 banks of shared memory that the lanes' accesses of `bytes` each take: lanes
 // that want the same word share it; 8- and 16-byte accesses go by half and quarter warps.
 int SharedWaves(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes);

@@ -1,5 +1,5 @@
-// Accesses of whole rows (row.h): what a warp's lanes do side by side is checked at once.
-#include <algorithm>
+// Accesses of whole rows (row.h): what their lanes do is checked at once.
+#include <array>
 #include <cstring>
 
 #include "tests/gpusim/vm/access.h"
@@ -8,76 +8,81 @@
 namespace trireme::gpusim {
 namespace {
 
-constexpr uint32_t kMaxBytes = 16;  // of a lane
-
-bool AllOnes(const std::byte* defined, uint32_t bytes) {
+bool AllOnes(const std::byte* defined) {
   static const auto kOnes = [] {
-    std::array<std::byte, kMaxBytes * kWarpSize> ones;
+    std::array<std::byte, kRowBytes> ones;
     ones.fill(std::byte{1});
     return ones;
   }();
-  return std::memcmp(defined, kOnes.data(), bytes) == 0;
+  return std::memcmp(defined, kOnes.data(), kRowBytes) == 0;
 }
 
-// Calls f(address of a row, its lanes) until one says false.
-template <typename F>
-bool EachRow(uint64_t address, uint32_t size, F&& f) {
-  const auto words = static_cast<uint8_t>(size / 4);
-  const uint32_t lanes = kRowBytes / size;
-  for (uint32_t first = 0; first < kWarpSize; first += lanes) {
-    if (!f(address + first * size, RowLanes{static_cast<uint8_t>(first), words})) return false;
-  }
-  return true;
+// With the number of lanes known, the loop is vector code.
+template <uint32_t kLanes>
+bool ShareOut(const uint64_t* addresses, RowLanes* lanes) {
+  constexpr uint64_t kBytes = kRowBytes / kLanes;
+  const uint64_t row = addresses[0] & ~uint64_t{kRowBytes - 1};
+  const uint64_t swizzle = (addresses[0] - row) / kBytes;
+  uint64_t differs = 0;
+  for (uint64_t i = 0; i < kLanes; ++i) differs |= addresses[i] ^ (row + (i ^ swizzle) * kBytes);
+  lanes->words = static_cast<uint8_t>(kBytes / 4);
+  lanes->swizzle = static_cast<uint8_t>(swizzle);
+  return differs == 0;
 }
 
 }  // namespace
 
-bool WarpAccess::AllLanesHaveSeenTheSame() const {
+bool RowOf(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes,
+           int first, RowLanes* lanes) {
+  const uint64_t* const of_lane = addresses.data() + first;
+  lanes->first = static_cast<uint8_t>(first);
+  if (bytes == 4) return active == kAllLanes && ShareOut<32>(of_lane, lanes);
+  if (bytes == 8) return (active >> first & 0xffff) == 0xffff && ShareOut<16>(of_lane, lanes);
+  return (active >> first & 0xff) == 0xff && ShareOut<8>(of_lane, lanes);
+}
+
+bool WarpAccess::HaveSeenTheSame(RowLanes lanes) const {
+  const int end = lanes.first + static_cast<int>(kRowBytes) / 4 / lanes.words;
   uint32_t differs = 0;
-  for (int lane = 1; lane < kWarpSize; ++lane) {
-    differs |= warp_.lanes_seen(lane) ^ warp_.lanes_seen(0);
+  for (int lane = lanes.first; lane < end; ++lane) {
+    differs |= warp_.lanes_seen(lane) ^ warp_.lanes_seen(lanes.first);
   }
   return differs == 0;
 }
 
 template <AccessMode mode>
-std::byte* WarpAccess::TouchRow(uint64_t address) {
+std::byte* WarpAccess::TouchRow(uint64_t address, RowLanes lanes) {
   constexpr bool kReads = mode == AccessMode::kRead;
-  if (size_ < 4 || size_ > kMaxBytes || address % kRowBytes != 0) return nullptr;
-  const uint32_t bytes = size_ * kWarpSize;
-  if (!AllLanesHaveSeenTheSame()) return nullptr;
-  Become(0);
+  if (!HaveSeenTheSame(lanes)) return nullptr;
+  Become(lanes.first);
   if (space_ == MemorySpace::kShared) {
-    if (address + bytes > shared_bytes_) return nullptr;
-    SharedShadow& shadow = cta_->shadow;
-    const bool in_order = EachRow(address, size_, [&](uint64_t row, RowLanes lanes) {
-      const auto at = static_cast<uint32_t>(row);
-      return kReads ? shadow.TryReadRow(at, lanes, who_.local)
-                    : shadow.TryWriteRow(at, lanes, who_.local);
-    });
-    return in_order ? cta_->shared(static_cast<uint32_t>(address)) : nullptr;
+    if (address + kRowBytes > shared_bytes_) return nullptr;
+    const auto at = static_cast<uint32_t>(address);
+    const bool in_order = kReads ? cta_->shadow.TryReadRow(at, lanes, who_.local)
+                                 : cta_->shadow.TryWriteRow(at, lanes, who_.local);
+    return in_order ? cta_->shared(at) : nullptr;
   }
   const bool global = space_ == MemorySpace::kGlobal ||
                       (space_ == MemorySpace::kGeneric && (address & kWindowMask) == 0);
-  constexpr uint64_t kPlace = MemoryLock::kPlaceBytes;
-  if (!global || address / kPlace != (address + bytes - 1) / kPlace) return nullptr;
-  const Region region = warp_.grid().memory().RegionOf(address, bytes);
-  if (region.end == 0) return nullptr;
-  region_ = region;
+  if (!global) return nullptr;
+  if (!region_.Holds(address, kRowBytes)) {
+    const Region region = warp_.grid().memory().RegionOf(address, kRowBytes);
+    if (region.end == 0) return nullptr;
+    region_ = region;
+  }
   lock_.Hold(address);
-  std::byte* const defined = region.defined + (address - region.start);
-  if (kReads && !region.always_defined && !AllOnes(defined, bytes)) return nullptr;
+  std::byte* const defined = region_.defined + (address - region_.start);
+  if (kReads && !region_.always_defined && !AllOnes(defined)) return nullptr;
   who_.strong = false;
-  const bool in_order = EachRow(address, size_, [&](uint64_t row, RowLanes lanes) {
-    return kReads ? ReadRow(region.cells, row, lanes, who_)
-                  : WriteRow(region.cells, row, lanes, who_);
-  });
-  if (!in_order) return nullptr;
-  if (!kReads) std::memset(defined, 1, bytes);
-  return region.bytes + (address - region.start);
+  if (!(kReads ? ReadRow(region_.cells, address, lanes, who_)
+               : WriteRow(region_.cells, address, lanes, who_))) {
+    return nullptr;
+  }
+  if (!kReads) std::memset(defined, 1, kRowBytes);
+  return region_.bytes + (address - region_.start);
 }
 
-template std::byte* WarpAccess::TouchRow<AccessMode::kRead>(uint64_t);
-template std::byte* WarpAccess::TouchRow<AccessMode::kWrite>(uint64_t);
+template std::byte* WarpAccess::TouchRow<AccessMode::kRead>(uint64_t, RowLanes);
+template std::byte* WarpAccess::TouchRow<AccessMode::kWrite>(uint64_t, RowLanes);
 
 }  // namespace trireme::gpusim

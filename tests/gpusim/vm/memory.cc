@@ -53,27 +53,29 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
       dst[i][lane] = static_cast<R>(value);
     }
   };
-  if (!ordering.strong && IsRow(addresses, active, bytes)) {
-    if (const std::byte* const row = access.TouchRow<AccessMode::kRead>(addresses[0])) {
-      for (int lane = 0; lane < kWarpSize; ++lane) {
-        load(lane, row + static_cast<size_t>(lane) * bytes);
-      }
-      return Flow::kNext;
-    }
+  if (!ordering.strong) {
+    EachRowOrLane<AccessMode::kRead>(
+        access, addresses, active, bytes,
+        [&](uint64_t address, int first, int end, const std::byte* row) {
+          for (int lane = first; lane < end; ++lane) {
+            load(lane, row + (addresses[static_cast<size_t>(lane)] - address));
+          }
+        },
+        [&](int lane) {
+          const std::byte* const from =
+              access.Touch<AccessMode::kRead>(lane, addresses[static_cast<size_t>(lane)]);
+          if (from != nullptr) load(lane, from);
+        });
+    return Flow::kNext;
   }
-  if (ordering.strong && ordering.space != MemorySpace::kShared) warp.worker().NotePoll();
+  if (ordering.space != MemorySpace::kShared) warp.worker().NotePoll();
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
-    const std::byte* from;
-    if (ordering.strong) {
-      if (IsGlobal(ordering.space, address)) {
-        access.Hold(address);
-        TakeOver(warp, address, ordering.acquire);
-      }
-      from = access.Touch<AccessMode::kStrongRead>(lane, address);
-    } else {
-      from = access.Touch<AccessMode::kRead>(lane, address);
+    if (IsGlobal(ordering.space, address)) {
+      access.Hold(address);
+      TakeOver(warp, address, ordering.acquire);
     }
+    const std::byte* const from = access.Touch<AccessMode::kStrongRead>(lane, address);
     if (from != nullptr) load(lane, from);
   });
   return Flow::kNext;
@@ -111,26 +113,28 @@ Flow Store(Warp& warp, const Op& op, LaneMask active) {
       std::memcpy(to + static_cast<size_t>(i) * sizeof(M), &value, sizeof(M));
     }
   };
-  if (!ordering.strong && IsRow(addresses, active, bytes)) {
-    if (std::byte* const row = access.TouchRow<AccessMode::kWrite>(addresses[0])) {
-      for (int lane = 0; lane < kWarpSize; ++lane) {
-        store(lane, row + static_cast<size_t>(lane) * bytes);
-      }
-      return Flow::kNext;
-    }
+  if (!ordering.strong) {
+    EachRowOrLane<AccessMode::kWrite>(
+        access, addresses, active, bytes,
+        [&](uint64_t address, int first, int end, std::byte* row) {
+          for (int lane = first; lane < end; ++lane) {
+            store(lane, row + (addresses[static_cast<size_t>(lane)] - address));
+          }
+        },
+        [&](int lane) {
+          std::byte* const to =
+              access.Touch<AccessMode::kWrite>(lane, addresses[static_cast<size_t>(lane)]);
+          if (to != nullptr) store(lane, to);
+        });
+    return Flow::kNext;
   }
   ForEachLane(active, [&](int lane) {
     const uint64_t address = addresses[static_cast<size_t>(lane)];
-    std::byte* to;
-    if (ordering.strong) {
-      if (IsGlobal(ordering.space, address)) {
-        access.Hold(address);
-        HandOver(warp, address, LaneMask{1} << lane, ordering.release);
-      }
-      to = access.Touch<AccessMode::kStrongWrite>(lane, address);
-    } else {
-      to = access.Touch<AccessMode::kWrite>(lane, address);
+    if (IsGlobal(ordering.space, address)) {
+      access.Hold(address);
+      HandOver(warp, address, LaneMask{1} << lane, ordering.release);
     }
+    std::byte* const to = access.Touch<AccessMode::kStrongWrite>(lane, address);
     if (to != nullptr) store(lane, to);
   });
   return Flow::kNext;

@@ -1,6 +1,7 @@
-// Rows: 128 aligned bytes that the lanes of a warp touch side by side, as coalesced accesses do. As
-// long as whole rows are written and read, one record stands for all of a row; whoever touches a
-// part of it, or in another order of lanes, opens it first: then its blocks and words count.
+// Rows: 128 aligned bytes that some neighbouring lanes of a warp share out among them evenly, in
+// order or swizzled by an exclusive or, as coalesced and conflict-free accesses do. As long as
+// whole rows are written and read, one record stands for all of a row; whoever touches a part of
+// it, or deals it out in another way, opens it first: then its blocks and words count.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +10,13 @@ namespace trireme::gpusim {
 
 inline constexpr uint32_t kRowBytes = 128;
 
-// Whose the words are: lane first + i has words [i * words, (i + 1) * words).
+// Whose the words are: lane first + i has `words` of them, from word (i ^ swizzle) * words on.
 struct RowLanes {
-  uint8_t first = 0, words = 0;
+  uint8_t first = 0, words = 0, swizzle = 0;
 
-  uint8_t Of(uint32_t word) const { return static_cast<uint8_t>(first + word / words); }
+  uint8_t Of(uint32_t word) const {
+    return static_cast<uint8_t>(first + ((word / words) ^ swizzle));
+  }
   bool operator==(const RowLanes&) const = default;
 };
 
