@@ -60,6 +60,14 @@ class WarpAccess {
   // they are in order. Null: Touch() each lane, which also tells what is wrong.
   template <AccessMode mode>
   std::byte* TouchRow(uint64_t address, RowLanes lanes);
+  // Without that there are no rows.
+  bool LanesHaveSeenTheSame() const {
+    uint32_t differs = 0;
+    for (int lane = 1; lane < kWarpSize; ++lane) {
+      differs |= warp_.lanes_seen(lane) ^ warp_.lanes_seen(0);
+    }
+    return differs == 0;
+  }
   // From here on it is on behalf of another instruction of the warp.
   void Become(const Op& op, uint32_t size) {
     op_ = &op;
@@ -76,7 +84,6 @@ class WarpAccess {
     who_.local.lane = lane;
     who_.local.lanes_seen = warp_.lanes_seen(lane);
   }
-  bool HaveSeenTheSame(RowLanes lanes) const;
   template <AccessMode mode>
   [[gnu::always_inline]] bool TryGlobal(uint64_t address);
   template <AccessMode mode>
@@ -133,12 +140,13 @@ inline bool WarpAccess::TryGlobal(uint64_t address) {
 // then *lanes says how. `bytes`: of a lane, 4, 8 or 16.
 bool RowOf(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes,
            int first, RowLanes* lanes);
-// Calls touch_row(address, first lane, behind the last, bytes) for whole rows, and one_lane(lane)
-// for all other lanes.
+// Calls touch_row(lanes, bytes) for whole rows, and one_lane(lane) for all other lanes.
 template <AccessMode mode, typename F, typename G>
 void EachRowOrLane(WarpAccess& access, const std::array<uint64_t, kWarpSize>& addresses,
                    LaneMask active, uint32_t bytes, F&& touch_row, G&& one_lane) {
-  if (bytes < 4 || bytes > 16) return ForEachLane(active, one_lane);
+  if (bytes < 4 || bytes > 16 || !access.LanesHaveSeenTheSame()) {
+    return ForEachLane(active, one_lane);
+  }
   const int at_once = static_cast<int>(kRowBytes / bytes);
   for (int first = 0; first < kWarpSize; first += at_once) {
     const LaneMask group =
@@ -147,7 +155,7 @@ void EachRowOrLane(WarpAccess& access, const std::array<uint64_t, kWarpSize>& ad
     if (RowOf(addresses, active, bytes, first, &lanes)) {
       const uint64_t address = addresses[static_cast<size_t>(first)] & ~uint64_t{kRowBytes - 1};
       if (std::byte* const row = access.TouchRow<mode>(address, lanes)) {
-        touch_row(address, first, first + at_once, row);
+        touch_row(lanes, row);
         continue;
       }
     }

@@ -41,19 +41,9 @@ bool RowOf(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, ui
   return (active >> first & 0xff) == 0xff && ShareOut<8>(of_lane, lanes);
 }
 
-bool WarpAccess::HaveSeenTheSame(RowLanes lanes) const {
-  const int end = lanes.first + static_cast<int>(kRowBytes) / 4 / lanes.words;
-  uint32_t differs = 0;
-  for (int lane = lanes.first; lane < end; ++lane) {
-    differs |= warp_.lanes_seen(lane) ^ warp_.lanes_seen(lanes.first);
-  }
-  return differs == 0;
-}
-
 template <AccessMode mode>
 std::byte* WarpAccess::TouchRow(uint64_t address, RowLanes lanes) {
   constexpr bool kReads = mode == AccessMode::kRead;
-  if (!HaveSeenTheSame(lanes)) return nullptr;
   Become(lanes.first);
   if (space_ == MemorySpace::kShared) {
     if (address + kRowBytes > shared_bytes_) return nullptr;

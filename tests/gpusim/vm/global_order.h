@@ -124,9 +124,34 @@ inline GlobalBlock* BlockOf(const GlobalCells& cells, uint64_t address, uint32_t
 
 // A weak access of a row by all its lanes. True: in order. False: it takes a closer look, lane by
 // lane.
-bool ReadRow(const GlobalCells& cells, uint64_t address, RowLanes lanes, const GlobalAccessor& who);
-bool WriteRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
-              const GlobalAccessor& who);
+inline bool ReadRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
+                    const GlobalAccessor& who) {
+  GlobalRow& row = cells.rows[(address - cells.start) / kRowBytes];
+  if (row.launch != who.launch) {
+    row = {who.launch, true, {}, {}};
+  } else if (!row.whole || !who.FollowsRow(row.writer, lanes)) {
+    return false;
+  }
+  row.reader = {who.first_agent + who.local.agent, who.local.time, lanes, true};
+  return true;
+}
+// Of a row whose blocks count: each has to let this write pass.
+bool WriteOpenRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
+                  const GlobalAccessor& who);
+inline bool WriteRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
+                     const GlobalAccessor& who) {
+  GlobalRow& row = cells.rows[(address - cells.start) / kRowBytes];
+  if (row.launch == who.launch) {
+    if (!row.whole) {
+      if (!WriteOpenRow(cells, address, lanes, who)) return false;
+    } else if (!who.FollowsRow(row.writer, lanes) || !who.FollowsRow(row.reader, lanes)) {
+      return false;
+    }
+  }
+  const GlobalRowAccess me = {who.first_agent + who.local.agent, who.local.time, lanes, true};
+  row = {who.launch, true, me, {}};
+  return true;
+}
 
 // The commonest: all of a block that is not kept by words. False: it takes a closer look.
 inline bool ReadBlock(GlobalBlock* block, const GlobalAccessor& who) {

@@ -32,33 +32,15 @@ void OpenRow(const GlobalCells& cells, uint64_t index) {
   }
 }
 
-bool ReadRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
-             const GlobalAccessor& who) {
-  GlobalRow& row = cells.rows[(address - cells.start) / kRowBytes];
-  if (row.launch != who.launch) {
-    row = {who.launch, true, {}, {}};
-  } else if (!row.whole || !who.FollowsRow(row.writer, lanes)) {
-    return false;
+bool WriteOpenRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
+                  const GlobalAccessor& who) {
+  GlobalAccessor lane = who;
+  Fault unused;
+  const uint32_t bytes = 4u * lanes.words;
+  for (uint32_t offset = 0; offset < kRowBytes; offset += bytes) {
+    lane.local.lane = lanes.Of(offset / 4);
+    if (CheckGlobalWrite(cells, address + offset, bytes, lane, &unused)) return false;
   }
-  row.reader = {who.first_agent + who.local.agent, who.local.time, lanes, true};
-  return true;
-}
-
-bool WriteRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
-              const GlobalAccessor& who) {
-  GlobalRow& row = cells.rows[(address - cells.start) / kRowBytes];
-  if (row.launch == who.launch && row.whole) {
-    if (!who.FollowsRow(row.writer, lanes) || !who.FollowsRow(row.reader, lanes)) return false;
-  } else if (row.launch == who.launch) {  // its blocks count: each has to let this write pass
-    GlobalAccessor lane = who;
-    Fault unused;
-    const uint32_t bytes = 4u * lanes.words;
-    for (uint32_t offset = 0; offset < kRowBytes; offset += bytes) {
-      lane.local.lane = lanes.Of(offset / 4);
-      if (CheckGlobalWrite(cells, address + offset, bytes, lane, &unused)) return false;
-    }
-  }
-  row = {who.launch, true, {who.first_agent + who.local.agent, who.local.time, lanes, true}, {}};
   return true;
 }
 

@@ -56,9 +56,15 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
   if (!ordering.strong) {
     EachRowOrLane<AccessMode::kRead>(
         access, addresses, active, bytes,
-        [&](uint64_t address, int first, int end, const std::byte* row) {
-          for (int lane = first; lane < end; ++lane) {
-            load(lane, row + (addresses[static_cast<size_t>(lane)] - address));
+        [&](RowLanes lanes, const std::byte* row) {
+          for (int i = 0; i < op.count; ++i) {
+            R* const to = dst[i];
+            const std::byte* const from = row + static_cast<size_t>(i) * sizeof(M);
+            lanes.ForEach([&](uint32_t lane, uint32_t at) {
+              M value;
+              std::memcpy(&value, from + at, sizeof(M));
+              to[lane] = static_cast<R>(value);
+            });
           }
         },
         [&](int lane) {
@@ -116,9 +122,14 @@ Flow Store(Warp& warp, const Op& op, LaneMask active) {
   if (!ordering.strong) {
     EachRowOrLane<AccessMode::kWrite>(
         access, addresses, active, bytes,
-        [&](uint64_t address, int first, int end, std::byte* row) {
-          for (int lane = first; lane < end; ++lane) {
-            store(lane, row + (addresses[static_cast<size_t>(lane)] - address));
+        [&](RowLanes lanes, std::byte* row) {
+          for (int i = 0; i < op.count; ++i) {
+            const R* const from = src[i];
+            std::byte* const to = row + static_cast<size_t>(i) * sizeof(M);
+            lanes.ForEach([&](uint32_t lane, uint32_t at) {
+              const M value = static_cast<M>(from[lane]);
+              std::memcpy(to + at, &value, sizeof(M));
+            });
           }
         },
         [&](int lane) {

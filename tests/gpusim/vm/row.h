@@ -17,6 +17,12 @@ struct RowLanes {
   uint8_t Of(uint32_t word) const {
     return static_cast<uint8_t>(first + ((word / words) ^ swizzle));
   }
+  // Calls f(lane, where its bytes begin in the row).
+  template <typename F>
+  void ForEach(F&& f) const {
+    const uint32_t bytes = 4u * words;
+    for (uint32_t i = 0; i < kRowBytes / bytes; ++i) f(first + i, (i ^ swizzle) * bytes);
+  }
   bool operator==(const RowLanes&) const = default;
 };
 

@@ -220,6 +220,7 @@ class SharedShadow {
   static bool ReadWords(Block* block, uint32_t first, uint32_t num, const Accessor& who);
   static bool WriteWords(Block* block, uint32_t first, uint32_t num, const Accessor& who);
   void Open(uint32_t row);
+  bool WriteOpenRow(uint32_t at, RowLanes lanes, const Accessor& who);
   // The first word that is not ordered, -1: all are.
   static int Unordered(const Writer& writer, uint32_t bytes, const Accessor& who);
   static int Unordered(const Reader& reader, uint32_t words, const Accessor& who);
@@ -318,6 +319,42 @@ inline bool SharedShadow::WriteWords(Block* block, uint32_t first, uint32_t num,
     }
   }
   block->num_readers = readers;
+  return true;
+}
+
+inline bool SharedShadow::TryReadRow(uint32_t at, RowLanes lanes, const Accessor& who) {
+  Row& row = rows_[at / kRowBytes];
+  if (row.generation != generation_ || !row.whole || !row.writer.IsSeenBy(who, lanes)) return false;
+  const RowAccess me = {who.time, static_cast<uint16_t>(who.agent), lanes};
+  for (size_t i = 0; i < row.num_readers; ++i) {
+    RowAccess& reader = row.readers[i];
+    if (reader.agent != me.agent) continue;
+    if (!reader.IsSeenBy(who, lanes)) return false;
+    // Who is ordered after this read is so after those that it has seen.
+    reader = me;
+    return true;
+  }
+  if (row.num_readers == kMaxReaders) return false;
+  row.readers[row.num_readers++] = me;
+  return true;
+}
+
+inline bool SharedShadow::TryWriteRow(uint32_t at, RowLanes lanes, const Accessor& who) {
+  Row& row = rows_[at / kRowBytes];
+  if (row.generation == generation_) {
+    if (!row.whole) {
+      if (!WriteOpenRow(at, lanes, who)) return false;
+    } else {
+      if (!row.writer.IsSeenBy(who, lanes)) return false;
+      for (size_t i = 0; i < row.num_readers; ++i) {
+        if (!row.readers[i].IsSeenBy(who, lanes)) return false;
+      }
+    }
+  }
+  row.generation = generation_;
+  row.whole = true;
+  row.num_readers = 0;
+  row.writer = {who.time, static_cast<uint16_t>(who.agent), lanes};
   return true;
 }
 

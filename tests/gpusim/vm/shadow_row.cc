@@ -1,6 +1,4 @@
 // Rows of shared memory (row.h).
-#include <algorithm>
-
 #include "tests/gpusim/vm/shadow.h"
 
 namespace trireme::gpusim {
@@ -30,43 +28,14 @@ void SharedShadow::Open(uint32_t index) {
   }
 }
 
-bool SharedShadow::TryReadRow(uint32_t at, RowLanes lanes, const Accessor& who) {
-  Row& row = rows_[at / kRowBytes];
-  if (row.generation != generation_ || !row.whole || !row.writer.IsSeenBy(who, lanes)) return false;
-  const RowAccess me = {who.time, static_cast<uint16_t>(who.agent), lanes};
-  for (size_t i = 0; i < row.num_readers; ++i) {
-    RowAccess& reader = row.readers[i];
-    if (reader.agent != me.agent) continue;
-    if (!reader.IsSeenBy(who, lanes)) return false;
-    // Who is ordered after this read is so after those that it has seen.
-    reader = me;
-    return true;
+// Its blocks count: each has to let this write pass.
+bool SharedShadow::WriteOpenRow(uint32_t at, RowLanes lanes, const Accessor& who) {
+  Accessor lane = who;
+  const uint32_t bytes = 4u * lanes.words;
+  for (uint32_t offset = 0; offset < kRowBytes; offset += bytes) {
+    lane.lane = lanes.Of(offset / 4);
+    if (!TryWrite(at + offset, bytes, lane)) return false;
   }
-  if (row.num_readers == kMaxReaders) return false;
-  row.readers[row.num_readers++] = me;
-  return true;
-}
-
-bool SharedShadow::TryWriteRow(uint32_t at, RowLanes lanes, const Accessor& who) {
-  Row& row = rows_[at / kRowBytes];
-  if (row.generation == generation_ && row.whole) {
-    const auto seen = [&](const RowAccess& access) { return access.IsSeenBy(who, lanes); };
-    if (!seen(row.writer) ||
-        !std::all_of(row.readers.begin(), row.readers.begin() + row.num_readers, seen)) {
-      return false;
-    }
-  } else if (row.generation == generation_) {  // its blocks count: each has to let this write pass
-    Accessor lane = who;
-    const uint32_t bytes = 4u * lanes.words;
-    for (uint32_t offset = 0; offset < kRowBytes; offset += bytes) {
-      lane.lane = lanes.Of(offset / 4);
-      if (!TryWrite(at + offset, bytes, lane)) return false;
-    }
-  }
-  row.generation = generation_;
-  row.whole = true;
-  row.num_readers = 0;
-  row.writer = {who.time, static_cast<uint16_t>(who.agent), lanes};
   return true;
 }
 
