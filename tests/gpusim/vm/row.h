@@ -20,8 +20,13 @@ struct RowLanes {
   // Calls f(lane, where its bytes begin in the row).
   template <typename F>
   void ForEach(F&& f) const {
-    const uint32_t bytes = 4u * words;
-    for (uint32_t i = 0; i < kRowBytes / bytes; ++i) f(first + i, (i ^ swizzle) * bytes);
+    if (words == 1) return ForEachOf<4>(f);
+    if (words == 2) return ForEachOf<8>(f);
+    ForEachOf<16>(f);
+  }
+  template <uint32_t kBytes, typename F>
+  void ForEachOf(F& f) const {
+    for (uint32_t i = 0; i < kRowBytes / kBytes; ++i) f(first + i, (i ^ swizzle) * kBytes);
   }
   bool operator==(const RowLanes&) const = default;
 };
