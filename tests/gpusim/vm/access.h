@@ -56,6 +56,18 @@ class WarpAccess {
     }
     return TouchElsewhere<mode>(lane, address);
   }
+  // The bytes of the row that begins at `address`, of weak accesses by these lanes (RowOf), when
+  // they are in order. Null: Touch() each lane, which also tells what is wrong.
+  template <AccessMode mode>
+  std::byte* TouchRow(uint64_t address, RowLanes lanes);
+  // Without that there are no rows.
+  bool LanesHaveSeenTheSame() const {
+    uint32_t differs = 0;
+    for (int lane = 1; lane < kWarpSize; ++lane) {
+      differs |= warp_.lanes_seen(lane) ^ warp_.lanes_seen(0);
+    }
+    return differs == 0;
+  }
   // From here on it is on behalf of another instruction of the warp.
   void Become(const Op& op, uint32_t size) {
     op_ = &op;
@@ -106,7 +118,7 @@ inline bool WarpAccess::TryGlobal(uint64_t address) {
     uint64_t known[2];
     std::memcpy(known, defined, 16);
     if (!kIsDefined && !region_.always_defined && (known[0] & known[1]) != kOnes) return false;
-    GlobalBlock* const block = cells.blocks + (address - cells.start) / GlobalBlock::kBytes;
+    GlobalBlock* const block = BlockOf(cells, address, who_.launch);
     if (!(kReads ? ReadBlock(block, who_) : WriteBlock(block, who_))) return false;
     if (!kReads) std::memset(defined, 1, 16);
     return true;
@@ -122,6 +134,33 @@ inline bool WarpAccess::TryGlobal(uint64_t address) {
     return true;
   }
   return false;
+}
+
+// Whether the lanes from `first` on, as many as have a row's bytes between them, share out a row;
+// then *lanes says how. `bytes`: of a lane, 4, 8 or 16.
+bool RowOf(const std::array<uint64_t, kWarpSize>& addresses, LaneMask active, uint32_t bytes,
+           int first, RowLanes* lanes);
+// Calls touch_row(lanes, bytes) for whole rows, and one_lane(lane) for all other lanes.
+template <AccessMode mode, typename F, typename G>
+void EachRowOrLane(WarpAccess& access, const std::array<uint64_t, kWarpSize>& addresses,
+                   LaneMask active, uint32_t bytes, F&& touch_row, G&& one_lane) {
+  if (bytes < 4 || bytes > 16 || !access.LanesHaveSeenTheSame()) {
+    return ForEachLane(active, one_lane);
+  }
+  const int at_once = static_cast<int>(kRowBytes / bytes);
+  for (int first = 0; first < kWarpSize; first += at_once) {
+    const LaneMask group =
+        at_once == kWarpSize ? kAllLanes : ((LaneMask{1} << at_once) - 1) << first;
+    RowLanes lanes;
+    if (RowOf(addresses, active, bytes, first, &lanes)) {
+      const uint64_t address = addresses[static_cast<size_t>(first)] & ~uint64_t{kRowBytes - 1};
+      if (std::byte* const row = access.TouchRow<mode>(address, lanes)) {
+        touch_row(lanes, row);
+        continue;
+      }
+    }
+    ForEachLane(active & group, one_lane);
+  }
 }
 
 // Passes over the 32 banks of shared memory that the lanes' accesses of `bytes` each take: lanes

@@ -64,6 +64,8 @@ DeviceMemory::DeviceMemory(uint64_t capacity, Visibility visibility)
   base_ =
       reinterpret_cast<uint64_t>(visibility == Visibility::kHost ? bytes_ : Map(span_, PROT_NONE));
   defined_ = Map(span_, PROT_READ | PROT_WRITE);
+  rows_ = reinterpret_cast<GlobalRow*>(
+      Map(span_ / kRowBytes * sizeof(GlobalRow), PROT_READ | PROT_WRITE));
   blocks_ = reinterpret_cast<GlobalBlock*>(
       Map(span_ / kBlockBytes * sizeof(GlobalBlock), PROT_READ | PROT_WRITE));
   words_ =
@@ -74,6 +76,7 @@ DeviceMemory::~DeviceMemory() {
   if (visibility_ == Visibility::kDevice) munmap(reinterpret_cast<void*>(base_), span_);
   munmap(bytes_, span_);
   munmap(defined_, span_);
+  munmap(rows_, span_ / kRowBytes * sizeof(GlobalRow));
   munmap(blocks_, span_ / kBlockBytes * sizeof(GlobalBlock));
   munmap(words_, span_ / 4 * sizeof(GlobalWord));
 }
@@ -103,6 +106,7 @@ absl::Status DeviceMemory::Free(uint64_t address) {
   std::memset(defined_ + offset, 0, it->second);
   // Of 4096 bytes both are whole pages.
   const uint64_t pages = it->second / 4096 * 4096;
+  // Rows are left: a record of another launch says nothing.
   madvise(blocks_ + offset / kBlockBytes, pages / kBlockBytes * sizeof(GlobalBlock), MADV_DONTNEED);
   madvise(words_ + offset / 4, pages / 4 * sizeof(GlobalWord), MADV_DONTNEED);
   used_ -= it->second;
@@ -135,14 +139,15 @@ Region DeviceMemory::RegionOf(uint64_t address, uint64_t size) const {
   const auto [start, length] = AllocationOf(address);
   if (size > length || address - start > length - size) return {};
   const uint64_t offset = start - base_;
-  hot = {this,
-         num_frees,
-         {start,
-          start + length,
-          bytes_ + offset,
-          defined_ + offset,
-          visibility_ == Visibility::kHost,
-          {blocks_ + offset / kBlockBytes, words_ + offset / 4, start}}};
+  hot = {
+      this,
+      num_frees,
+      {start,
+       start + length,
+       bytes_ + offset,
+       defined_ + offset,
+       visibility_ == Visibility::kHost,
+       {rows_ + offset / kRowBytes, blocks_ + offset / kBlockBytes, words_ + offset / 4, start}}};
   return hot.region;
 }
 

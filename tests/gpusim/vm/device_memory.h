@@ -17,12 +17,14 @@
 
 namespace trireme::gpusim {
 
+struct GlobalRow;
 struct GlobalBlock;
 struct GlobalWord;
 
-// What the checkers remember of memory from the address `start` on (global_order.h): blocks of 16
-// bytes, and their words.
+// What the checkers remember of memory from the address `start` on, a multiple of 4096
+// (global_order.h): rows of 128 bytes, blocks of 16, and their words.
 struct GlobalCells {
+  GlobalRow* rows = nullptr;
   GlobalBlock* blocks = nullptr;
   GlobalWord* words = nullptr;
   uint64_t start = 0;
@@ -135,6 +137,7 @@ class DeviceMemory {
   uint64_t base_ = 0, span_ = 0;  // addresses given to kernels
   std::byte* bytes_ = nullptr;    // the same offsets, readable
   std::byte* defined_ = nullptr;
+  GlobalRow* rows_ = nullptr;
   GlobalBlock* blocks_ = nullptr;
   GlobalWord* words_ = nullptr;
   mutable std::mutex mu_;

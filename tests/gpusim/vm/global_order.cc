@@ -38,7 +38,7 @@ bool EachBlock(const GlobalCells& cells, uint64_t address, uint32_t size, uint32
   while (address < end) {
     const uint64_t index = (address - cells.start) / kBytes;
     const uint64_t first = address / kBytes * kBytes, next = std::min(end, first + kBytes);
-    GlobalBlock& block = cells.blocks[index];
+    GlobalBlock& block = *BlockOf(cells, address, launch);
     const bool whole = next - address == kBytes;
     if (whole && whole_block(&block)) {
       address = next;

@@ -21,6 +21,7 @@
 #include "tests/gpusim/vm/device_memory.h"
 #include "tests/gpusim/vm/lanes.h"
 #include "tests/gpusim/vm/report.h"
+#include "tests/gpusim/vm/row.h"
 #include "tests/gpusim/vm/shadow.h"
 
 namespace trireme::gpusim {
@@ -38,6 +39,18 @@ struct GlobalAccess {
 };
 struct GlobalWord {
   GlobalAccess writer, reader;
+};
+// 128 bytes. Whole: all that this launch did to them were weak accesses of whole rows (row.h); this
+// counts, and not its blocks.
+struct GlobalRowAccess {
+  uint32_t agent = 0, time = 0;
+  RowLanes lanes;
+  bool there = false;
+};
+struct GlobalRow {
+  uint32_t launch = 0;  // of another one: nobody has been there
+  bool whole = false;
+  GlobalRowAccess writer, reader;
 };
 // 16 bytes. As long as whole blocks are written and read its four words are the same.
 struct GlobalBlock {
@@ -72,6 +85,14 @@ struct GlobalAccessor {
     if (copy != nullptr) return copy->generic.Of(other).Covers(access.lane, access.time);
     return local.HasSeen(other, access.lane, access.time);
   }
+  // The same of a row, for all lanes.
+  bool FollowsRow(const GlobalRowAccess& access, RowLanes lanes) const {
+    if (!access.there) return true;
+    const uint32_t other = access.agent - first_agent;
+    if (other >= num_agents) return access.time <= foreign->Of(access.agent).all;
+    if (other != local.agent) return access.time <= local.seen->Of(other).all;
+    return access.time <= local.lanes_seen || access.lanes == lanes;
+  }
   // Whether two accesses that share bytes have to be ordered, and are not.
   bool RacesWith(const GlobalAccess& before, uint8_t bytes) const {
     return (before.bytes & bytes) != 0 && !(before.strong && strong) && !Follows(before);
@@ -86,6 +107,51 @@ struct GlobalAccessor {
     return !fenced.Covers(before.lane, before.time);
   }
 };
+
+// The block of an address. From now on it counts, and not its row.
+void OpenRow(const GlobalCells& cells, uint64_t row);
+inline GlobalBlock* BlockOf(const GlobalCells& cells, uint64_t address, uint32_t launch) {
+  const uint64_t at = address - cells.start;
+  GlobalRow& row = cells.rows[at / kRowBytes];
+  if (row.launch != launch) {
+    row.launch = launch;
+    row.whole = false;
+  } else if (row.whole) [[unlikely]] {
+    OpenRow(cells, at / kRowBytes);
+  }
+  return cells.blocks + at / GlobalBlock::kBytes;
+}
+
+// A weak access of a row by all its lanes. True: in order. False: it takes a closer look, lane by
+// lane.
+inline bool ReadRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
+                    const GlobalAccessor& who) {
+  GlobalRow& row = cells.rows[(address - cells.start) / kRowBytes];
+  if (row.launch != who.launch) {
+    row = {who.launch, true, {}, {}};
+  } else if (!row.whole || !who.FollowsRow(row.writer, lanes)) {
+    return false;
+  }
+  row.reader = {who.first_agent + who.local.agent, who.local.time, lanes, true};
+  return true;
+}
+// Of a row whose blocks count: each has to let this write pass.
+bool WriteOpenRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
+                  const GlobalAccessor& who);
+inline bool WriteRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
+                     const GlobalAccessor& who) {
+  GlobalRow& row = cells.rows[(address - cells.start) / kRowBytes];
+  if (row.launch == who.launch) {
+    if (!row.whole) {
+      if (!WriteOpenRow(cells, address, lanes, who)) return false;
+    } else if (!who.FollowsRow(row.writer, lanes) || !who.FollowsRow(row.reader, lanes)) {
+      return false;
+    }
+  }
+  const GlobalRowAccess me = {who.first_agent + who.local.agent, who.local.time, lanes, true};
+  row = {who.launch, true, me, {}};
+  return true;
+}
 
 // The commonest: all of a block that is not kept by words. False: it takes a closer look.
 inline bool ReadBlock(GlobalBlock* block, const GlobalAccessor& who) {
@@ -108,17 +174,15 @@ inline bool WriteBlock(GlobalBlock* block, const GlobalAccessor& who) {
 
 // The same for a word of a block that is kept by words.
 inline bool ReadWord(const GlobalCells& cells, uint64_t address, const GlobalAccessor& who) {
-  const uint64_t at = address - cells.start;
-  const GlobalBlock& block = cells.blocks[at / GlobalBlock::kBytes];
-  GlobalWord& word = cells.words[at / 4];
+  const GlobalBlock& block = *BlockOf(cells, address, who.launch);
+  GlobalWord& word = cells.words[(address - cells.start) / 4];
   if (block.launch != who.launch || !block.by_words || who.RacesWith(word.writer, 15)) return false;
   word.reader = who.As(15);
   return true;
 }
 inline bool WriteWord(const GlobalCells& cells, uint64_t address, const GlobalAccessor& who) {
-  const uint64_t at = address - cells.start;
-  const GlobalBlock& block = cells.blocks[at / GlobalBlock::kBytes];
-  GlobalWord& word = cells.words[at / 4];
+  const GlobalBlock& block = *BlockOf(cells, address, who.launch);
+  GlobalWord& word = cells.words[(address - cells.start) / 4];
   if (block.launch != who.launch || !block.by_words || who.RacesWith(word.writer, 15) ||
       who.RacesWith(word.reader, 15)) {
     return false;

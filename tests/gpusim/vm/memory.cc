@@ -46,25 +46,43 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
   WarpAccess access(warp, op, bytes, ordering.space);
   R* dst[kMaxVector];
   for (int i = 0; i < op.count; ++i) dst[i] = warp.Out<R>(op.dst[i], active);
-  if (ordering.strong && ordering.space != MemorySpace::kShared) warp.worker().NotePoll();
-  ForEachLane(active, [&](int lane) {
-    const uint64_t address = addresses[static_cast<size_t>(lane)];
-    const std::byte* from;
-    if (ordering.strong) {
-      if (IsGlobal(ordering.space, address)) {
-        access.Hold(address);
-        TakeOver(warp, address, ordering.acquire);
-      }
-      from = access.Touch<AccessMode::kStrongRead>(lane, address);
-    } else {
-      from = access.Touch<AccessMode::kRead>(lane, address);
-    }
-    if (from == nullptr) return;
+  const auto load = [&](int lane, const std::byte* from) {
     for (int i = 0; i < op.count; ++i) {
       M value;
       std::memcpy(&value, from + static_cast<size_t>(i) * sizeof(M), sizeof(M));
       dst[i][lane] = static_cast<R>(value);
     }
+  };
+  if (!ordering.strong) {
+    EachRowOrLane<AccessMode::kRead>(
+        access, addresses, active, bytes,
+        [&](RowLanes lanes, const std::byte* row) {
+          for (int i = 0; i < op.count; ++i) {
+            R* const to = dst[i];
+            const std::byte* const from = row + static_cast<size_t>(i) * sizeof(M);
+            lanes.ForEach([&](uint32_t lane, uint32_t at) {
+              M value;
+              std::memcpy(&value, from + at, sizeof(M));
+              to[lane] = static_cast<R>(value);
+            });
+          }
+        },
+        [&](int lane) {
+          const std::byte* const from =
+              access.Touch<AccessMode::kRead>(lane, addresses[static_cast<size_t>(lane)]);
+          if (from != nullptr) load(lane, from);
+        });
+    return Flow::kNext;
+  }
+  if (ordering.space != MemorySpace::kShared) warp.worker().NotePoll();
+  ForEachLane(active, [&](int lane) {
+    const uint64_t address = addresses[static_cast<size_t>(lane)];
+    if (IsGlobal(ordering.space, address)) {
+      access.Hold(address);
+      TakeOver(warp, address, ordering.acquire);
+    }
+    const std::byte* const from = access.Touch<AccessMode::kStrongRead>(lane, address);
+    if (from != nullptr) load(lane, from);
   });
   return Flow::kNext;
 }
@@ -95,23 +113,40 @@ Flow Store(Warp& warp, const Op& op, LaneMask active) {
   WarpAccess access(warp, op, bytes, ordering.space);
   const R* src[kMaxVector];
   for (int i = 0; i < op.count; ++i) src[i] = warp.In<R>(op.src[1 + i]);
-  ForEachLane(active, [&](int lane) {
-    const uint64_t address = addresses[static_cast<size_t>(lane)];
-    std::byte* to;
-    if (ordering.strong) {
-      if (IsGlobal(ordering.space, address)) {
-        access.Hold(address);
-        HandOver(warp, address, LaneMask{1} << lane, ordering.release);
-      }
-      to = access.Touch<AccessMode::kStrongWrite>(lane, address);
-    } else {
-      to = access.Touch<AccessMode::kWrite>(lane, address);
-    }
-    if (to == nullptr) return;
+  const auto store = [&](int lane, std::byte* to) {
     for (int i = 0; i < op.count; ++i) {
       const M value = static_cast<M>(src[i][lane]);
       std::memcpy(to + static_cast<size_t>(i) * sizeof(M), &value, sizeof(M));
     }
+  };
+  if (!ordering.strong) {
+    EachRowOrLane<AccessMode::kWrite>(
+        access, addresses, active, bytes,
+        [&](RowLanes lanes, std::byte* row) {
+          for (int i = 0; i < op.count; ++i) {
+            const R* const from = src[i];
+            std::byte* const to = row + static_cast<size_t>(i) * sizeof(M);
+            lanes.ForEach([&](uint32_t lane, uint32_t at) {
+              const M value = static_cast<M>(from[lane]);
+              std::memcpy(to + at, &value, sizeof(M));
+            });
+          }
+        },
+        [&](int lane) {
+          std::byte* const to =
+              access.Touch<AccessMode::kWrite>(lane, addresses[static_cast<size_t>(lane)]);
+          if (to != nullptr) store(lane, to);
+        });
+    return Flow::kNext;
+  }
+  ForEachLane(active, [&](int lane) {
+    const uint64_t address = addresses[static_cast<size_t>(lane)];
+    if (IsGlobal(ordering.space, address)) {
+      access.Hold(address);
+      HandOver(warp, address, LaneMask{1} << lane, ordering.release);
+    }
+    std::byte* const to = access.Touch<AccessMode::kStrongWrite>(lane, address);
+    if (to != nullptr) store(lane, to);
   });
   return Flow::kNext;
 }

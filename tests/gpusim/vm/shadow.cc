@@ -43,7 +43,9 @@ int FirstWord(uint32_t words, F&& is) {
 
 void SharedShadow::Reset(uint32_t bytes) {
   ++generation_;
-  blocks_.resize(std::max<size_t>(blocks_.size(), (bytes + kBlockBytes - 1) / kBlockBytes));
+  const size_t rows = std::max<size_t>(rows_.size(), (bytes + kRowBytes - 1) / kRowBytes);
+  rows_.resize(rows);
+  blocks_.resize(rows * kRowBlocks);
 }
 
 int SharedShadow::Unordered(const Writer& writer, uint32_t bytes, const Accessor& who) {

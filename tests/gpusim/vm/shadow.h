@@ -11,6 +11,7 @@
 
 #include "tests/gpusim/vm/clock.h"
 #include "tests/gpusim/vm/report.h"
+#include "tests/gpusim/vm/row.h"
 
 namespace trireme::gpusim {
 
@@ -53,6 +54,10 @@ class SharedShadow {
     if (size == kBlockBytes) return WriteWhole(&block, who);
     return size >= 4 && WriteWords(&block, at % kBlockBytes / 4, size / 4, who);
   }
+
+  // The same for a row, of which every lane touches its share; lanes_seen holds for all of them.
+  bool TryReadRow(uint32_t at, RowLanes lanes, const Accessor& who);
+  bool TryWriteRow(uint32_t at, RowLanes lanes, const Accessor& who);
 
   // Each false if the access is in order; else *fault says why not. [at, at + size) is in bounds.
   bool Read(uint32_t at, uint32_t size, const Accessor& who, Fault* fault);
@@ -102,6 +107,26 @@ class SharedShadow {
     std::array<Writer, kMaxWriters> writers;
     std::array<Reader, kMaxReaders> readers;
   };
+  static constexpr uint32_t kRowBlocks = kRowBytes / kBlockBytes;
+  struct RowAccess {
+    uint32_t time = 0;
+    uint16_t agent = 0;
+    RowLanes lanes;
+
+    bool IsSeenBy(const Accessor& who, RowLanes by) const {
+      if (agent != who.agent) return time <= who.seen->Of(agent).all;
+      return time <= who.lanes_seen || lanes == by;
+    }
+  };
+  // 128 bytes. Whole: one agent has written them at one time, whole rows were read since, nothing
+  // is in flight; this counts, and not its blocks.
+  struct Row {
+    uint32_t generation = 0;
+    bool whole = false;
+    uint8_t num_readers = 0;
+    RowAccess writer;
+    std::array<RowAccess, kMaxReaders> readers;
+  };
   // The part of an access that lies in one block.
   struct Part {
     Block& block;
@@ -110,6 +135,16 @@ class SharedShadow {
   };
 
   Block& At(uint32_t index) {
+    Row& row = rows_[index / kRowBlocks];
+    if (row.generation != generation_) {
+      row.generation = generation_;
+      row.whole = false;
+    } else if (row.whole) [[unlikely]] {
+      Open(index / kRowBlocks);
+    }
+    return BlockAt(index);
+  }
+  Block& BlockAt(uint32_t index) {
     Block& block = blocks_[index];
     if (block.generation != generation_) {
       block.generation = generation_;
@@ -184,6 +219,8 @@ class SharedShadow {
   }
   static bool ReadWords(Block* block, uint32_t first, uint32_t num, const Accessor& who);
   static bool WriteWords(Block* block, uint32_t first, uint32_t num, const Accessor& who);
+  void Open(uint32_t row);
+  bool WriteOpenRow(uint32_t at, RowLanes lanes, const Accessor& who);
   // The first word that is not ordered, -1: all are.
   static int Unordered(const Writer& writer, uint32_t bytes, const Accessor& who);
   static int Unordered(const Reader& reader, uint32_t words, const Accessor& who);
@@ -196,6 +233,7 @@ class SharedShadow {
   bool EachPart(uint32_t at, uint32_t size, F&& f);
 
   std::vector<Block> blocks_;
+  std::vector<Row> rows_;
   uint32_t generation_ = 0;
 };
 
@@ -281,6 +319,42 @@ inline bool SharedShadow::WriteWords(Block* block, uint32_t first, uint32_t num,
     }
   }
   block->num_readers = readers;
+  return true;
+}
+
+inline bool SharedShadow::TryReadRow(uint32_t at, RowLanes lanes, const Accessor& who) {
+  Row& row = rows_[at / kRowBytes];
+  if (row.generation != generation_ || !row.whole || !row.writer.IsSeenBy(who, lanes)) return false;
+  const RowAccess me = {who.time, static_cast<uint16_t>(who.agent), lanes};
+  for (size_t i = 0; i < row.num_readers; ++i) {
+    RowAccess& reader = row.readers[i];
+    if (reader.agent != me.agent) continue;
+    if (!reader.IsSeenBy(who, lanes)) return false;
+    // Who is ordered after this read is so after those that it has seen.
+    reader = me;
+    return true;
+  }
+  if (row.num_readers == kMaxReaders) return false;
+  row.readers[row.num_readers++] = me;
+  return true;
+}
+
+inline bool SharedShadow::TryWriteRow(uint32_t at, RowLanes lanes, const Accessor& who) {
+  Row& row = rows_[at / kRowBytes];
+  if (row.generation == generation_) {
+    if (!row.whole) {
+      if (!WriteOpenRow(at, lanes, who)) return false;
+    } else {
+      if (!row.writer.IsSeenBy(who, lanes)) return false;
+      for (size_t i = 0; i < row.num_readers; ++i) {
+        if (!row.readers[i].IsSeenBy(who, lanes)) return false;
+      }
+    }
+  }
+  row.generation = generation_;
+  row.whole = true;
+  row.num_readers = 0;
+  row.writer = {who.time, static_cast<uint16_t>(who.agent), lanes};
   return true;
 }
 
