@@ -299,6 +299,8 @@ class CudaBackend final : public Backend {
   absl::Span<const SampleOutcome> sampled() override { return sampler_->Outcomes(); }
 
   absl::Status Synchronize() override {
+    // What was not launched may be what other ranks wait for, and this one's stream for them.
+    if (!status_.ok()) Abort();
     Keep(cudaStreamSynchronize(stream_), "running a step");
     if (comm_ != nullptr) Keep(comm_->Health());
     if (status_.ok()) Keep(graphs_.Instantiate());  // no rank waits for this one any more
