@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/refusals.h"
 #include "server/grpc/convert.h"
@@ -26,6 +27,13 @@ std::string_view First(const Metadata& metadata, const char* name) {
   return {found->second.data(), found->second.size()};
 }
 
+// As HTTP/2 counts a header list (RFC 9113, 6.5.2): 32 bytes beside each name and value.
+size_t NumBytes(const Metadata& metadata) {
+  size_t num_bytes = 0;
+  for (const auto& [name, value] : metadata) num_bytes += name.size() + value.size() + 32;
+  return num_bytes;
+}
+
 }  // namespace
 
 CallRecord::CallRecord(const ServiceContext* context, std::string_view route,
@@ -46,6 +54,11 @@ CallRecord::~CallRecord() { context_->request_bytes -= charged_bytes_; }
 
 absl::StatusOr<Tenant> CallRecord::Authenticate() {
   const Metadata& metadata = call_->client_metadata();
+  if (const size_t num_bytes = NumBytes(metadata); num_bytes > kMaxMetadataBytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the metadata take ", num_bytes, " bytes, of ", kMaxMetadataBytes,
+                     " that a call may have"));
+  }
   absl::StatusOr<Tenant> tenant = context_->keys->AuthenticateCaller(
       First(metadata, "authorization"), First(metadata, "api-key"));
   record_.key_refused = !tenant.ok();

@@ -4,6 +4,8 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -13,6 +15,9 @@
 #include "server/observe/finished_request.h"
 
 namespace trireme::rpc {
+
+// What a call's metadata may take, beyond which it is refused. As for HTTP's request heads.
+constexpr size_t kMaxMetadataBytes = 64 << 10;
 
 // One call. Not thread-safe: its owner's lock or the order of gRPC's callbacks guards it.
 class CallRecord {
@@ -25,7 +30,7 @@ class CallRecord {
   ~CallRecord();
 
   // The tenant of the call's key (metadata `authorization: Bearer KEY` or `api-key: KEY`).
-  // UNAUTHENTICATED.
+  // UNAUTHENTICATED, RESOURCE_EXHAUSTED (more metadata than a call may have).
   absl::StatusOr<Tenant> Authenticate();
   // Counts what the request takes, as bytes and as the message made of them, until the record dies,
   // against what all calls together may hold. RESOURCE_EXHAUSTED (code "overloaded"). Once.

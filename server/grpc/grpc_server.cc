@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "grpc/health/v1/health.pb.h"
 #include "runtime/base/status.h"
+#include "server/grpc/call_record.h"
 #include "server/grpc/inference_service.h"
 #include "server/grpc/library_logs.h"
 #include "server/grpc/reflection.h"
@@ -26,7 +27,9 @@ const char kInference[] = "trireme.v1.Inference";
 // A client that pings more often than this is disconnected (ping flood).
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kMaxPingStrikes = 8;
-constexpr int kMaxMetadataBytes = 64 << 10;
+// The library ends a connection, all its calls and often before the client has read why, over what
+// exceeds its own limit: that one is far above the one that calls are refused by.
+constexpr int kLibraryMaxMetadataBytes = 4 * rpc::kMaxMetadataBytes;
 constexpr size_t kMaxBufferBytes = 512 << 20;
 
 std::shared_ptr<grpc::ServerCredentials> Credentials(const GrpcServerOptions& options) {
@@ -113,7 +116,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinPingIntervalMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, kMaxPingStrikes);
-  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kLibraryMaxMetadataBytes);
   builder.RegisterService(&impl->inference);
   builder.RegisterService(impl->reflection_v1.get());
   builder.RegisterService(impl->reflection_v1alpha.get());
