@@ -17,7 +17,7 @@ import pytest
 
 import tiny_model
 
-pytest.register_assert_rewrite("doors", "rule_p")
+pytest.register_assert_rewrite("doors", "puller", "rule_p")
 from doors import Doors
 from rule_p import RuleP
 
