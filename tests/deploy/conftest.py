@@ -5,8 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
+from shipped import traffic
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CONFORMANCE = ROOT / "tests/conformance"
@@ -44,6 +46,18 @@ def server(binary, model):
     running = conformance.Server(binary, model, "--threads", "1")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def metrics(server):
+    """Names of the series that a running server's /metrics shows."""
+    traffic(server)
+    deadline = time.monotonic() + 30
+    while True:  # a gRPC call is counted when it is over, a moment after its client has the answer
+        text = server.get("/metrics")[2].decode()
+        if "trireme_grpc_requests_total{" in text or time.monotonic() > deadline:
+            return set(re.findall(r"^([a-zA-Z_:][\w:]*)(?:\{| )", text, re.M))
+        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import yaml
-from test_deploy import FLUSH_S, free_port
+from shipped import FLUSH_S, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GROUP = ROOT / "deploy/kubernetes/group"
