@@ -13,6 +13,7 @@ namespace trireme {
 // Rules are added while loading; Apply is thread-safe once that is over.
 class BpeMerges {
  public:
+  void Reserve(size_t num_rules) { rules_.reserve(num_rules); }
   // A later rule for the same pair replaces the earlier one. Lower ranks win.
   void Add(TokenId left, TokenId right, uint32_t rank, TokenId merged) {
     rules_[Key(left, right)] = {rank, merged};

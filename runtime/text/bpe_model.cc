@@ -16,26 +16,60 @@ namespace {
 constexpr size_t kLongestWordBytes = 64;
 constexpr char32_t kSpaceMarkCodePoint = 0x2581;
 
-// Ids that no text may turn into: control tokens, <0xNN>, and the unknown token.
-std::vector<bool> UnformableTokens(const TokenizerSpec& spec) {
-  std::vector<bool> unformable(spec.tokens.size());
-  for (const TokenizerSpec::AddedToken& token : spec.added_tokens) {
-    if (token.special) unformable[token.id] = true;
-  }
-  if (spec.unk) unformable[*spec.unk] = true;
-  if (spec.byte_fallback) {
-    for (size_t id = 0; id < spec.tokens.size(); ++id) {
-      if (ByteOfToken(spec.tokens[id]) >= 0) unformable[id] = true;
-    }
-  }
-  return unformable;
-}
-
 absl::Status MergeError(size_t index, std::string_view part, std::string_view what) {
   return absl::InvalidArgumentError(StrCat("merges[", index, "]: '", Printable(part), "' ", what));
 }
 
 }  // namespace
+
+// What a specification's tokens are to the model, while it is made.
+class BpeModel::Vocabulary {
+ public:
+  Vocabulary(const TokenizerSpec& spec, const TokenIndex& ids)
+      : spec(spec), ids_(ids), unformable_(spec.tokens.size()) {
+    for (const TokenizerSpec::AddedToken& token : spec.added_tokens) {
+      if (token.special) unformable_[token.id] = true;
+    }
+    if (spec.unk) unformable_[*spec.unk] = true;
+    if (!spec.byte_fallback) return;
+    for (size_t id = 0; id < spec.tokens.size(); ++id) {
+      if (ByteOfToken(spec.tokens[id]) >= 0) unformable_[id] = true;
+    }
+  }
+
+  // Whether text may turn into the token: not into control tokens, <0xNN>, and the unknown one.
+  bool formable(TokenId id) const { return !unformable_[id] && !spec.tokens[id].empty(); }
+  // kNoToken: there is none.
+  TokenId Find(std::string_view text) const {
+    const auto it = ids_.find(ToAbsl(text));
+    return it == ids_.end() ? kNoToken : it->second;
+  }
+  TokenId FindFormable(std::string_view text) const {
+    const TokenId id = Find(text);
+    return id != kNoToken && formable(id) ? id : kNoToken;
+  }
+  TokenId size() const { return static_cast<TokenId>(spec.tokens.size()); }
+
+  const TokenizerSpec& spec;
+
+ private:
+  const TokenIndex& ids_;
+  std::vector<bool> unformable_;
+};
+
+absl::StatusOr<TokenIndex> IndexTokens(const std::vector<std::string>& tokens) {
+  TokenIndex index;
+  index.reserve(tokens.size());
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    if (tokens[id].empty()) continue;
+    const auto [it, is_new] = index.emplace(tokens[id], static_cast<TokenId>(id));
+    if (!is_new) {
+      return absl::InvalidArgumentError(
+          StrCat("tokens[", id, "]: the same as tokens[", it->second, "]"));
+    }
+  }
+  return index;
+}
 
 int ByteOfToken(std::string_view token) {
   if (token.size() != 6 || token.substr(0, 3) != "<0x" || token[5] != '>') return -1;
@@ -55,134 +89,146 @@ BpeModel::BpeModel(const TokenizerSpec& spec)
   ascii_symbols_.fill(kNoToken);
 }
 
-absl::StatusOr<BpeModel> BpeModel::Create(const TokenizerSpec& spec) {
-  const std::vector<bool> unformable = UnformableTokens(spec);
-  TextIndex all;
-  all.reserve(spec.tokens.size());
-  for (size_t id = 0; id < spec.tokens.size(); ++id) {
-    if (spec.tokens[id].empty()) continue;
-    const auto [it, is_new] = all.emplace(spec.tokens[id], static_cast<TokenId>(id));
-    if (!is_new) {
-      return absl::InvalidArgumentError(
-          StrCat("tokens[", id, "]: the same as tokens[", it->second, "]"));
-    }
-  }
-
+absl::StatusOr<BpeModel> BpeModel::Create(const TokenizerSpec& spec, const TokenIndex& ids) {
+  const Vocabulary vocabulary(spec, ids);
   BpeModel model(spec);
-  TextIndex formable = all;
-  absl::erase_if(formable, [&](const auto& entry) { return unformable[entry.second]; });
-  model.AddSymbols(spec, formable);
+  model.AddSymbols(vocabulary);
   if (!spec.merges.empty()) {
-    TRIREME_RETURN_IF_ERROR(model.AddListedMerges(spec, all));
+    TRIREME_RETURN_IF_ERROR(model.AddListedMerges(vocabulary));
   } else if (!spec.scores.empty()) {
-    TRIREME_RETURN_IF_ERROR(model.AddScoredMerges(spec, formable));
+    TRIREME_RETURN_IF_ERROR(model.AddScoredMerges(vocabulary));
   }
-  model.AddWords(spec, formable);
+  model.AddWords(vocabulary);
   return model;
 }
 
-void BpeModel::AddSymbols(const TokenizerSpec& spec, const TextIndex& ids) {
+void BpeModel::AddSymbols(const Vocabulary& vocabulary) {
   if (byte_level_) {
     for (int byte = 0; byte < 256; ++byte) {
       const char raw = static_cast<char>(byte);
-      const auto it = ids.find(TokenOfBytes(std::string_view(&raw, 1)));
-      if (it != ids.end()) byte_symbols_[byte] = it->second;
+      byte_symbols_[byte] = vocabulary.FindFormable(TokenOfBytes(std::string_view(&raw, 1)));
     }
     has_all_bytes_ = std::count(byte_symbols_.begin(), byte_symbols_.end(), kNoToken) == 0;
     return;
   }
-  for (const auto& [text, id] : ids) {
+  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+    if (!vocabulary.formable(id)) continue;
+    const std::string_view text = vocabulary.spec.tokens[id];
     size_t pos = 0;
-    const char32_t c = NextCodePoint(FromAbsl(text), pos);
+    const char32_t c = NextCodePoint(text, pos);
     if (pos == text.size()) {
       if (c < ascii_symbols_.size()) {
         ascii_symbols_[c] = id;
       } else {
         symbols_[c] = id;
       }
-    } else if (text.find(ToAbsl(kSpaceMark), 1) != text.npos) {
+    } else if (text.find(kSpaceMark, 1) != text.npos) {
       // Not "▁" all the way: then a mark stands behind another character.
-      const size_t other = text.find_first_not_of(ToAbsl(kSpaceMark));
-      if (other != text.npos && text.find(ToAbsl(kSpaceMark), other) != text.npos) {
+      const size_t other = text.find_first_not_of(kSpaceMark);
+      if (other != text.npos && text.find(kSpaceMark, other) != text.npos) {
         cuts_before_spaces_ = false;
       }
     }
   }
   // An unknown mark would be fused with unknown characters before it.
   if (!symbols_.contains(kSpaceMarkCodePoint)) cuts_before_spaces_ = false;
-  if (!spec.byte_fallback) return;
-  for (size_t id = 0; id < spec.tokens.size(); ++id) {
-    const int byte = ByteOfToken(spec.tokens[id]);
-    if (byte >= 0) byte_symbols_[byte] = static_cast<TokenId>(id);
+  if (!vocabulary.spec.byte_fallback) return;
+  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+    const int byte = ByteOfToken(vocabulary.spec.tokens[id]);
+    if (byte >= 0) byte_symbols_[byte] = id;
   }
   has_all_bytes_ = std::count(byte_symbols_.begin(), byte_symbols_.end(), kNoToken) == 0;
 }
 
-absl::Status BpeModel::AddListedMerges(const TokenizerSpec& spec, const TextIndex& ids) {
-  if (spec.merges.size() >= UINT32_MAX) return absl::InvalidArgumentError("merges: too many");
-  const std::vector<bool> unformable = UnformableTokens(spec);
+absl::Status BpeModel::AddListedMerges(const Vocabulary& vocabulary) {
+  const auto& merges = vocabulary.spec.merges;
+  if (merges.size() >= UINT32_MAX) return absl::InvalidArgumentError("merges: too many");
+  merges_.Reserve(merges.size());
   std::string joined;
-  for (size_t i = 0; i < spec.merges.size(); ++i) {
-    const auto& [left, right] = spec.merges[i];
+  for (size_t i = 0; i < merges.size(); ++i) {
+    const auto& [left, right] = merges[i];
     joined.assign(left).append(right);
     TokenId parts[3];
     const std::string_view texts[3] = {left, right, joined};
     for (int k = 0; k < 3; ++k) {
-      const auto it = ids.find(ToAbsl(texts[k]));
-      if (it == ids.end()) return MergeError(i, texts[k], "is not in the vocabulary");
-      parts[k] = it->second;
+      parts[k] = vocabulary.Find(texts[k]);
+      if (parts[k] == kNoToken) return MergeError(i, texts[k], "is not in the vocabulary");
     }
     // A rule that would make a control token out of text is left out.
-    if (unformable[parts[2]]) continue;
+    if (!vocabulary.formable(parts[2])) continue;
     merges_.Add(parts[0], parts[1], static_cast<uint32_t>(i), parts[2]);
   }
   return absl::OkStatus();
 }
 
-absl::Status BpeModel::AddScoredMerges(const TokenizerSpec& spec, const TextIndex& ids) {
-  if (spec.scores.size() != spec.tokens.size()) {
+absl::Status BpeModel::AddScoredMerges(const Vocabulary& vocabulary) {
+  const std::vector<float>& scores = vocabulary.spec.scores;
+  if (scores.size() != vocabulary.spec.tokens.size()) {
     return absl::InvalidArgumentError(
-        StrCat("scores: ", spec.scores.size(), " values for ", spec.tokens.size(), " tokens"));
+        StrCat("scores: ", scores.size(), " values for ", vocabulary.size(), " tokens"));
   }
-  for (size_t id = 0; id < spec.scores.size(); ++id) {
-    if (std::isnan(spec.scores[id])) {
+  for (size_t id = 0; id < scores.size(); ++id) {
+    if (std::isnan(scores[id])) {
       return absl::InvalidArgumentError(StrCat("scores[", id, "]: not a number"));
     }
   }
   // Equal scores share a rank: then the leftmost pair goes first, as in SentencePiece.
-  std::vector<float> distinct = spec.scores;
+  std::vector<float> distinct = scores;
   std::sort(distinct.begin(), distinct.end(), std::greater<float>());
   distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
-  for (const auto& [text, id] : ids) {
+  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+    if (!vocabulary.formable(id)) continue;
+    const std::string_view text = vocabulary.spec.tokens[id];
     const auto rank = static_cast<uint32_t>(
-        std::lower_bound(distinct.begin(), distinct.end(), spec.scores[id], std::greater<float>()) -
+        std::lower_bound(distinct.begin(), distinct.end(), scores[id], std::greater<float>()) -
         distinct.begin());
     // Any two tokens that spell this one may be joined to it.
     size_t cut = 0;
-    for (NextCodePoint(FromAbsl(text), cut); cut < text.size();
-         NextCodePoint(FromAbsl(text), cut)) {
-      const auto left = ids.find(text.substr(0, cut));
-      if (left == ids.end()) continue;
-      const auto right = ids.find(text.substr(cut));
-      if (right != ids.end()) merges_.Add(left->second, right->second, rank, id);
+    for (NextCodePoint(text, cut); cut < text.size(); NextCodePoint(text, cut)) {
+      const TokenId left = vocabulary.FindFormable(text.substr(0, cut));
+      if (left == kNoToken) continue;
+      const TokenId right = vocabulary.FindFormable(text.substr(cut));
+      if (right != kNoToken) merges_.Add(left, right, rank, id);
     }
   }
   return absl::OkStatus();
 }
 
-void BpeModel::AddWords(const TokenizerSpec& spec, const TextIndex& ids) {
-  std::vector<TokenId> result;
-  for (const auto& [text, id] : ids) {
-    std::string piece = byte_level_ ? BytesOfToken(FromAbsl(text)) : std::string(text);
-    if (!spec.ignore_merges) {
-      if (piece.size() > kLongestWordBytes) continue;
-      result.clear();
-      AppendSymbols(piece, &result);
-      if (merges_.Apply(result.data(), result.size()) != 1 || result[0] != id) continue;
+void BpeModel::AddWords(const Vocabulary& vocabulary) {
+  size_t num_bytes = 0;  // of the texts: what bytes they stand for is no longer
+  for (const std::string& token : vocabulary.spec.tokens) num_bytes += token.size();
+  word_bytes_.reserve(num_bytes);
+  words_.reserve(vocabulary.spec.tokens.size());
+  whole_ = std::vector<std::atomic<Whole>>(vocabulary.spec.tokens.size());
+  const bool ignore_merges = vocabulary.spec.ignore_merges;
+  std::string piece;
+  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+    if (!vocabulary.formable(id)) continue;
+    const std::string& text = vocabulary.spec.tokens[id];
+    piece.clear();
+    if (byte_level_) {
+      AppendBytesOfToken(text, &piece);
+    } else {
+      piece = text;
     }
+    if (!ignore_merges && piece.size() > kLongestWordBytes) continue;
+    if (ignore_merges) whole_[id].store(Whole::kYes, std::memory_order_relaxed);
     longest_word_ = std::max(longest_word_, piece.size());
-    words_.emplace(std::move(piece), id);
+    const char* const word = word_bytes_.data() + word_bytes_.size();
+    word_bytes_.insert(word_bytes_.end(), piece.begin(), piece.end());
+    words_.emplace(absl::string_view(word, piece.size()), id);
   }
+}
+
+bool BpeModel::IsWhole(std::string_view piece, TokenId id) const {
+  Whole whole = whole_[id].load(std::memory_order_relaxed);
+  if (whole == Whole::kUnknown) {
+    std::vector<TokenId> ids;
+    AppendSymbols(piece, &ids);
+    whole = merges_.Apply(ids.data(), ids.size()) == 1 && ids[0] == id ? Whole::kYes : Whole::kNo;
+    whole_[id].store(whole, std::memory_order_relaxed);  // whoever else looks finds the same
+  }
+  return whole == Whole::kYes;
 }
 
 TokenId BpeModel::SymbolOf(char32_t c) const {
@@ -215,7 +261,7 @@ void BpeModel::AppendSymbols(std::string_view piece, std::vector<TokenId>* out) 
 void BpeModel::Encode(std::string_view piece, std::vector<TokenId>* out) const {
   if (piece.size() <= longest_word_) {
     const auto it = words_.find(ToAbsl(piece));
-    if (it != words_.end()) {
+    if (it != words_.end() && IsWhole(piece, it->second)) {
       out->push_back(it->second);
       return;
     }

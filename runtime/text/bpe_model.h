@@ -2,6 +2,8 @@
 #pragma once
 
 #include <array>
+#include <atomic>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,12 +21,19 @@ inline constexpr std::string_view kSpaceMark =
 // The byte that a token of the form <0xNN> stands for; -1 for other tokens.
 int ByteOfToken(std::string_view token);
 
-// Immutable and thread-safe after Create.
+// The ids of a vocabulary's tokens, by their texts, which it does not own.
+using TokenIndex = absl::flat_hash_map<absl::string_view, TokenId>;
+
+// Without empty tokens. INVALID_ARGUMENT for duplicates.
+absl::StatusOr<TokenIndex> IndexTokens(const std::vector<std::string>& tokens);
+
+// Thread-safe after Create: what it remembers of words changes no result.
 class BpeModel {
  public:
-  // `spec` has valid UTF-8 in its tokens and ids within the vocabulary. INVALID_ARGUMENT for
-  // duplicate tokens, and for merges or scores that do not fit the vocabulary.
-  static absl::StatusOr<BpeModel> Create(const TokenizerSpec& spec);
+  // `spec` has valid UTF-8 in its tokens and ids within the vocabulary; `ids` is the index of its
+  // tokens; neither is kept. INVALID_ARGUMENT for merges or scores that do not fit the vocabulary.
+  static absl::StatusOr<BpeModel> Create(const TokenizerSpec& spec, const TokenIndex& ids);
+  BpeModel(BpeModel&&) = default;
 
   // Appends the ids of one piece: raw bytes of text for a byte-level vocabulary, text with U+2581
   // for spaces else.
@@ -39,13 +48,13 @@ class BpeModel {
 
  private:
   static constexpr TokenId kNoToken = -1;
-  using TextIndex = absl::flat_hash_map<absl::string_view, TokenId>;
+  class Vocabulary;
 
   explicit BpeModel(const TokenizerSpec& spec);
-  absl::Status AddListedMerges(const TokenizerSpec& spec, const TextIndex& ids);
-  absl::Status AddScoredMerges(const TokenizerSpec& spec, const TextIndex& ids);
-  void AddSymbols(const TokenizerSpec& spec, const TextIndex& ids);
-  void AddWords(const TokenizerSpec& spec, const TextIndex& ids);
+  absl::Status AddListedMerges(const Vocabulary& vocabulary);
+  absl::Status AddScoredMerges(const Vocabulary& vocabulary);
+  void AddSymbols(const Vocabulary& vocabulary);
+  void AddWords(const Vocabulary& vocabulary);
   void AppendSymbols(std::string_view piece, std::vector<TokenId>* out) const;
   TokenId SymbolOf(char32_t c) const;
 
@@ -59,8 +68,14 @@ class BpeModel {
   std::array<TokenId, 128> ascii_symbols_;          // SentencePiece-style: one-character tokens
   absl::flat_hash_map<char32_t, TokenId> symbols_;  // the same for other characters
   BpeMerges merges_;
-  // Pieces that come out as one token, so that merging can be skipped: most words of most texts.
-  absl::flat_hash_map<std::string, TokenId> words_;
+  // Tokens that a piece may come out as, so that merging can be skipped: most words of most texts.
+  // That it does is looked at when the word first comes: for all of a vocabulary, merging would
+  // take a third of the time to load it.
+  enum class Whole : uint8_t { kUnknown, kYes, kNo };
+  bool IsWhole(std::string_view piece, TokenId id) const;
+  TokenIndex words_;
+  mutable std::vector<std::atomic<Whole>> whole_;  // [vocab_size]
+  std::vector<char> word_bytes_;  // what words_ points to: never reallocated, and stays when moved
   size_t longest_word_ = 0;
 };
 

@@ -31,15 +31,17 @@ constexpr Alphabet kAlphabet;
 
 }  // namespace
 
-std::string BytesOfToken(std::string_view token) {
-  std::string bytes;
-  bytes.reserve(token.size());
+void AppendBytesOfToken(std::string_view token, std::string* out) {
+  const size_t begin = out->size();
   for (size_t pos = 0; pos < token.size();) {
     const char32_t c = NextCodePoint(token, pos);
-    if (c >= kNumCharacters || kAlphabet.byte_of[c] < 0) return std::string(token);
-    bytes.push_back(static_cast<char>(kAlphabet.byte_of[c]));
+    if (c >= kNumCharacters || kAlphabet.byte_of[c] < 0) {
+      out->resize(begin);
+      out->append(token);
+      return;
+    }
+    out->push_back(static_cast<char>(kAlphabet.byte_of[c]));
   }
-  return bytes;
 }
 
 std::string TokenOfBytes(std::string_view bytes) {

@@ -9,9 +9,9 @@
 
 namespace trireme {
 
-// The bytes that `token` (valid UTF-8) stands for; a token with a character outside the alphabet
-// stands for itself.
-std::string BytesOfToken(std::string_view token);
+// Appends the bytes that `token` (valid UTF-8) stands for; a token with a character outside the
+// alphabet stands for itself. They are never more than the token's own.
+void AppendBytesOfToken(std::string_view token, std::string* out);
 
 // The stored form of raw bytes.
 std::string TokenOfBytes(std::string_view bytes);

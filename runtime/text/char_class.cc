@@ -115,8 +115,12 @@ const CharTable& CharTable::Get() {
 CharTable::CharTable() {
   std::map<Page, uint16_t> known;
   for (char32_t high = 0; high < page_of_.size(); ++high) {
-    Page page;
-    for (char32_t low = 0; low < page.size(); ++low) page[low] = FlagsOf(high << 8 | low);
+    Page page{};
+    // Planes 4 to 13 hold nothing, 15 and 16 are for private use: three quarters of the time saved.
+    const char32_t plane = high >> 8;
+    if (plane < 4 || plane == 14) {
+      for (char32_t low = 0; low < page.size(); ++low) page[low] = FlagsOf(high << 8 | low);
+    }
     const auto [it, is_new] = known.emplace(page, static_cast<uint16_t>(pages_.size()));
     if (is_new) pages_.push_back(page);
     page_of_[high] = it->second;

@@ -111,16 +111,15 @@ std::string ReplaceSpaceMarks(std::string_view token) {
 
 class BpeTokenizer final : public Tokenizer {
  public:
-  BpeTokenizer(TokenizerSpec spec, BpeModel model)
+  // `ids` is the index of spec.tokens.
+  BpeTokenizer(TokenizerSpec spec, TokenIndex ids, BpeModel model)
       : Tokenizer(std::move(spec)),
         model_(std::move(model)),
-        byte_level_(spec_.kind == Kind::kByteLevelBpe) {
+        byte_level_(spec_.kind == Kind::kByteLevelBpe),
+        ids_(std::move(ids)) {
     BuildTokenBytes();
     BuildAddedTokens();
     BoundTokenBytes();
-    for (size_t id = 0; id < spec_.tokens.size(); ++id) {
-      if (!spec_.tokens[id].empty()) ids_.emplace(spec_.tokens[id], static_cast<TokenId>(id));
-    }
     for (const TokenizerSpec::AddedToken& token : spec_.added_tokens) {
       ids_[token.content] = token.id;
     }
@@ -197,7 +196,7 @@ class BpeTokenizer final : public Tokenizer {
   std::vector<uint32_t> begin_;  // [vocab_size + 1] offsets into bytes_
   std::vector<bool> special_;    // [vocab_size]
   std::optional<size_t> max_bytes_per_token_;
-  absl::flat_hash_map<absl::string_view, TokenId> ids_;
+  TokenIndex ids_;                       // of tokens and added tokens
   AddedTokenMatcher raw_tokens_;         // looked for in the text as it came
   AddedTokenMatcher normalized_tokens_;  // looked for in normalized text
 };
@@ -210,6 +209,9 @@ void BpeTokenizer::BuildTokenBytes() {
     special_[token.id] = token.special;
   }
   begin_.reserve(spec_.tokens.size() + 1);
+  size_t num_bytes = 0;
+  for (const std::string& token : spec_.tokens) num_bytes += token.size();
+  bytes_.reserve(num_bytes);  // about
   for (size_t id = 0; id < spec_.tokens.size(); ++id) {
     begin_.push_back(static_cast<uint32_t>(bytes_.size()));
     const std::string& stored = spec_.tokens[id];
@@ -217,7 +219,7 @@ void BpeTokenizer::BuildTokenBytes() {
     if (content[id] != nullptr) {
       bytes_.append(*content[id]);
     } else if (byte_level_) {
-      bytes_.append(BytesOfToken(stored));
+      AppendBytesOfToken(stored, &bytes_);
     } else if (byte >= 0) {
       bytes_.push_back(static_cast<char>(byte));
     } else {
@@ -336,8 +338,10 @@ void BpeTokenizer::EncodeMarked(std::string_view text, std::vector<TokenId>* ids
 
 absl::StatusOr<std::unique_ptr<const Tokenizer>> Tokenizer::Create(TokenizerSpec spec) {
   TRIREME_RETURN_IF_ERROR(CheckSpec(spec));
-  TRIREME_ASSIGN_OR_RETURN(BpeModel model, BpeModel::Create(spec));
-  return std::make_unique<const BpeTokenizer>(std::move(spec), std::move(model));
+  TRIREME_ASSIGN_OR_RETURN(TokenIndex ids, IndexTokens(spec.tokens));
+  TRIREME_ASSIGN_OR_RETURN(BpeModel model, BpeModel::Create(spec, ids));
+  // Moved, the tokens stay where `ids` points to.
+  return std::make_unique<const BpeTokenizer>(std::move(spec), std::move(ids), std::move(model));
 }
 
 }  // namespace trireme

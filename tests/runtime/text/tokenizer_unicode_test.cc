@@ -65,10 +65,14 @@ TEST(Nfc, TextBelowTheFirstMarkIsTrivial) {
 TEST(ByteAlphabet, EveryByteHasACharacter) {
   for (int byte = 0; byte < 256; ++byte) {
     const char raw = static_cast<char>(byte);
-    EXPECT_EQ(BytesOfToken(TokenOfBytes({&raw, 1})), std::string(1, raw));
+    std::string bytes = "before";
+    AppendBytesOfToken(TokenOfBytes({&raw, 1}), &bytes);
+    EXPECT_EQ(bytes, std::string("before") + raw);
   }
   EXPECT_EQ(TokenOfBytes(" \n"), "\u0120\u010A");
-  EXPECT_EQ(BytesOfToken("<|x y|>"), "<|x y|>");  // a space is no character of the alphabet
+  std::string bytes;
+  AppendBytesOfToken("<|x y|>", &bytes);  // a space is no character of the alphabet
+  EXPECT_EQ(bytes, "<|x y|>");
 }
 
 }  // namespace
