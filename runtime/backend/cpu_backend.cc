@@ -195,7 +195,14 @@ class CpuBackend : public Backend {
     return kTypes;
   }
 
-  FreeMemory Memory() const override { return {AvailableMemoryBytes()}; }
+  FreeMemory Memory() const override {
+    std::optional<int64_t> bytes = AvailableMemoryBytes();
+    // Mapped weights count as a cache that could go: they are read in every step.
+    if (bytes && packed_ != nullptr) {
+      bytes = std::max<int64_t>(0, *bytes - packed_->mapped_bytes());
+    }
+    return {bytes};
+  }
 
   // ---- Step time.
 

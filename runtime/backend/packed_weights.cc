@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "kernels/cpu/gemm_layout.h"
 #include "runtime/base/hash_words.h"
+#include "runtime/base/huge_mapping.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -92,12 +92,6 @@ struct PackedWeights::Entry {
   uint64_t key, offset, size_bytes, checksum;
 };
 
-struct PackedWeights::Mapping {
-  void* data = nullptr;
-  size_t size = 0;
-  ~Mapping() { munmap(data, size); }
-};
-
 PackedWeights::PackedWeights(std::string path, absl::Span<const MappedFile* const> sources)
     : path_(std::move(path)),
       sources_(sources.begin(), sources.end()),
@@ -108,7 +102,7 @@ std::shared_ptr<PackedWeights> PackedWeights::Open(const std::string& path,
   std::shared_ptr<PackedWeights> weights(new PackedWeights(path, sources));
   if (const absl::Status status = weights->Map(); !status.ok() && !absl::IsNotFound(status)) {
     Log(LogLevel::kWarning, "packed weights are not used, and packed anew",
-        {{"file", path}, {"why", FromAbsl(status.message())}});
+        {{"why", FromAbsl(status.message())}});
   }
   return weights;
 }
@@ -129,11 +123,8 @@ absl::Status PackedWeights::Map() {
   }
   const auto size = static_cast<size_t>(info.st_size);
   if (size < sizeof(Header)) return absl::DataLossError("it is cut off");
-  void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (data == MAP_FAILED) return absl::ResourceExhaustedError(ErrnoText(errno));
-  auto mapping = std::make_shared<Mapping>();
-  mapping->data = data;
-  mapping->size = size;
+  TRIREME_ASSIGN_OR_RETURN(std::shared_ptr<const HugeMapping> mapping, HugeMapping::Of(fd, size));
+  const uint8_t* const data = mapping->bytes().data();
 
   Header header;
   std::memcpy(&header, data, sizeof(header));
@@ -148,8 +139,7 @@ absl::Status PackedWeights::Map() {
       header.num_entries > (size - sizeof(Header)) / sizeof(Entry)) {
     return absl::DataLossError("its size is not the one that it tells");
   }
-  const auto* bytes = static_cast<const uint8_t*>(data);
-  const absl::Span<const Entry> table(reinterpret_cast<const Entry*>(bytes + sizeof(Header)),
+  const absl::Span<const Entry> table(reinterpret_cast<const Entry*>(data + sizeof(Header)),
                                       header.num_entries);
   if (HeadChecksum(header, BytesOf(table)) != header.checksum) {
     return absl::DataLossError("its table is damaged");
@@ -193,14 +183,16 @@ std::shared_ptr<uint8_t> PackedWeights::Find(absl::Span<const TensorView> parts,
   const auto found = table_.find(key);
   if (key == 0 || found == table_.end() || found->second->size_bytes != size_bytes) return nullptr;
   const Entry& entry = *found->second;
-  auto* data = static_cast<uint8_t*>(mapping_->data) + entry.offset;
+  const uint8_t* const data = mapping_->bytes().data() + entry.offset;
   if (MatrixChecksum(data, size_bytes, parallel) != entry.checksum) {
-    Log(LogLevel::kWarning, "a packed matrix is damaged, and packed anew", {{"file", path_}});
+    Log(LogLevel::kWarning, "a packed matrix is damaged, and packed anew");
     return nullptr;
   }
-  std::shared_ptr<uint8_t> packed(mapping_, data);
+  // Nobody writes to prepared weights, mapped or not.
+  std::shared_ptr<uint8_t> packed(mapping_, const_cast<uint8_t*>(data));
   matrices_.push_back({key, packed, size_bytes});
   ++num_found_;
+  mapped_bytes_ += static_cast<int64_t>(size_bytes);
   return packed;
 }
 
@@ -218,22 +210,20 @@ void PackedWeights::StartWriting() {
     return;
   }
   writer_ = std::jthread([this](const std::stop_token& stop) {
-    written_ = Write(stop);
-    if (!written_.ok() && !absl::IsCancelled(written_)) {
+    const absl::Status written = Write(stop);
+    if (written.ok()) {
+      Log(LogLevel::kInfo, "packed weights are kept for the next start");
+    } else if (!absl::IsCancelled(written)) {
       Log(LogLevel::kWarning, "packed weights could not be written",
-          {{"file", path_}, {"why", FromAbsl(written_.message())}});
+          {{"why", FromAbsl(written.message())}});
     }
   });
 }
 
-absl::Status PackedWeights::FinishWriting() {
-  if (writer_.joinable()) writer_.join();
-  return written_;
-}
-
 absl::Status PackedWeights::Write(const std::stop_token& stop) const {
+  if (num_added_ == 0) return absl::OkStatus();
   const std::string temporary = path_ + ".new";
-  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+  const int fd = open(temporary.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) return absl::UnavailableError(ErrnoText(errno));
   const absl::Cleanup closer = [fd] { close(fd); };
   // Another process that writes holds the lock; when it has renamed the file, the name is gone or
@@ -244,7 +234,17 @@ absl::Status PackedWeights::Write(const std::stop_token& stop) const {
     return absl::CancelledError("another process writes it");
   }
   absl::Cleanup remover = [&temporary] { unlink(temporary.c_str()); };
+  TRIREME_RETURN_IF_ERROR(WriteFile(fd, stop));
+  // A file that a crash leaves torn has wrong checksums: nothing waits for the disk's own cache.
+  TRIREME_RETURN_IF_ERROR(CacheByHugePages(fd, stop));
+  if (rename(temporary.c_str(), path_.c_str()) != 0) {
+    return absl::UnavailableError(ErrnoText(errno));
+  }
+  std::move(remover).Cancel();
+  return absl::OkStatus();
+}
 
+absl::Status PackedWeights::WriteFile(int fd, const std::stop_token& stop) const {
   std::vector<Entry> table;
   size_t end = Aligned(sizeof(Header) + matrices_.size() * sizeof(Entry));
   for (const Matrix& matrix : matrices_) {
@@ -271,10 +271,6 @@ absl::Status PackedWeights::Write(const std::stop_token& stop) const {
     }
     TRIREME_RETURN_IF_ERROR(put({matrices_[i].data.get(), matrices_[i].size_bytes}));
   }
-  if (fsync(fd) != 0 || rename(temporary.c_str(), path_.c_str()) != 0) {
-    return absl::UnavailableError(ErrnoText(errno));
-  }
-  std::move(remover).Cancel();
   return absl::OkStatus();
 }
 

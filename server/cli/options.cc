@@ -7,7 +7,6 @@
 #include <cctype>
 #include <cstdlib>
 #include <deque>
-#include <filesystem>
 #include <iostream>
 #include <map>
 #include <string>
@@ -17,7 +16,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "runtime/base/hash_words.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
@@ -26,6 +24,7 @@
 #include "server/cli/commands.h"
 #include "server/cli/config_file.h"
 #include "server/cli/refusal.h"
+#include "server/cli/weight_cache.h"
 #include "server/pull/cache.h"
 #include "server/pull/environment.h"
 #include "server/pull/source.h"
@@ -180,28 +179,6 @@ absl::Status FindModel(Options* options) {
   return absl::OkStatus();
 }
 
-// For --weight-cache. One file for each path of a model.
-std::string PackedWeightsFile(const Options& options) {
-  namespace fs = std::filesystem;
-  if (options.weight_cache == "off" || options.load.model.empty()) return "";
-  std::error_code error;
-  const fs::path model = fs::weakly_canonical(options.load.model, error);
-  if (error) return "";
-  fs::path folder = options.weight_cache;
-  if (options.weight_cache == "auto") {
-    const auto cache = pull::CacheFolder(options.cache);
-    if (!cache.ok()) return "";
-    const fs::path ours = fs::weakly_canonical(fs::path(*cache) / "models", error);
-    const fs::path below = model.lexically_relative(ours);
-    if (error || below.empty() || below == "." || *below.begin() == "..") return "";
-    folder = model.parent_path();
-  }
-  const std::string path = model.string();
-  const uint64_t hash = HashWords64({reinterpret_cast<const uint8_t*>(path.data()), path.size()});
-  return folder / StrCat(model.filename().string(), "-",
-                         absl::StrCat(absl::Hex(hash, absl::kZeroPad16)), ".trireme-packed");
-}
-
 // What others than this program read, or set: tests, scripts, and Kubernetes for a service of our
 // name.
 bool IsForeignVariable(std::string_view name, std::string_view value) {
@@ -285,7 +262,15 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
         return parsed;
       }
     }
-    parsed.options.load.packed_weights = PackedWeightsFile(parsed.options);
+    auto packed_weights = PackedWeightsFile(parsed.options.weight_cache, parsed.options.load.model,
+                                            parsed.options.cache);
+    if (!packed_weights.ok()) {
+      std::cerr << "trireme " << text.name << ": " << std::string(packed_weights.status().message())
+                << "\n";
+      parsed.exit_code = kExitUsage;
+      return parsed;
+    }
+    parsed.options.load.packed_weights = *std::move(packed_weights);
     parsed.options.unknown_variables = UnknownVariables(schema);
     parsed.command = text.command;
   }

@@ -203,9 +203,10 @@ std::vector<Setting> OtherRows(Options& o) {
        /*shorthand=*/"", /*positional=*/true},
       {"cache", kAll | kPull, "Process", Text(&o.cache, "FOLDER"),
        "Where pulled models are kept (default: trireme in XDG_CACHE_HOME or ~/.cache)"},
-      {"weight-cache", kRun, "Process", Text(&o.weight_cache, "off|auto|FOLDER"),
+      {"weight-cache", kServe, "Process", Text(&o.weight_cache, "off|auto|FOLDER"),
        "Where weights are kept as the CPU computes on them, so that the next start need not pack "
-       "them; about as large as the model. auto: beside models in --cache, for no others"},
+       "them; as large as the model, up to 1.8 times (Q5_K). auto: beside models in --cache, for "
+       "no others"},
       {"drain-timeout", kServe, "Process", Integer(&o.serve.drain_timeout_s, 0, 86400),
        "Seconds that running requests get after SIGTERM"},
       {"log-level", kServe, "Process",

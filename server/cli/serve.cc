@@ -274,6 +274,9 @@ int RunServe(const Options& all) {
   ConfigureLog(ToLogLevel(options.log_level),
                options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   WarnOfUnknownVariables(all);
+  if (all.weight_cache != "off" && all.load.packed_weights.empty()) {
+    Log(LogLevel::kInfo, "weights are not kept: auto is for models that lie in --cache");
+  }
   if (all.load.group.follows()) return RunFollower(all);
   const sigset_t signals = BlockSignals(options);
   // Before the service, whose engine sets it. A device that has failed does not come back to its

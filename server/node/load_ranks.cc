@@ -9,6 +9,7 @@
 #include "runtime/backend/cpu_backend.h"
 #include "runtime/backend/cuda_backend.h"
 #include "runtime/base/cpus.h"
+#include "runtime/base/log.h"
 #include "runtime/base/status.h"
 #include "runtime/base/strings.h"
 
@@ -120,6 +121,9 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
   SharedProgress shared(progress, num_ranks);
   std::vector<ModelRank> ranks(static_cast<size_t>(num_ranks));
   std::shared_ptr<PackedWeights> packed;  // of the CPU, which is one rank
+  if (cuda && !options.packed_weights.empty()) {
+    Log(LogLevel::kInfo, "weights are not kept: they are packed for the CPU, the model is on GPUs");
+  }
   const auto load = [&](int index) -> absl::Status {
     ModelRank& rank = ranks[static_cast<size_t>(index)];
     if (cuda) {
@@ -146,7 +150,11 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
   if (absl::Status status = OnEachRank(num_ranks, load); !status.ok()) {
     return Annotate(status, options.model);
   }
-  if (packed != nullptr) packed->StartWriting();
+  if (packed != nullptr) {
+    Log(LogLevel::kInfo, "packed weights",
+        {{"mapped", packed->num_found()}, {"packed_anew", packed->num_added()}});
+    packed->StartWriting();
+  }
   return ranks;
 }
 

@@ -1,5 +1,8 @@
 """--weight-cache: a start that maps packed weights answers as one that packs them, whatever became of the file."""
+import json
 import os
+import shlex
+import subprocess
 import time
 
 import openai
@@ -28,6 +31,11 @@ def say(binary, model, folder, until=None):
         time.sleep(0.01)
     server.stop()
     return answer.choices[0].model_dump(), mapped, server.logs()
+
+
+def counts(logs):
+    line, = [json.loads(line) for line in logs.splitlines() if '"packed weights"' in line]
+    return {name: line[name] for name in ("mapped", "packed_anew")}
 
 
 def packed(folder):
@@ -71,8 +79,27 @@ def test_a_file_that_does_not_fit_is_told_of_and_written_anew(binary, tiny, tmp_
     assert say(binary, tiny, folder)[:2] == (want, True)
 
 
-def test_a_folder_that_cannot_be_written_is_told_of(binary, tiny, tmp_path):
-    (tmp_path / "file").write_text("")
-    answer, mapped, logs = say(binary, tiny, tmp_path / "file")
+def test_a_folder_that_is_not_there_is_refused(binary, tiny, tmp_path):
+    result = subprocess.run([binary, "serve", str(tiny), "--weight-cache", str(tmp_path / "missing")],
+                            capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2 and "there is no folder" in result.stderr
+
+
+def test_a_file_that_cannot_be_written_is_told_of_and_removed(binary, tiny, tmp_path):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    limited = tmp_path / "limited"  # files of at most 8 KiB: as on a full disk, without one
+    limited.write_text(f"#!/bin/bash\nulimit -f 8\nexec {shlex.quote(str(binary))} \"$@\"\n")
+    limited.chmod(0o755)
+    answer, mapped, logs = say(limited, tiny, folder)
     assert (answer, mapped) == (say(binary, tiny, "off")[0], False)
-    assert "packed weights" in logs and "Not a directory" in logs
+    assert "packed weights could not be written" in logs and not list(folder.iterdir())
+    assert str(folder) not in logs
+
+
+def test_the_log_tells_how_many_matrices_were_mapped(binary, tiny, tmp_path):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    first = counts(say(binary, tiny, folder, until=lambda: packed(folder))[2])
+    assert first["mapped"] == 0 and first["packed_anew"] > 0
+    assert counts(say(binary, tiny, folder)[2]) == {"mapped": first["packed_anew"], "packed_anew": 0}

@@ -7,7 +7,10 @@
 #include <filesystem>
 #include <random>
 
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/gemm_layout.h"
 #include "runtime/backend/cpu_backend.h"
+#include "runtime/base/hash_words.h"
 #include "tests/fakes/files.h"
 
 namespace trireme {
@@ -49,9 +52,8 @@ class PackedWeightsTest : public testing::Test {
     const TensorView view = {.data = (*file)->bytes().data() + kOffset, .shape = {kRows, kCols}};
     auto weight = (*backend)->PrepareMatrix({&view, 1}, {});
     EXPECT_TRUE(weight.ok());
-    packed->StartWriting();
     Result result;
-    result.written = packed->FinishWriting();
+    result.written = packed->Write({});
     result.found = packed->num_found();
     result.added = packed->num_added();
     std::vector<float> x(kCols, 0.5f);
@@ -148,6 +150,31 @@ TEST_F(PackedWeightsTest, WhatADeadWriterLeftIsWrittenOver) {
   first_ = Run();
   EXPECT_TRUE(first_.written.ok()) << first_.written;
   EXPECT_EQ(Run().found, 1);
+}
+
+// Files of older programs are told apart by kPanelLayoutVersion alone: they would be mapped, and
+// wrong, if the bytes changed under one version.
+TEST(PanelLayout, HasAVersionForItsBytes) {
+  ASSERT_EQ(cpu::kPanelLayoutVersion, 1u) << "write down the bytes of the new layout";
+  constexpr uint64_t kBytes[] = {
+      // by DType
+      17530832197275854639u, 3423330813002991748u,  7965387466378153645u,  17152271999330606527u,
+      7814116570021438787u,  16667048971832705961u, 16560203533327629054u, 12750418387010637904u,
+      4080744428576661231u,  4343864987732155647u,  1265266656335587807u};
+  for (size_t type = 0; type < std::size(kBytes); ++type) {
+    const auto dtype = static_cast<DType>(type);
+    constexpr int64_t kPackedRows = 40, kPackedCols = 512;
+    const int64_t row_bytes = RowBytes(dtype, kPackedCols);
+    std::vector<uint8_t> source(static_cast<size_t>(kPackedRows * row_bytes));
+    // No byte makes an infinity or a NaN of a half, whose bits an instruction set may choose.
+    for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<uint8_t>(i * 37 % 59);
+    cpu::PackedMatrix packed = cpu::PlanMatrix(dtype, kPackedRows, kPackedCols);
+    std::vector<uint8_t> bytes(static_cast<size_t>(packed.size_bytes()) + 64);
+    packed.data = bytes.data() + (-reinterpret_cast<uintptr_t>(bytes.data()) & 63);
+    cpu::PackPanels(source.data(), row_bytes, 0, packed.num_panels, packed);
+    EXPECT_EQ(HashWords64({packed.data, static_cast<size_t>(packed.size_bytes())}), kBytes[type])
+        << DTypeName(dtype) << ": raise kPanelLayoutVersion";
+  }
 }
 
 }  // namespace
