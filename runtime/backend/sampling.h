@@ -6,6 +6,7 @@
 
 #include "absl/types/span.h"
 #include "runtime/base/ids.h"
+#include "runtime/base/token_logprob.h"
 
 namespace trireme {
 

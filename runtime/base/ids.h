@@ -1,4 +1,4 @@
-// The numbers that name things, and what every layer says of a token.
+// The numbers that name things.
 #pragma once
 
 #include <cstdint>
@@ -8,10 +8,5 @@ namespace trireme {
 using TokenId = int32_t;     // index into the vocabulary, >= 0
 using BlockId = int32_t;     // index of a KV block, >= 0
 using RequestId = uint64_t;  // one engine sequence; unique for the life of the engine, never 0
-
-struct TokenLogprob {
-  TokenId id = 0;
-  float logprob = 0;  // natural log, of the distribution before temperature and filters
-};
 
 }  // namespace trireme

@@ -19,8 +19,6 @@ class BlockPool {
  public:
   // Both > 0.
   BlockPool(int num_blocks, int block_size);
-  // The longest chain of the index; for tests. O(pool).
-  int LongestChain() const;
 
   int num_blocks() const { return static_cast<int>(blocks_.size()) - 1; }
   int block_size() const { return block_size_; }
@@ -50,6 +48,8 @@ class BlockPool {
   // free + cached + held == total, reference counts positive, index consistent. For tests and idle
   // moments. Aborts.
   void CheckInvariants() const;
+  // Of the index's chains. For tests.
+  int LongestChain() const;
 
  private:
   // Free:   ref_count == 0, not published; chained through `next` from free_head_.

@@ -99,9 +99,8 @@ class Scheduler {
   const StepPlan& Plan();
 
   // Applies the results of the outstanding plan, which `plan` is or a copy of it (an empty one: no
-  // effect). Sequences cancelled
-  // meanwhile yield their last event and no further tokens. The events are the caller's to move
-  // from, and valid until the next call.
+  // effect). Sequences cancelled meanwhile yield their last event and no further tokens. The events
+  // are the caller's to move from, and valid until the next call.
   absl::Span<SequenceEvent> Commit(const StepPlan& plan, StepResult result);
 
   // Events that no step produced: cancellations, expired deadlines, failures. Call after Plan and

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "runtime/base/token_logprob.h"
 #include "runtime/scheduler/sequence.h"
 
 namespace trireme {

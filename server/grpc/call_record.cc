@@ -55,9 +55,8 @@ CallRecord::~CallRecord() { context_->request_bytes -= charged_bytes_; }
 absl::StatusOr<Tenant> CallRecord::Authenticate() {
   const Metadata& metadata = call_->client_metadata();
   if (const size_t num_bytes = NumBytes(metadata); num_bytes > kMaxMetadataBytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the metadata take ", num_bytes, " bytes, of ", kMaxMetadataBytes,
-                     " that a call may have"));
+    return absl::ResourceExhaustedError(absl::StrCat("the metadata take ", num_bytes, " bytes, of ",
+                                                     kMaxMetadataBytes, " that a call may have"));
   }
   absl::StatusOr<Tenant> tenant = context_->keys->AuthenticateCaller(
       First(metadata, "authorization"), First(metadata, "api-key"));

@@ -4,7 +4,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/engine/refusals.h"
-#include "server/grpc/news_queue.h"
+#include "server/grpc/call_pump.h"
 #include "server/grpc/tsan_order.h"
 #include "server/grpc/wire.h"
 
@@ -53,12 +53,12 @@ absl::StatusOr<std::vector<GenerateRequest>> ConvertAndPrepare(const Node& node,
 
 }  // namespace
 
-GenerateCall::GenerateCall(const ServiceContext* context, NewsQueue* news,
+GenerateCall::GenerateCall(const ServiceContext* context, CallPump* pump,
                            grpc::CallbackServerContext* call)
     : context_(context),
-      news_(news),
+      pump_(pump),
       call_(call),
-      handle_(std::make_shared<Handle>(this, news)),
+      handle_(std::make_shared<Handle>(this, pump)),
       record_(context, "trireme.v1.Inference/Generate", call) {
   HandOver(this);
 }
@@ -95,7 +95,7 @@ void GenerateCall::Begin(const grpc::ByteBuffer& bytes) {
          .tenant = caller.tenant.id,
          .door = RequestInfo::Door::kGrpc,
          .arrival = context_->node().clock->Now()},
-        [handle = handle_, news = news_] { news->Post([handle] { handle->Cancel(); }); });
+        [handle = handle_, pump = pump_] { pump->Post([handle] { handle->Cancel(); }); });
   }
   const bool queued = context_->node().workers->TrySubmit(
       [handle = handle_, &node = context_->node(), wire = std::move(wire),
@@ -163,7 +163,7 @@ void GenerateCall::Write(const ChoiceDelta& delta) {
 
 // While a write is under way, too: its end has nothing to look for then, mostly.
 void GenerateCall::WatchForNews() {
-  generation_->NotifyWhenReady([handle = handle_] { handle->news_->Push(handle); });
+  generation_->NotifyWhenReady([handle = handle_] { handle->pump_->PushNews(handle); });
 }
 
 void GenerateCall::Close(const absl::Status& status) {

@@ -1,7 +1,7 @@
 // One Generate call: a reactor that moves deltas from a Generation to the wire, one write at a
 // time.
 //
-// Threads: gRPC's own call the reactor's methods; the engine thread only pushes to `news` when
+// Threads: gRPC's own call the reactor's methods; the engine thread only pushes to the pump when
 // something is ready, and the pump goes on from there. The mutex orders them. Nothing is taken from
 // the generation while a write is pending: back pressure reaches the engine's bounded stream. A
 // client that takes nothing for longer than the write timeout loses the call.
@@ -21,14 +21,14 @@
 
 namespace trireme::rpc {
 
-class NewsQueue;
+class CallPump;
 
 class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   class Handle;
 
   // Deletes itself after gRPC's OnDone. All outlive the call.
-  GenerateCall(const ServiceContext* context, NewsQueue* news, grpc::CallbackServerContext* call);
+  GenerateCall(const ServiceContext* context, CallPump* pump, grpc::CallbackServerContext* call);
 
   // Once. `request`: a GenerateRequest. Conversion, template and tokenization go to the node's
   // workers.
@@ -52,7 +52,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void CheckProgress();
 
   const ServiceContext* const context_;
-  NewsQueue* const news_;
+  CallPump* const pump_;
   grpc::CallbackServerContext* const call_;
   const std::shared_ptr<Handle> handle_;
   std::string request_id_;  // constant once Received
@@ -78,7 +78,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 // clears the pointer.
 class GenerateCall::Handle {
  public:
-  Handle(GenerateCall* call, NewsQueue* news) : news_(news), call_(call) {}
+  Handle(GenerateCall* call, CallPump* pump) : pump_(pump), call_(call) {}
   bool running();  // false when the call is over
   void OnNews();
   void Cancel();
@@ -86,7 +86,7 @@ class GenerateCall::Handle {
 
  private:
   friend class GenerateCall;
-  NewsQueue* const news_;
+  CallPump* const pump_;
   std::mutex mu_;       // taken before the call's
   GenerateCall* call_;  // guarded by mu_
 };

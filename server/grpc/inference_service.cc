@@ -81,7 +81,7 @@ grpc::ServerUnaryReactor* InferenceService::Unary(
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(Call* context,
                                                                        const Bytes* request) {
-  auto* call = new GenerateCall(context_, &news_, context);
+  auto* call = new GenerateCall(context_, &pump_, context);
   call->Begin(*request);
   return call;
 }

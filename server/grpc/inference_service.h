@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "server/grpc/news_queue.h"
+#include "server/grpc/call_pump.h"
 #include "trireme/v1/inference.grpc.pb.h"
 
 namespace trireme::rpc {
@@ -66,7 +66,7 @@ class InferenceService final : public RawInference<v1::Inference::Service> {
   const ServiceContext* const context_;
   const absl::Time started_;
 
-  NewsQueue news_;  // last: its thread uses the members above
+  CallPump pump_;  // last: its thread uses the members above
 };
 
 }  // namespace trireme::rpc

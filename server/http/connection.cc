@@ -41,7 +41,7 @@ bool Passed(TimePoint deadline) { return std::chrono::steady_clock::now() >= dea
 
 }  // namespace
 
-Connection::Connection(ServerContext* context, NewsQueue* news,
+Connection::Connection(ServerContext* context, NewsQueue<Connection>* news,
                        std::unique_ptr<Transport> transport,
                        std::function<void(Connection*)> closed)
     : context_(context),

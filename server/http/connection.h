@@ -20,11 +20,11 @@
 #include <string_view>
 
 #include "absl/time/time.h"
-#include "server/http/news_queue.h"
 #include "server/http/request_parser.h"
 #include "server/http/server_context.h"
 #include "server/http/transport.h"
 #include "server/http/waker.h"
+#include "server/node/news_queue.h"
 
 namespace trireme::http {
 
@@ -34,8 +34,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
  public:
   // `context` and `news`, that of the io thread, outlive the connection. `closed` is called on the
   // io thread when everything has ended.
-  Connection(ServerContext* context, NewsQueue* news, std::unique_ptr<Transport> transport,
-             std::function<void(Connection*)> closed);
+  Connection(ServerContext* context, NewsQueue<Connection>* news,
+             std::unique_ptr<Transport> transport, std::function<void(Connection*)> closed);
   ~Connection();
 
   void Start();  // spawns the coroutine
@@ -87,7 +87,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void ReleaseBody();
 
   ServerContext* const context_;
-  NewsQueue* const news_;
+  NewsQueue<Connection>* const news_;
   const std::unique_ptr<Transport> transport_;
   const boost::asio::any_io_executor executor_;
   const std::function<void(Connection*)> closed_;

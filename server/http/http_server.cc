@@ -16,8 +16,8 @@
 #include "runtime/base/version.h"
 #include "server/dialects/openai/info.h"
 #include "server/http/connection.h"
-#include "server/http/news_queue.h"
 #include "server/net/acceptor.h"
+#include "server/node/news_queue.h"
 
 namespace trireme {
 namespace {
@@ -33,7 +33,8 @@ constexpr absl::Duration kLongestDrain = absl::Hours(24 * 365);  // what chrono 
 struct IoThread {
   asio::io_context io{/*concurrency_hint=*/1};
   asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(io);
-  http::NewsQueue news{&io};
+  NewsQueue<Connection> news{
+      [this](auto* queue) { asio::post(io, [queue] { queue->Deliver(); }); }};
   std::unordered_set<Connection*> connections;  // of this thread; each keeps itself alive
   std::thread thread;
 };

@@ -57,7 +57,11 @@ TEST_F(PerplexityTest, IsThatOfTheSecondHalvesOfWholeWindows) {
   // That every prediction is of its own token shows in a text whose end is another one.
   std::string other = text;
   other[2 * 512 - 1] = other[2 * 512 - 1] == 'a' ? 'b' : 'a';
-  EXPECT_GT(std::abs(ExpectedPerplexity(*OpenModelFiles(model_), other) / expected - 1), 2e-4);
+  fakes::WriteFile(text_, other);
+  const auto found_other = MeasurePerplexity(model_, text_, 2);
+  ASSERT_TRUE(found_other.ok()) << found_other.status();
+  EXPECT_GT(std::abs(found_other->value / found->value - 1), 2e-4);
+  EXPECT_NEAR(found_other->value / ExpectedPerplexity(*OpenModelFiles(model_), other), 1, 1e-4);
 }
 
 TEST_F(PerplexityTest, ATextShorterThanAWindowIsRefused) {
