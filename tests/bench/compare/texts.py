@@ -2,6 +2,7 @@
 import json
 import pathlib
 import random
+import subprocess
 
 BENCH = pathlib.Path(__file__).resolve().parent.parent
 ROOT = BENCH.parent.parent
@@ -44,10 +45,9 @@ def varied(paragraph, size):
 
 
 def _files(pattern):
-    def ours(path):
-        folders = path.relative_to(ROOT).parts
-        return "build" not in folders and not any(folder.startswith(".") for folder in folders)
-
-    names = sorted(path for path in ROOT.rglob(pattern) if ours(path))
-    text = "".join(path.read_text(errors="replace") for path in names)
+    """Of the files that git keeps; of an unpacked archive, of all."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--", pattern], cwd=ROOT, capture_output=True, check=False)
+    names = listed.stdout.decode().split("\0")[:-1] if listed.returncode == 0 else [
+        str(path.relative_to(ROOT)) for path in ROOT.rglob(pattern) if "build" not in path.relative_to(ROOT).parts]
+    text = "".join((ROOT / name).read_text(errors="replace") for name in sorted(names))
     return text.encode()[:TEXT_BYTES].decode(errors="ignore")
