@@ -228,6 +228,28 @@ TEST_F(StreamOrderTest, NodesOfAGraphAreOrderedByItsEdges) {
   }
 }
 
+TEST_F(StreamOrderTest, BranchesOfAGraphThatMeetAreInOrder) {
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  ASSERT_EQ(cudaStreamBeginCapture(first_, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  LaunchFill(c_, kN, 1, first_);
+  SecondWaits();
+  LaunchFill(a_, kN, 1, first_);
+  LaunchCopyWords(c_, b_, kN, second_);
+  ASSERT_EQ(cudaEventRecord(event_, second_), cudaSuccess);
+  ASSERT_EQ(cudaStreamWaitEvent(first_, event_, 0), cudaSuccess);
+  LaunchCopyWords(a_, c_, kN, first_);
+  LaunchCopyWords(b_, c_, kN, first_);
+  ASSERT_EQ(cudaStreamEndCapture(first_, &graph), cudaSuccess);
+  ASSERT_EQ(cudaGraphInstantiate(&exec, graph, 0), cudaSuccess);
+  ExpectNone([&] {
+    ASSERT_EQ(cudaGraphLaunch(exec, first_), cudaSuccess);
+    ASSERT_EQ(cudaGraphLaunch(exec, first_), cudaSuccess);
+  });
+  cudaGraphExecDestroy(exec);
+  cudaGraphDestroy(graph);
+}
+
 TEST_F(StreamOrderTest, AGraphIsOrderedByItsStream) {
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t exec = nullptr;
