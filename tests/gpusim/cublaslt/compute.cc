@@ -72,14 +72,17 @@ class Run {
   // Bytes that are read: a finding if they were never written.
   const std::byte* Read(const void* pointer, uint64_t bytes, std::string_view what) {
     const std::byte* const found = Find(pointer, bytes);
-    if (found != nullptr && !memory_.Defined(reinterpret_cast<uint64_t>(pointer), bytes)) {
-      Report(what);
-    }
+    if (found == nullptr) return nullptr;
+    if (!memory_.Defined(reinterpret_cast<uint64_t>(pointer), bytes)) Report(what);
+    CheckOrder(reinterpret_cast<uint64_t>(pointer), bytes, RangeUse::kRead);
     return found;
   }
   void Report(std::string_view what) {
     Runtime::Get().ReportUninitialized("cublasLtMatmul",
                                        StrCat(what, " is read, and not all of it was written"));
+  }
+  void CheckOrder(uint64_t address, uint64_t bytes, RangeUse use) {
+    Runtime::Get().CheckOrder(memory_, address, bytes, use);
   }
   float ReadFloat(const void* pointer, float otherwise, std::string_view what) {
     if (pointer == nullptr) return otherwise;
@@ -90,12 +93,16 @@ class Run {
     std::byte* const found = Find(pointer, sizeof(float));
     if (found == nullptr) return;
     Store(value, CUDA_R_32F, found);
+    CheckOrder(reinterpret_cast<uint64_t>(pointer), sizeof(float), RangeUse::kWrite);
     memory_.SetDefined(reinterpret_cast<uint64_t>(pointer), sizeof(float));
   }
   // What stood there is lost: who shares the workspace with something else sees that.
   void SpoilWorkspace() {
-    std::byte* const found = Find(p_.workspace, p_.algorithm.workspace_bytes);
-    if (found != nullptr) std::memset(found, 0xff, p_.algorithm.workspace_bytes);
+    const uint64_t bytes = p_.algorithm.workspace_bytes;
+    std::byte* const found = Find(p_.workspace, bytes);
+    if (found == nullptr) return;
+    CheckOrder(reinterpret_cast<uint64_t>(p_.workspace), bytes, RangeUse::kWrite);
+    std::memset(found, 0xff, bytes);
   }
 
   void ReadScalars() {
@@ -121,7 +128,9 @@ class Run {
     const std::byte* const from = Find(start, BytesOfOne(layout));
     bool defined = true;
     EachStoredLine(start, layout, [&](uint64_t address, uint64_t bytes) {
-      defined &= from == nullptr || memory_.Defined(address, bytes);
+      if (from == nullptr) return;
+      defined &= memory_.Defined(address, bytes);
+      CheckOrder(address, bytes, RangeUse::kRead);
     });
     if (!defined) Report(what);
     std::vector<float> values(lines * length);
@@ -180,8 +189,10 @@ class Run {
         WriteElement(Epilogue(value), row, column, d);
       }
     }
-    EachStoredLine(start, p_.d,
-                   [&](uint64_t address, uint64_t bytes) { memory_.SetDefined(address, bytes); });
+    EachStoredLine(start, p_.d, [&](uint64_t address, uint64_t bytes) {
+      CheckOrder(address, bytes, RangeUse::kWrite);
+      memory_.SetDefined(address, bytes);
+    });
   }
 
   float Epilogue(float value) const {

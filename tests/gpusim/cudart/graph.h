@@ -9,6 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "tests/gpusim/cudart/stream.h"
+#include "tests/gpusim/vm/stream_operation.h"
+
 namespace trireme::gpusim {
 
 struct GraphNode {
@@ -32,5 +35,7 @@ struct CUgraph_st {
 };
 struct CUgraphExec_st {
   std::shared_ptr<const std::vector<trireme::gpusim::GraphNode>> nodes;
+  trireme::gpusim::GraphAncestors ancestors;
   int device = 0;
+  trireme::gpusim::Point last_launch;  // the next one runs after it, whatever its stream
 };

@@ -38,6 +38,53 @@ std::vector<size_t> RandomOrder(const std::vector<GraphNode>& nodes, uint64_t se
   return order;
 }
 
+// A node comes after those that were captured earlier, if at all.
+GraphAncestors AncestorsOf(const std::vector<GraphNode>& nodes) {
+  bool is_chain = true;
+  for (size_t i = 1; i < nodes.size(); ++i) is_chain &= nodes[i].after == std::vector{i - 1};
+  if (is_chain) return nullptr;
+  std::vector<std::vector<bool>> ancestors(nodes.size(), std::vector<bool>(nodes.size(), false));
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    for (const size_t before : nodes[i].after) {
+      ancestors[i][before] = true;
+      for (size_t j = 0; j < before; ++j) ancestors[i][j] = ancestors[i][j] || ancestors[before][j];
+    }
+  }
+  return std::make_shared<const std::vector<std::vector<bool>>>(std::move(ancestors));
+}
+
+// The nodes of one launch, one after the other. One that waits goes on where it was.
+class RunningGraph {
+ public:
+  RunningGraph(std::vector<GraphNode> nodes, GraphAncestors ancestors, std::vector<size_t> order)
+      : nodes_(std::move(nodes)), ancestors_(std::move(ancestors)), order_(std::move(order)) {}
+
+  cudaError_t Run() {
+    StreamOperation* const launch = StreamOperation::Current();
+    for (; next_ < order_.size(); ++next_) {
+      const size_t at = order_[next_];
+      if (operation_ == nullptr) {
+        operation_ = std::make_shared<StreamOperation>(nodes_[at].what, *launch,
+                                                       static_cast<uint32_t>(at), ancestors_);
+      }
+      StreamOperation::Current() = operation_.get();
+      const cudaError_t error = nodes_[at].work();
+      StreamOperation::Current() = launch;
+      if (error != cudaSuccess) return error;
+      launch->Learn(operation_->Clock());  // what it has learned meanwhile
+      operation_ = nullptr;
+    }
+    return cudaSuccess;
+  }
+
+ private:
+  std::vector<GraphNode> nodes_;  // of its own: they remember how far they came
+  const GraphAncestors ancestors_;
+  const std::vector<size_t> order_;
+  size_t next_ = 0;
+  std::shared_ptr<StreamOperation> operation_;  // of the node that waits
+};
+
 bool SameShape(const std::vector<GraphNode>& a, const std::vector<GraphNode>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
     return x.what == y.what && x.after == y.after;
@@ -104,7 +151,9 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
   *exec = new CUgraphExec_st{std::make_shared<const std::vector<GraphNode>>(graph->nodes),
-                             Runtime::current_device()};
+                             trireme::gpusim::AncestorsOf(graph->nodes),
+                             Runtime::current_device(),
+                             {}};
   return Record(cudaSuccess);
 }
 
@@ -133,17 +182,15 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   Runtime& runtime = Runtime::Get();
   const uint64_t seed = runtime.NewSeed();
   auto order = trireme::gpusim::RandomOrder(*exec->nodes, seed);
-  return Record(runtime.Submit(
+  CUstream_st* const on = runtime.Resolve(stream);
+  if (on == nullptr) return Record(cudaErrorInvalidResourceHandle);
+  if (on->capture == nullptr) runtime.queues.WaitFor(on->queue, exec->last_launch);
+  const cudaError_t error = runtime.Submit(
       stream, "graph",
-      // Nodes of its own: one that waits remembers how far it came.
-      [nodes = *exec->nodes, order = std::move(order), next = size_t{0}]() mutable {
-        for (; next < order.size(); ++next) {
-          if (const cudaError_t error = nodes[order[next]].work(); error != cudaSuccess) {
-            return error;
-          }
-        }
-        return cudaSuccess;
-      }));
+      [running = trireme::gpusim::RunningGraph(
+           *exec->nodes, exec->ancestors, std::move(order))]() mutable { return running.Run(); });
+  if (on->capture == nullptr) exec->last_launch = runtime.queues.End(on->queue);
+  return Record(error);
 }
 
 }  // extern "C"

@@ -120,6 +120,7 @@ class QueuedLaunch {
     }
     DeviceMemory* const memory = device_->memory.get();
     LaunchConfig config = config_;
+    config.operation = StreamOperation::Current()->shared_from_this();
     if (config.all_resident) {
       const absl::StatusOr<uint64_t> workspace = memory->Allocate(kWorkspaceBytes);
       if (!workspace.ok()) return cudaErrorMemoryAllocation;

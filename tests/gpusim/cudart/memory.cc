@@ -66,6 +66,13 @@ bool CopyRow(const Place& to_place, const void* to, const Place& from_place, con
   std::byte* const target = BytesAt(to_place, to, bytes);
   const std::byte* const source = BytesAt(from_place, from, bytes);
   if (target == nullptr || source == nullptr) return false;
+  Runtime& runtime = Runtime::Get();
+  if (from_place.memory != nullptr) {
+    runtime.CheckOrder(*from_place.memory, Number(from), bytes, RangeUse::kRead);
+  }
+  if (to_place.memory != nullptr) {
+    runtime.CheckOrder(*to_place.memory, Number(to), bytes, RangeUse::kWrite);
+  }
   std::memmove(target, source, bytes);
   if (to_place.on_device && from_place.on_device) {
     to_place.memory->CopyDefined(Number(to), *from_place.memory, Number(from), bytes);
@@ -136,6 +143,7 @@ cudaError_t Set(void* to, int value, size_t bytes, cudaStream_t stream) {
   return Runtime::Get().Submit(stream, "set", [place, to, value, bytes] {
     std::byte* const target = BytesAt(place, to, bytes);
     if (target == nullptr) return Gone("a memset");
+    Runtime::Get().CheckOrder(*place.memory, Number(to), bytes, RangeUse::kWrite);
     std::memset(target, value, bytes);
     place.memory->SetDefined(Number(to), bytes);
     return cudaSuccess;

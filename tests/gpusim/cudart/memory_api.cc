@@ -97,6 +97,9 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
     return Record(Explain(cudaErrorInvalidValue, "cudaFreeAsync: not allocated"));
   }
   return Record(Runtime::Get().Submit(stream, "free", [device, address] {
+    Runtime::Get().CheckOrder(*device->memory, address,
+                              device->memory->AllocationOf(address).second,
+                              trireme::gpusim::RangeUse::kFree);
     return device->memory->Free(address).ok() ? cudaSuccess : cudaErrorInvalidValue;
   }));
 }

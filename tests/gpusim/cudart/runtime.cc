@@ -124,7 +124,7 @@ cudaError_t Runtime::Submit(cudaStream_t handle, std::string_view what,
     return cudaSuccess;
   }
   Device& on = device(stream->queue->device);
-  queues.Enqueue(stream->queue, [&on, work = std::move(work)] {
+  queues.Enqueue(stream->queue, what, [&on, work = std::move(work)] {
     if (on.sticky != cudaSuccess) return Progress::kDone;
     const cudaError_t error = work();
     if (error == cudaErrorNotReady) return Progress::kNotYet;
@@ -149,6 +149,20 @@ void Runtime::ReportUninitialized(std::string_view call, std::string what) {
   finding.kind = FindingKind::kUninitializedGlobal;
   finding.kernel = call;
   finding.what = std::move(what);
+  report.Add(std::move(finding));
+}
+
+void Runtime::CheckOrder(const DeviceMemory& memory, uint64_t address, uint64_t bytes,
+                         RangeUse use) {
+  StreamOperation& operation = *StreamOperation::Current();
+  Fault fault;
+  if (!CheckRange(memory, address, bytes, use, operation, &fault)) {
+    return;
+  }
+  Finding finding;
+  finding.kind = fault.kind;
+  finding.kernel = operation.name();
+  finding.what = std::move(fault.what);
   report.Add(std::move(finding));
 }
 

@@ -21,6 +21,7 @@
 #include "tests/gpusim/vm/counters.h"
 #include "tests/gpusim/vm/device_memory.h"
 #include "tests/gpusim/vm/report.h"
+#include "tests/gpusim/vm/stream_order.h"
 
 namespace trireme::gpusim {
 
@@ -76,6 +77,10 @@ class Runtime {
 
   // A library's call (nccl, cublasLt) reads bytes that were never written.
   void ReportUninitialized(std::string_view call, std::string what);
+
+  // What this thread runs for a stream, no kernel, uses [address, address + bytes), which it has
+  // found in `memory`.
+  void CheckOrder(const DeviceMemory& memory, uint64_t address, uint64_t bytes, RangeUse use);
 
   uint64_t NewSeed();
   void Seed(uint64_t seed);

@@ -9,7 +9,10 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <string_view>
 #include <vector>
+
+#include "tests/gpusim/vm/stream_operation.h"
 
 namespace trireme::gpusim {
 
@@ -25,13 +28,15 @@ using Work = std::function<Progress()>;
 struct Point {
   std::shared_ptr<Stream> stream;  // null: nothing
   uint64_t position = 0;
+  std::shared_ptr<const StreamOperation> last;  // of it; null: nothing was enqueued
 };
 
 class Stream {
  public:
-  Stream(int device, bool is_default, bool blocking, int priority)
-      : device(device), is_default(is_default), blocking(blocking), priority(priority) {}
+  Stream(uint32_t id, int device, bool is_default, bool blocking, int priority)
+      : id(id), device(device), is_default(is_default), blocking(blocking), priority(priority) {}
 
+  const uint32_t id;  // unique, from 1 on
   const int device;
   const bool is_default;  // the legacy default stream
   const bool blocking;    // orders itself with the default stream
@@ -42,9 +47,12 @@ class Stream {
   struct Item {
     Work work;
     std::vector<Point> after;
+    std::shared_ptr<StreamOperation> operation;  // knows what the host knew when it was enqueued
+    bool begun = false;
   };
   // All guarded by Queues::mu_.
   std::deque<Item> items_;
+  std::shared_ptr<StreamOperation> last_enqueued_, last_done_;
   uint64_t enqueued_ = 0, done_ = 0;
   bool busy_ = false;
 };
@@ -58,10 +66,13 @@ class Queues {
   std::shared_ptr<Stream> Create(int device, bool is_default, bool blocking, int priority);
   void Destroy(const std::shared_ptr<Stream>& stream);  // what it holds still runs
 
-  void Enqueue(const std::shared_ptr<Stream>& stream, Work work, std::vector<Point> after = {});
+  // `what` is for findings: "kernel add".
+  void Enqueue(const std::shared_ptr<Stream>& stream, std::string_view what, Work work,
+               std::vector<Point> after = {});
   // The stream's further work runs after `point`.
   void WaitFor(const std::shared_ptr<Stream>& stream, Point point);
   Point End(const std::shared_ptr<Stream>& stream);
+  // Both: the host then knows what has been done.
   bool IsDone(const Point& point);
   void Finish(const Point& point);  // runs what is needed
   void FinishDevice(int device);
@@ -78,6 +89,7 @@ class Queues {
   std::condition_variable changed_;
   std::vector<std::shared_ptr<Stream>> streams_;  // guarded by mu_, as all below
   std::mt19937_64 random_;
+  uint32_t last_id_ = 0;
 };
 
 }  // namespace trireme::gpusim

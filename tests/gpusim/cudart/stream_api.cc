@@ -108,6 +108,8 @@ cudaError_t cudaStreamGetDevice(cudaStream_t handle, int* device) {
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
   return Record(Runtime::Get().Submit(stream, "host function", [function, data] {
+    // Whoever it tells knows that all before it is done.
+    trireme::gpusim::HostLearns(trireme::gpusim::StreamOperation::Current()->Clock());
     function(data);
     return cudaSuccess;
   }));

@@ -6,6 +6,7 @@
 
 #include "runtime/base/strings.h"
 #include "tests/gpusim/cudart/runtime.h"
+#include "tests/gpusim/nccl/rank_order.h"
 #include "tests/gpusim/nccl/reduce.h"
 
 namespace trireme::gpusim {
@@ -58,6 +59,7 @@ Exchange::Exchange(Communicator* comm, const std::vector<Call>& calls) : comm_(c
 cudaError_t Exchange::ReadInputs() {
   Runtime& runtime = Runtime::Get();
   DeviceMemory& memory = *runtime.device(comm_->device).memory;
+  RankBegins(comm_->segment->name(), *StreamOperation::Current());
   for (Running& running : running_) {
     const size_t bytes = running.call.send_bytes(*comm_);
     if (bytes != 0) {
@@ -68,6 +70,7 @@ cudaError_t Exchange::ReadInputs() {
             NameOf(running.call),
             StrCat("rank ", comm_->rank, " sends ", bytes, " bytes, and not all were written"));
       }
+      runtime.CheckOrder(memory, Address(running.call.send), bytes, RangeUse::kRead);
       running.mine.assign(from, from + bytes);
     }
     Plan(&running);
@@ -210,12 +213,15 @@ std::vector<std::byte> Exchange::Result(Running* running) const {
 }
 
 cudaError_t Exchange::WriteOutputs() {
-  DeviceMemory& memory = *Runtime::Get().device(comm_->device).memory;
+  Runtime& runtime = Runtime::Get();
+  DeviceMemory& memory = *runtime.device(comm_->device).memory;
+  RankEnds(comm_->segment->name(), StreamOperation::Current());
   for (Running& running : running_) {
     const size_t bytes = running.call.receive_bytes(*comm_);
     if (bytes == 0) continue;
     std::byte* const to = memory.Find(Address(running.call.receive), bytes);
     if (to == nullptr) return cudaErrorIllegalAddress;
+    runtime.CheckOrder(memory, Address(running.call.receive), bytes, RangeUse::kWrite);
     std::memcpy(to, Result(&running).data(), bytes);
     memory.SetDefined(Address(running.call.receive), bytes);
   }

@@ -57,9 +57,10 @@ class Segment {
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
 
-  bool Complete() const;              // all ranks have joined
-  bool SharesDevice(int rank) const;  // with another rank, of a complete one
-  bool IsGone(int rank) const;        // its process has ended
+  const std::string& name() const { return name_; }  // the same for all ranks
+  bool Complete() const;                             // all ranks have joined
+  bool SharesDevice(int rank) const;                 // with another rank, of a complete one
+  bool IsGone(int rank) const;                       // its process has ended
   Channel& channel(int from, int to);
 
  private:

@@ -95,6 +95,9 @@ std::byte* WarpAccess::Global(uint64_t address) {
   }
   if (!Reads(mode)) region_.SetDefined(address, size_);
   who_.strong = mode != AccessMode::kRead && mode != AccessMode::kWrite;
+  if (mode == AccessMode::kAtomic || mode == AccessMode::kStrongWrite) {
+    Release(region_.cells, address, who_);
+  }
   Fault fault;
   if (Reads(mode) ? CheckGlobalRead(region_.cells, address, size_, who_, &fault)
                   : CheckGlobalWrite(region_.cells, address, size_, who_, &fault)) [[unlikely]] {

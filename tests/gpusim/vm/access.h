@@ -112,14 +112,18 @@ inline bool WarpAccess::TryGlobal(uint64_t address) {
                  kIsDefined = mode == AccessMode::kWrite || mode == AccessMode::kStrongWrite;
   who_.strong = mode != AccessMode::kRead && mode != AccessMode::kWrite;
   const GlobalCells& cells = region_.cells;
+  if constexpr (mode == AccessMode::kAtomic || mode == AccessMode::kStrongWrite) {
+    Release(cells, address, who_);
+  }
   std::byte* const defined = region_.defined + (address - region_.start);
   constexpr uint64_t kOnes = 0x0101010101010101u;
   if (size_ == GlobalBlock::kBytes) {
     uint64_t known[2];
     std::memcpy(known, defined, 16);
     if (!kIsDefined && !region_.always_defined && (known[0] & known[1]) != kOnes) return false;
-    GlobalBlock* const block = BlockOf(cells, address, who_.launch);
-    if (!(kReads ? ReadBlock(block, who_) : WriteBlock(block, who_))) return false;
+    GlobalBlock* const block = BlockOf(cells, address, who_);
+    if (block == nullptr || !(kReads ? ReadBlock(block, who_) : WriteBlock(block, who_)))
+      return false;
     if (!kReads) std::memset(defined, 1, 16);
     return true;
   }

@@ -9,6 +9,7 @@
 #include "runtime/base/check.h"
 #include "runtime/base/strings.h"
 #include "tests/gpusim/vm/global_order.h"
+#include "tests/gpusim/vm/stream_order.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -70,6 +71,10 @@ DeviceMemory::DeviceMemory(uint64_t capacity, Visibility visibility)
       Map(span_ / kBlockBytes * sizeof(GlobalBlock), PROT_READ | PROT_WRITE));
   words_ =
       reinterpret_cast<GlobalWord*>(Map(span_ / 4 * sizeof(GlobalWord), PROT_READ | PROT_WRITE));
+  stamps_ = reinterpret_cast<RowStamps*>(
+      Map(span_ / kRowBytes * sizeof(RowStamps), PROT_READ | PROT_WRITE));
+  word_stamps_ =
+      reinterpret_cast<WordStamps*>(Map(span_ / 4 * sizeof(WordStamps), PROT_READ | PROT_WRITE));
 }
 
 DeviceMemory::~DeviceMemory() {
@@ -79,6 +84,8 @@ DeviceMemory::~DeviceMemory() {
   munmap(rows_, span_ / kRowBytes * sizeof(GlobalRow));
   munmap(blocks_, span_ / kBlockBytes * sizeof(GlobalBlock));
   munmap(words_, span_ / 4 * sizeof(GlobalWord));
+  munmap(stamps_, span_ / kRowBytes * sizeof(RowStamps));
+  munmap(word_stamps_, span_ / 4 * sizeof(WordStamps));
 }
 
 absl::StatusOr<uint64_t> DeviceMemory::Allocate(uint64_t bytes) {
@@ -106,9 +113,10 @@ absl::Status DeviceMemory::Free(uint64_t address) {
   std::memset(defined_ + offset, 0, it->second);
   // Of 4096 bytes both are whole pages.
   const uint64_t pages = it->second / 4096 * 4096;
-  // Rows are left: a record of another launch says nothing.
+  // Rows and their stamps are left: the addresses are not given out again.
   madvise(blocks_ + offset / kBlockBytes, pages / kBlockBytes * sizeof(GlobalBlock), MADV_DONTNEED);
   madvise(words_ + offset / 4, pages / 4 * sizeof(GlobalWord), MADV_DONTNEED);
+  madvise(word_stamps_ + offset / 4, pages / 4 * sizeof(WordStamps), MADV_DONTNEED);
   used_ -= it->second;
   allocations_.erase(it);
   ++num_frees_;
@@ -139,15 +147,16 @@ Region DeviceMemory::RegionOf(uint64_t address, uint64_t size) const {
   const auto [start, length] = AllocationOf(address);
   if (size > length || address - start > length - size) return {};
   const uint64_t offset = start - base_;
-  hot = {
-      this,
-      num_frees,
-      {start,
-       start + length,
-       bytes_ + offset,
-       defined_ + offset,
-       visibility_ == Visibility::kHost,
-       {rows_ + offset / kRowBytes, blocks_ + offset / kBlockBytes, words_ + offset / 4, start}}};
+  hot = {this,
+         num_frees,
+         {start,
+          start + length,
+          bytes_ + offset,
+          defined_ + offset,
+          visibility_ == Visibility::kHost,
+          {rows_ + offset / kRowBytes, blocks_ + offset / kBlockBytes, words_ + offset / 4,
+           stamps_ + offset / kRowBytes, word_stamps_ + offset / 4, start,
+           visibility_ == Visibility::kHost}}};
   return hot.region;
 }
 

@@ -20,14 +20,20 @@ namespace trireme::gpusim {
 struct GlobalRow;
 struct GlobalBlock;
 struct GlobalWord;
+struct RowStamps;
+struct WordStamps;
 
 // What the checkers remember of memory from the address `start` on, a multiple of 4096
-// (global_order.h): rows of 128 bytes, blocks of 16, and their words.
+// (global_order.h): rows of 128 bytes, blocks of 16, and their words. Of other launches:
+// stream_order.h.
 struct GlobalCells {
   GlobalRow* rows = nullptr;
   GlobalBlock* blocks = nullptr;
   GlobalWord* words = nullptr;
+  RowStamps* stamps = nullptr;
+  WordStamps* word_stamps = nullptr;
   uint64_t start = 0;
+  bool of_host = false;  // page-locked host memory
 };
 
 // An allocation: what lies behind its addresses [start, end), from `start` on.
@@ -140,6 +146,8 @@ class DeviceMemory {
   GlobalRow* rows_ = nullptr;
   GlobalBlock* blocks_ = nullptr;
   GlobalWord* words_ = nullptr;
+  RowStamps* stamps_ = nullptr;
+  WordStamps* word_stamps_ = nullptr;
   mutable std::mutex mu_;
   std::map<uint64_t, uint64_t> allocations_;  // address -> size; guarded by mu_
   uint64_t used_ = 0, next_ = 0;

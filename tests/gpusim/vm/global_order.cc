@@ -28,17 +28,27 @@ Fault MissingFence(const GlobalAccess& before, uint64_t word, std::string_view d
                  " without fence.proxy.async")};
 }
 
+// False: the accesses are not in order with what other operations did there.
+bool EnterBlock(const GlobalCells& cells, uint64_t address, uint64_t size, bool writes,
+                const GlobalAccessor& who, Fault* fault) {
+  return BlockOf(cells, address, who) != nullptr ||
+         !CheckContested(cells, address, size, writes, who, fault);
+}
+
 // Calls whole_block(block) for blocks that are touched as a whole. For others, and where it says
 // false, one_word(word, its number, bytes of it), until that says true.
 template <typename F, typename G>
-bool EachBlock(const GlobalCells& cells, uint64_t address, uint32_t size, uint32_t launch,
-               F&& whole_block, G&& one_word) {
+bool EachBlock(const GlobalCells& cells, uint64_t address, uint32_t size, bool writes,
+               const GlobalAccessor& who, Fault* fault, F&& whole_block, G&& one_word) {
+  const uint32_t launch = who.launch;
   constexpr uint32_t kBytes = GlobalBlock::kBytes;
   const uint64_t end = address + size;
   while (address < end) {
     const uint64_t index = (address - cells.start) / kBytes;
     const uint64_t first = address / kBytes * kBytes, next = std::min(end, first + kBytes);
-    GlobalBlock& block = *BlockOf(cells, address, launch);
+    if (!EnterBlock(cells, address, next - address, writes, who, fault)) [[unlikely]]
+      return true;
+    GlobalBlock& block = cells.blocks[index];
     const bool whole = next - address == kBytes;
     if (whole && whole_block(&block)) {
       address = next;
@@ -108,7 +118,7 @@ void Learn(Warp& warp, const GlobalKnowledge& from) {
 bool CheckGlobalRead(const GlobalCells& cells, uint64_t address, uint32_t size,
                      const GlobalAccessor& who, Fault* fault) {
   return EachBlock(
-      cells, address, size, who.launch,
+      cells, address, size, false, who, fault,
       [&](GlobalBlock* block) {
         const bool fenced = block->launch != who.launch || !who.IsUnfenced(block->writer, 15);
         return fenced && ReadBlock(block, who);
@@ -130,7 +140,7 @@ bool CheckGlobalRead(const GlobalCells& cells, uint64_t address, uint32_t size,
 bool CheckGlobalWrite(const GlobalCells& cells, uint64_t address, uint32_t size,
                       const GlobalAccessor& who, Fault* fault) {
   return EachBlock(
-      cells, address, size, who.launch,
+      cells, address, size, true, who, fault,
       [&](GlobalBlock* block) {
         const bool fenced = block->launch != who.launch || !who.IsUnfenced(block->writer, 15);
         return fenced && WriteBlock(block, who);
@@ -165,8 +175,9 @@ void GlobalReleases::Take(uint64_t address, GlobalKnowledge* into) const {
 
 GlobalAccessor AsGlobalAccessor(const Warp& warp, int lane, bool strong) {
   const Cluster& cluster = warp.cta().cluster();
-  return {warp.AsAccessor(lane), warp.grid().launch(),    cluster.first_agent(),
-          cluster.num_agents(),  &warp.knowledge.foreign, strong};
+  return {warp.AsAccessor(lane),   warp.grid().launch(),    cluster.first_agent(),
+          cluster.num_agents(),    &warp.knowledge.foreign, strong,
+          &warp.grid().operation()};
 }
 
 GlobalAccessor AsCopy(const Warp& warp, const Knowledge& known, uint32_t agent, int lane,

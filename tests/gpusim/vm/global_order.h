@@ -1,5 +1,5 @@
-// Order between accesses to global memory within one launch. (Launches of a stream follow one
-// another; what overlaps between streams is not checked.)
+// Order between accesses to global memory within one launch. What other launches did there is
+// stream_order.h's.
 //
 // Agents have numbers of the whole launch here: those of a cluster follow each other. Within its
 // own cluster a warp knows the others by its Clock, foreign ones by a SparseClock, which it learns
@@ -23,6 +23,7 @@
 #include "tests/gpusim/vm/report.h"
 #include "tests/gpusim/vm/row.h"
 #include "tests/gpusim/vm/shadow.h"
+#include "tests/gpusim/vm/stream_order.h"
 
 namespace trireme::gpusim {
 
@@ -40,8 +41,12 @@ struct GlobalAccess {
 struct GlobalWord {
   GlobalAccess writer, reader;
 };
-// 128 bytes. Whole: all that this launch did to them were weak accesses of whole rows (row.h); this
-// counts, and not its blocks.
+enum class RowState : uint8_t {
+  kOpen,       // its blocks count
+  kWhole,      // all that the launch did were weak accesses of whole rows (row.h): the row counts
+  kContested,  // kOpen, and accesses are to be ordered after other operations' (stream_order.h)
+};
+// 128 bytes.
 struct GlobalRowAccess {
   uint32_t agent = 0, time = 0;
   RowLanes lanes;
@@ -49,7 +54,7 @@ struct GlobalRowAccess {
 };
 struct GlobalRow {
   uint32_t launch = 0;  // of another one: nobody has been there
-  bool whole = false;
+  RowState state = RowState::kOpen;
   GlobalRowAccess writer, reader;
 };
 // 16 bytes. As long as whole blocks are written and read its four words are the same.
@@ -66,8 +71,9 @@ struct GlobalAccessor {
   uint32_t launch = 0;
   uint32_t first_agent = 0, num_agents = 0;  // of the cluster
   const SparseClock* foreign = nullptr;
-  bool strong = false;              // atomic, volatile, relaxed, acquire, release
-  const Knowledge* copy = nullptr;  // of a bulk copy: what its lane knew when it started it
+  bool strong = false;                   // atomic, volatile, relaxed, acquire, release
+  StreamOperation* operation = nullptr;  // the launch as one of a stream
+  const Knowledge* copy = nullptr;       // of a bulk copy: what its lane knew when it started it
 
   GlobalAccess As(uint8_t bytes) const {
     return {first_agent + local.agent,
@@ -108,28 +114,34 @@ struct GlobalAccessor {
   }
 };
 
-// The block of an address. From now on it counts, and not its row.
-void OpenRow(const GlobalCells& cells, uint64_t row);
-inline GlobalBlock* BlockOf(const GlobalCells& cells, uint64_t address, uint32_t launch) {
+// From now on a row's blocks count. False: it is contested.
+bool OpenRow(const GlobalCells& cells, uint64_t row, const GlobalAccessor& who);
+// The block of an address. Null: its row is contested.
+inline GlobalBlock* BlockOf(const GlobalCells& cells, uint64_t address, const GlobalAccessor& who) {
   const uint64_t at = address - cells.start;
-  GlobalRow& row = cells.rows[at / kRowBytes];
-  if (row.launch != launch) {
-    row.launch = launch;
-    row.whole = false;
-  } else if (row.whole) [[unlikely]] {
-    OpenRow(cells, at / kRowBytes);
+  const GlobalRow& row = cells.rows[at / kRowBytes];
+  if (row.launch != who.launch || row.state != RowState::kOpen) [[unlikely]] {
+    if (!OpenRow(cells, at / kRowBytes, who)) return nullptr;
   }
   return cells.blocks + at / GlobalBlock::kBytes;
+}
+// Who knows of a strong write knows its launch.
+inline void Release(const GlobalCells& cells, uint64_t address, const GlobalAccessor& who) {
+  if (cells.stamps[(address - cells.start) / kRowBytes].releaser != who.launch) {
+    ReleaseRow(cells, address, who);
+  }
 }
 
 // A weak access of a row by all its lanes. True: in order. False: it takes a closer look, lane by
 // lane.
 inline bool ReadRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
                     const GlobalAccessor& who) {
-  GlobalRow& row = cells.rows[(address - cells.start) / kRowBytes];
+  const uint64_t index = (address - cells.start) / kRowBytes;
+  GlobalRow& row = cells.rows[index];
   if (row.launch != who.launch) {
-    row = {who.launch, true, {}, {}};
-  } else if (!row.whole || !who.FollowsRow(row.writer, lanes)) {
+    if (!EnterRow(cells, index, who)) return false;
+    row = {who.launch, RowState::kWhole, {}, {}};
+  } else if (row.state != RowState::kWhole || !who.FollowsRow(row.writer, lanes)) {
     return false;
   }
   row.reader = {who.first_agent + who.local.agent, who.local.time, lanes, true};
@@ -140,16 +152,20 @@ bool WriteOpenRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
                   const GlobalAccessor& who);
 inline bool WriteRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,
                      const GlobalAccessor& who) {
-  GlobalRow& row = cells.rows[(address - cells.start) / kRowBytes];
-  if (row.launch == who.launch) {
-    if (!row.whole) {
+  const uint64_t index = (address - cells.start) / kRowBytes;
+  GlobalRow& row = cells.rows[index];
+  if (row.launch != who.launch) {
+    if (!EnterRow(cells, index, who)) return false;
+  } else {
+    if (row.state == RowState::kContested) return false;
+    if (row.state == RowState::kOpen) {
       if (!WriteOpenRow(cells, address, lanes, who)) return false;
     } else if (!who.FollowsRow(row.writer, lanes) || !who.FollowsRow(row.reader, lanes)) {
       return false;
     }
   }
   const GlobalRowAccess me = {who.first_agent + who.local.agent, who.local.time, lanes, true};
-  row = {who.launch, true, me, {}};
+  row = {who.launch, RowState::kWhole, me, {}};
   return true;
 }
 
@@ -174,17 +190,19 @@ inline bool WriteBlock(GlobalBlock* block, const GlobalAccessor& who) {
 
 // The same for a word of a block that is kept by words.
 inline bool ReadWord(const GlobalCells& cells, uint64_t address, const GlobalAccessor& who) {
-  const GlobalBlock& block = *BlockOf(cells, address, who.launch);
+  const GlobalBlock* const block = BlockOf(cells, address, who);
   GlobalWord& word = cells.words[(address - cells.start) / 4];
-  if (block.launch != who.launch || !block.by_words || who.RacesWith(word.writer, 15)) return false;
+  if (block == nullptr || block->launch != who.launch || !block->by_words ||
+      who.RacesWith(word.writer, 15))
+    return false;
   word.reader = who.As(15);
   return true;
 }
 inline bool WriteWord(const GlobalCells& cells, uint64_t address, const GlobalAccessor& who) {
-  const GlobalBlock& block = *BlockOf(cells, address, who.launch);
+  const GlobalBlock* const block = BlockOf(cells, address, who);
   GlobalWord& word = cells.words[(address - cells.start) / 4];
-  if (block.launch != who.launch || !block.by_words || who.RacesWith(word.writer, 15) ||
-      who.RacesWith(word.reader, 15)) {
+  if (block == nullptr || block->launch != who.launch || !block->by_words ||
+      who.RacesWith(word.writer, 15) || who.RacesWith(word.reader, 15)) {
     return false;
   }
   word = {who.As(15), {}};

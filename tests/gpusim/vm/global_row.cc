@@ -11,10 +11,12 @@ GlobalAccess OfWord(const GlobalRowAccess& access, uint32_t word) {
 
 }  // namespace
 
-// Its blocks, and their words, know what the row did.
-void OpenRow(const GlobalCells& cells, uint64_t index) {
+bool OpenRow(const GlobalCells& cells, uint64_t index, const GlobalAccessor& who) {
   GlobalRow& row = cells.rows[index];
-  row.whole = false;
+  if (row.launch != who.launch) return EnterRow(cells, index, who);
+  if (row.state == RowState::kContested) return false;
+  // Its blocks, and their words, know what the row did.
+  row.state = RowState::kOpen;
   constexpr uint32_t kBlocks = kRowBytes / GlobalBlock::kBytes;
   for (uint32_t b = 0; b < kBlocks; ++b) {
     GlobalBlock& block = cells.blocks[index * kBlocks + b];
@@ -30,6 +32,7 @@ void OpenRow(const GlobalCells& cells, uint64_t index) {
                                                    OfWord(row.reader, word)};
     }
   }
+  return true;
 }
 
 bool WriteOpenRow(const GlobalCells& cells, uint64_t address, RowLanes lanes,

@@ -26,11 +26,6 @@ double ThreadSeconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-uint32_t NextLaunch() {
-  static std::atomic<uint32_t> last = 0;
-  return ++last;
-}
-
 }  // namespace
 
 // ---- Cta
@@ -72,7 +67,9 @@ Grid::Grid(const Program* program, const LaunchConfig& config, std::vector<char>
       params_(std::move(params)),
       memory_(memory),
       report_(report),
-      launch_(NextLaunch()) {
+      operation_(config_.operation != nullptr ? config_.operation
+                                              : std::make_shared<StreamOperation>(program->name)),
+      launch_(operation_->number()) {
   std::vector<std::array<int, 3>> clusters;
   for (int z = 0; z < config_.grid[2]; z += config_.cluster[2]) {
     for (int y = 0; y < config_.grid[1]; y += config_.cluster[1]) {

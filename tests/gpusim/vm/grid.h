@@ -20,6 +20,7 @@
 #include "tests/gpusim/vm/program.h"
 #include "tests/gpusim/vm/report.h"
 #include "tests/gpusim/vm/shadow.h"
+#include "tests/gpusim/vm/stream_operation.h"
 #include "tests/gpusim/vm/tensor_memory.h"
 
 namespace trireme::gpusim {
@@ -226,6 +227,7 @@ struct LaunchConfig {
   bool all_resident = false;     // a cooperative launch: every CTA runs from the beginning
   int threads = 2;               // its workers have each one, or (1) take turns
   uint64_t workspace = 0;        // its 64 bytes of zeros in global memory, for grid.sync()
+  std::shared_ptr<StreamOperation> operation;  // null: it is ordered after all others
 };
 
 class Grid {
@@ -259,6 +261,7 @@ class Grid {
   FindingKind failure() const { return failure_; }  // the last finding: why it was aborted
   // For global_order.h.
   uint32_t launch() const { return launch_; }  // unique, not 0
+  StreamOperation& operation() const { return *operation_; }
   GlobalReleases& releases() { return releases_; }
 
  private:
@@ -271,7 +274,8 @@ class Grid {
   double cpu_seconds_ = 0;
   std::atomic<bool> aborted_ = false;
   std::atomic<FindingKind> failure_ = FindingKind::kCount;
-  const uint32_t launch_;
+  const std::shared_ptr<StreamOperation> operation_;
+  const uint32_t launch_;  // its number
   GlobalReleases releases_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

@@ -16,6 +16,7 @@ std::string_view NameOf(FindingKind kind) {
                                          "uninitialised tensor memory",
                                          "race in shared memory",
                                          "race in global memory",
+                                         "missing order between streams",
                                          "race in tensor memory",
                                          "missing proxy fence",
                                          "missing wgmma.fence",

@@ -22,6 +22,7 @@ enum class FindingKind : uint8_t {
   kUninitializedTensor,
   kRaceShared,
   kRaceGlobal,
+  kMissingStreamOrder,
   kRaceTensor,
   kMissingProxyFence,
   kMissingWgmmaFence,
