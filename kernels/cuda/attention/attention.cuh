@@ -102,7 +102,7 @@ struct AttentionCta : AttentionRows<Kernel> {
   __device__ void LookUp(int tile) {
 #pragma unroll
     for (int i = 0; i < kLaneKeys; ++i) {
-      cache_rows[i] = CacheRow(tile * kKeys + warp * kWarpKeys + (lane + 32 * i) % kWarpKeys);
+      cache_rows[i] = this->CacheRow(tile * kKeys + warp * kWarpKeys + (lane + 32 * i) % kWarpKeys);
     }
   }
   __device__ void LoadTile(uint32_t stage, const uint16_t* cache) const {
@@ -144,6 +144,13 @@ struct AttentionCta : AttentionRows<Kernel> {
         ptx::MultiplyAddOf<Kernel::kType>(scores[2 * n + 1], q, b[2], b[3]);
       }
     }
+  }
+
+  __device__ void Softmax(int tile, Scores& scores, float (&max)[2], float (&sum)[2],
+                          Output& o) const {
+    float rescale[2];
+    this->Weigh(tile, scores, max, sum, rescale);
+    Rows::Rescale(rescale, o);
   }
 
   __device__ void AddValues(uint32_t values, const Scores& weights, Output& o) const {
@@ -192,11 +199,7 @@ struct AttentionCta : AttentionRows<Kernel> {
       if (tile + 1 < end) LoadTile(ValueStage(tile + 1), a.v);
       if (!Is(Mutant::kNoCommitOfValues)) ptx::CommitCopies();
       if (tile + 2 < end && !Is(Mutant::kStaleLookUp)) LookUp(tile + 2);
-      if (sees) {
-        float rescale[2];
-        this->Weigh(tile, scores, max, sum, rescale);
-        Rows::Rescale(rescale, o);
-      }
+      if (sees) Softmax(tile, scores, max, sum, o);
       ptx::WaitCopies<Is(Mutant::kLaxWaitForValues) ? 3 : 2>();
       if (!Is(Mutant::kNoBarrierForValues)) Barrier();
       if (sees) AddValues(ValueStage(tile), scores, o);
