@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <string_view>
+
 #include "tests/kernels/cuda/attention/attention_case.h"
 #include "tests/kernels/cuda/device_memory.h"
 #if TRIREME_GPUSIM
@@ -95,6 +98,35 @@ TEST_P(AttentionVariantTest, APromptIsTheSameBitsInChunksAndTokenByToken) {
       {.type = type, .num_heads = 1, .num_kv_heads = 1, .head_dim = head_dim, .soft_cap = soft_cap},
       270, {100, 5, 90, 75}, {0, 15, 16, 255, 256, 269});
 }
+
+TEST_P(AttentionVariantTest, PromptsOfSeveralItemsWithAWindowAndSinksAgreeWithTheReference) {
+  const auto [type, head_dim, soft_cap] = GetParam();
+  AttentionCaseOptions options{.type = type,
+                               .num_heads = 3,
+                               .num_kv_heads = 1,
+                               .head_dim = head_dim,
+                               .soft_cap = soft_cap,
+                               .sinks = true,
+                               .contexts = {290, 47}};
+  const std::vector<Share> shares = {{0, 240, 50}, {1, 0, 47}};
+  ExpectRight(options, shares);
+  options.window = 90;
+  ExpectRight(options, shares);
+}
+
+#if TRIREME_GPUSIM
+TEST_F(AttentionTest, WgmmaPrefillsOnHopperAndNowhereElse) {
+  for (const int head_dim : {64, 96, 128, 256}) {
+    const AttentionCase problem({.head_dim = head_dim, .contexts = {70}});
+    problem.Run({{0, 0, 70}});
+    const gpusim::Counters counters = gpusim::CountersOfLastLaunch();
+    EXPECT_EQ(counters.wgmma > 0, PrefillRows() == kHopperPrefillRows);
+    EXPECT_EQ(counters.mma > 0, PrefillRows() == kPrefillRows);
+    const char* const arch = std::getenv("TRIREME_GPUSIM_ARCH");
+    EXPECT_EQ(counters.wgmma > 0, arch != nullptr && arch == std::string_view("sm_90a"));
+  }
+}
+#endif
 
 TEST_F(AttentionTest, ContextsAroundTheEdgesOfBlocksTilesAndChunksAgreeWithTheReference) {
   for (const int block_size : {16, 32}) {
