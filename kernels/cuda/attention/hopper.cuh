@@ -40,7 +40,7 @@ struct HopperAttention {
   static constexpr int kLinePieces = kRowPieces % 8 == 0 ? 8 : 4, kLineBytes = 16 * kLinePieces;
   static constexpr int kSlotBytes = kSlotKeys * kRowBytes, kSlots = kDim > 128 ? 4 : 8;
   // Of a thread; together what 168 of each are.
-  static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
+  static constexpr int kProducerRegisters = 56, kConsumerRegisters = 224;
   static_assert(kChunk % kSlotKeys == 0 && kRows == kHopperPrefillRows);
 
   // Of 64 rows below each other, then 64 more.

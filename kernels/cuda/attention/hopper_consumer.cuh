@@ -177,7 +177,7 @@ struct HopperConsumer {
 
 template <typename Kernel>
 __global__ void __launch_bounds__(Kernel::kThreads, 1)
-    PagedAttentionHopper(const __grid_constant__ AttentionArguments a) {
+    HopperPrefill(const __grid_constant__ AttentionArguments a) {
   extern __shared__ __align__(1024) char memory[];
   auto& shared = *reinterpret_cast<HopperAttentionShared<Kernel>*>(memory);
   if (threadIdx.x == 0) {
@@ -220,11 +220,11 @@ template <typename Kernel>
 cudaError_t LaunchHopperKernel(const AttentionLaunch& launch, const AttentionArguments& arguments) {
   const auto bytes = static_cast<int>(sizeof(HopperAttentionShared<Kernel>));
   const cudaError_t error = cudaFuncSetAttribute(
-      PagedAttentionHopper<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+      HopperPrefill<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (error != cudaSuccess) return error;
   const int64_t most = int64_t{launch.max_items} * arguments.num_kv_heads * arguments.row_tiles;
   const auto grid = static_cast<unsigned>(most < launch.num_sms ? most : launch.num_sms);
-  PagedAttentionHopper<Kernel>
+  HopperPrefill<Kernel>
       <<<grid, Kernel::kThreads, static_cast<size_t>(bytes), launch.stream>>>(arguments);
   return cudaGetLastError();
 }
