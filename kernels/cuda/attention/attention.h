@@ -6,6 +6,9 @@
 // by one formula. Whether one CTA walks all chunks of a row (prefill) or each chunk has a warp of
 // its own and a second kernel merges (decode) depends on the sequence's own share of the step at
 // most, and gives the same bits. Rows are (query token, head of the group) pairs, 16 to a warp.
+//
+// On Hopper prefill has a kernel of its own (hopper.cuh: wgmma, after FlashAttention-3, Shah et
+// al., 2024) with the same chunks, tiles and order of operations.
 #pragma once
 
 #include <limits>

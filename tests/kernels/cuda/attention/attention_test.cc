@@ -145,12 +145,14 @@ TEST_F(AttentionTest, ContextsAroundTheEdgesOfBlocksTilesAndChunksAgreeWithTheRe
   }
 }
 
-// 20 heads to a KV head are more rows than a warp has, 80 more than four warps.
+// 20 heads to a KV head are more rows than a warp has, 80 more than four warps, 150 more than two
+// warpgroups.
 TEST_F(AttentionTest, GroupsOfAnySizeAgreeWithTheReference) {
   for (const int group : {1, 3, 4, 8, 20, 80}) {
     ExpectRight({.num_heads = group, .num_kv_heads = 1, .contexts = {70, 40, 300}},
                 {{0, 0, 70}, {1, 39, 1}, {2, 297, 3}});
   }
+  ExpectRight({.num_heads = 150, .num_kv_heads = 1, .contexts = {20}}, {{0, 0, 20}});
 }
 
 TEST_F(AttentionTest, TheSameBitsWhateverSharesTheStep) {
