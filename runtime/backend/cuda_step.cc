@@ -32,7 +32,8 @@ cuda::AttentionCapacity CapacityOf(const StepLimits& limits) {
 
 StepTables::StepTables(const StepLimits& limits)
     : limits_(limits),
-      shape_{limits.num_heads, limits.num_kv_heads, limits.head_dim, limits.window},
+      shape_{limits.num_heads, limits.num_kv_heads, limits.head_dim, limits.window,
+             cuda::PrefillRows()},
       table_stride_(
           static_cast<int>((limits.max_context + limits.block_size - 1) / limits.block_size)),
       capacity_(CapacityOf(limits)) {}

@@ -201,15 +201,18 @@ def test_the_demo_model_on_two_nodes_says_what_it_says_on_the_cpu(nodes, stubs, 
     assert [follower.wait() for follower in nodes.followers] == [0], "the leader ends them"
 
 
-@pytest.mark.parametrize("num_ranks, flags", [
-    (1, ("--kv-cache-memory", "16MiB")),
+@pytest.mark.parametrize("num_ranks, arch, flags", [
+    (1, "sm_80", ("--kv-cache-memory", "16MiB")),
     # Chunked prefill, and so little memory that sequences are preempted and computed again.
-    (1, ("--max-prefill-chunk", "24", "--max-step-tokens", "64", "--kv-cache-memory", "384KiB")),
-    (2, ("--max-prefill-chunk", "24", "--max-step-tokens", "64", "--kv-cache-memory", "192KiB")),
-], ids=["roomy", "tight", "tight_on_two"])
-def test_sixteen_at_once_equal_their_solo_runs(serve, stubs, tiny_cuda, num_ranks, flags):
+    (1, "sm_80", ("--max-prefill-chunk", "24", "--max-step-tokens", "64", "--kv-cache-memory", "384KiB")),
+    (2, "sm_80", ("--max-prefill-chunk", "24", "--max-step-tokens", "64", "--kv-cache-memory", "192KiB")),
+    # Chunks whose attention is computed by warpgroups, and remainders that are too short for that.
+    (1, "sm_90a", ("--max-prefill-chunk", "40", "--max-step-tokens", "64", "--kv-cache-memory", "384KiB")),
+], ids=["roomy", "tight", "tight_on_two", "tight_on_hopper"])
+def test_sixteen_at_once_equal_their_solo_runs(serve, stubs, tiny_cuda, num_ranks, arch, flags):
     """Bitwise: the logprobs are compared as printed, which is exactly. Prefixes are shared, some hang up."""
     more, env = ranks(num_ranks)
+    env["TRIREME_GPUSIM_ARCH"] = arch
     server = serve(tiny_cuda, "cuda", "--max-context", "256", *flags, *more, env=env)
     bodies = [{**make_request(seed), "max_tokens": 24 + seed} for seed in range(16)]
     for body in bodies:

@@ -24,7 +24,26 @@ cudaError_t Launch(int head_dim, const AttentionLaunch& launch, const AttentionA
   return cudaErrorInvalidValue;
 }
 
+cudaError_t LaunchHopper(int head_dim, const AttentionLaunch& launch, const AttentionArguments& a) {
+  switch (head_dim) {
+    case 64:
+      return LaunchHopperAttention64(launch, a);
+    case 96:
+      return LaunchHopperAttention96(launch, a);
+    case 128:
+      return LaunchHopperAttention128(launch, a);
+    case 256:
+      return LaunchHopperAttention256(launch, a);
+  }
+  return cudaErrorInvalidValue;
+}
+
 }  // namespace
+
+int PrefillRows() {
+  return DeviceAttribute<cudaDevAttrComputeCapabilityMajor>() == 9 ? kHopperPrefillRows
+                                                                   : kPrefillRows;
+}
 
 cudaError_t Attention(DType type, const AttentionParams& params, const KvLayerView& kv,
                       const Batch& batch, const DeviceAttentionWork& work, const void* q,
@@ -56,8 +75,9 @@ cudaError_t Attention(DType type, const AttentionParams& params, const KvLayerVi
     launch.max_items = work.max_prefill;
     a.items = work.prefill;
     a.count = work.counts;
-    a.row_tiles = static_cast<int>(CeilDiv(a.group, kPrefillRows));
-    error = Launch(kv.head_dim, launch, a);
+    const int rows = PrefillRows();
+    a.row_tiles = static_cast<int>(CeilDiv(a.group, rows));
+    error = (rows == kHopperPrefillRows ? LaunchHopper : Launch)(kv.head_dim, launch, a);
   }
   if (error == cudaSuccess && work.max_decode > 0) {
     launch.decode = true;

@@ -1,7 +1,6 @@
 // FlashAttention-2 over paged KV. A CTA of kWarps warps computes kWarps * 16 rows of one KV head;
 // keys and values pass through two stages each of shared memory, in tiles that all warps share.
 //
-//   row r of an item = its token r / group, head r % group of the group; 16 rows to a warp
 //   shared: Q [rows][head_dim] | K [2][kKeys][head_dim] | V [2][kKeys][head_dim], swizzled
 //   copies:    K(t+1) ---------. V(t+1) ---------.
 //   warps:  wait K(t), scores(t) | softmax(t) | wait V(t), O += P V | chunk's end: fold
@@ -13,11 +12,7 @@
 // zero; factors are exactly 1 then. Hence a warp may leave out tiles that none of its rows sees.
 #pragma once
 
-#include "kernels/cuda/attention/launch.h"
-#include "kernels/cuda/attention/mutant.h"
-#include "kernels/cuda/attention/softmax.cuh"
-#include "kernels/cuda/primitives/elements.cuh"
-#include "kernels/cuda/primitives/mma.cuh"
+#include "kernels/cuda/attention/rows.cuh"
 
 namespace trireme::cuda {
 
@@ -29,7 +24,7 @@ struct AttentionKernel {
   static constexpr bool kSoftCap = kCap, kSplit = kNumWarps == 1;
   static constexpr bool kInMemory = FoldsInMemory(kDim) && !kSplit;
   static constexpr int kThreads = kWarps * 32, kRows = kWarps * kWarpRows;
-  static constexpr int kKeys = kDim <= 64 ? 64 : 32;
+  static constexpr int kKeys = TileKeys(kDim);
   static constexpr int kRowBytes = kDim * 2, kRowPieces = kRowBytes / 16;
   static constexpr int kTileBytes = kKeys * kRowBytes;
   static constexpr int kSharedBytes = kRows * kRowBytes + 4 * kTileBytes;
@@ -37,50 +32,33 @@ struct AttentionKernel {
   static constexpr int kLeastCtas = kSplit || kDim > 128 ? 1 : 2;
   static constexpr int kPartialFloats = kDim + kPartialRowExtra;
   static_assert(kChunk % kKeys == 0);
+  // 16-byte pieces of a row are so placed that eight rows of a matrix hit all banks: by exclusive
+  // or with the row, within groups of as many pieces as are aligned for any row.
+  static constexpr int kGroup = kRowPieces % 8 == 0 ? 8 : 4;
+  template <bool kSwizzled>
+  __device__ static uint32_t PieceAt(uint32_t tile, int row, int piece) {
+    const int swizzle = !kSwizzled ? 0 : kGroup == 8 ? row & 7 : row >> 1 & 3;
+    return tile + static_cast<uint32_t>(row * kRowBytes + (piece ^ swizzle) * 16);
+  }
 };
 
 template <typename Kernel>
-struct AttentionCta {
-  static constexpr int kHeadDim = Kernel::kHeadDim, kKeys = Kernel::kKeys;
-  static constexpr int kColumns = kHeadDim / 8, kScoreColumns = kKeys / 8;
+struct AttentionCta : AttentionRows<Kernel> {
+  using Rows = AttentionRows<Kernel>;
+  using Rows::a, Rows::item, Rows::first_row, Rows::num_rows, Rows::q_tile, Rows::lane, Rows::warp,
+      Rows::live_begin, Rows::live_end;
+  using Rows::Is, Rows::PieceAt;
+  using typename Rows::Mutant, typename Rows::Output, typename Rows::Scores;
+  static constexpr int kHeadDim = Rows::kHeadDim, kKeys = Rows::kKeys, kGroup = Kernel::kGroup;
   static constexpr int kWarpKeys = kKeys / Kernel::kWarps, kLaneKeys = (kWarpKeys + 31) / 32;
-  using Output =
-      float[kColumns][4];  // [n][2 i + j]: row lane / 4 + 8 i, column 8 n + 2 (lane % 4) + j
-  using Scores = float[kScoreColumns][4];
-  using Mutant = AttentionMutant;
-  __host__ __device__ static constexpr bool Is(Mutant mutant) { return Kernel::kMutant == mutant; }
-  static constexpr uint32_t kNoRow = ~0u;
 
-  const AttentionArguments& a;
-  const AttentionItem& item;
-  const int kv_head;
-  const int first_row;  // of the CTA, in the item
-  const uint32_t q_tile;
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int num_rows = item.num_tokens * a.group;
-  // KV that any row of the item sees: [live_begin, live_end).
-  const int live_begin = FirstSeen(item.first_position);
-  const int live_end = item.first_position + item.num_tokens;
-  int positions[2];  // of the thread's rows
   uint32_t cache_rows[kLaneKeys];
-  int warp_first, warp_last;  // least and greatest position of the warp's rows
 
-  __device__ int FirstSeen(int position) const {
-    return a.window > 0 ? max(position - a.window + 1, 0) : 0;
-  }
-  __device__ int Position(int row) const { return item.first_position + row / a.group; }
   __device__ uint32_t KeyStage(int tile) const {
     return q_tile + Kernel::kRows * Kernel::kRowBytes +
            tile % 2 * (Is(Mutant::kWrongStageStride) ? Kernel::kTileBytes / 2 : Kernel::kTileBytes);
   }
   __device__ uint32_t ValueStage(int tile) const { return KeyStage(tile) + 2 * Kernel::kTileBytes; }
-  // 16-byte pieces of a row are so placed that eight rows of a matrix hit all banks: by exclusive
-  // or with the row, within groups of as many pieces as are aligned for any row.
-  static constexpr int kGroup = Kernel::kRowPieces % 8 == 0 ? 8 : 4;
-  __device__ static uint32_t PieceAt(uint32_t tile, int row, int piece) {
-    const int swizzle = Is(Mutant::kNoSwizzle) ? 0 : kGroup == 8 ? row & 7 : row >> 1 & 3;
-    return tile + static_cast<uint32_t>(row * Kernel::kRowBytes + (piece ^ swizzle) * 16);
-  }
   // The address of piece p + `pieces` from that of p (0 or 1), for an even number of pieces: one
   // exclusive or, and an offset that is part of the instruction.
   __device__ static uint32_t Advance(uint32_t address, int pieces) {
@@ -95,17 +73,26 @@ struct AttentionCta {
     }
   }
 
-  __device__ int Head(int row) const { return kv_head * a.group + row % a.group; }
-  __device__ int64_t Token(int row) const { return item.first_token + row / a.group; }
-
   __device__ void LoadQueries() const {
     constexpr int kPieces = Kernel::kRowPieces;
     for (int i = static_cast<int>(threadIdx.x); i < Kernel::kRows * kPieces;
          i += Kernel::kThreads) {
       const int row = i / kPieces, piece = i % kPieces, r = first_row + row;
       const bool valid = r < num_rows;
-      const int64_t offset = valid ? Token(r) * a.q_stride + Head(r) * kHeadDim + piece * 8 : 0;
+      const int64_t offset =
+          valid ? this->Token(r) * a.q_stride + this->Head(r) * kHeadDim + piece * 8 : 0;
       ptx::CopyAsync(PieceAt(q_tile, row, piece), a.q + offset, valid);
+    }
+  }
+  // What StageRows has left.
+  __device__ void StoreRows() const {
+    constexpr int kPieces = Kernel::kRowPieces;
+    for (int i = lane; i < 16 * kPieces; i += 32) {
+      const int row = warp * 16 + i / kPieces, piece = i % kPieces, r = first_row + row;
+      if (r >= num_rows && !Is(Mutant::kNoRowBound)) break;
+      const uint4 v = ptx::LoadShared16(PieceAt(q_tile, row, piece));
+      *reinterpret_cast<uint4*>(a.out + this->Token(r) * a.out_stride + this->Head(r) * kHeadDim +
+                                piece * 8) = v;
     }
   }
 
@@ -115,14 +102,7 @@ struct AttentionCta {
   __device__ void LookUp(int tile) {
 #pragma unroll
     for (int i = 0; i < kLaneKeys; ++i) {
-      const int key = tile * kKeys + warp * kWarpKeys + (lane + 32 * i) % kWarpKeys;
-      cache_rows[i] = kNoRow;
-      const bool live = Is(Mutant::kNoZeroFill) || key < live_end;
-      if (key < live_begin || !live) continue;
-      const int entry = (Is(Mutant::kNoZeroFill) ? min(key, live_end - 1) : key) >> a.block_shift;
-      const uint32_t block = a.block_tables[item.sequence * a.table_stride + entry];
-      const uint32_t slot = key & ((1 << a.block_shift) - 1);
-      cache_rows[i] = block * a.block_rows + (kv_head << a.block_shift) + slot;
+      cache_rows[i] = this->CacheRow(tile * kKeys + warp * kWarpKeys + (lane + 32 * i) % kWarpKeys);
     }
   }
   __device__ void LoadTile(uint32_t stage, const uint16_t* cache) const {
@@ -134,7 +114,7 @@ struct AttentionCta {
       const uint32_t lookup =
           kLaneKeys == 1 || i * 32 / kPieces < 32 ? cache_rows[0] : cache_rows[kLaneKeys - 1];
       const uint32_t from = __shfl_sync(~0u, lookup, row % 32);
-      const bool live = from != kNoRow;
+      const bool live = from != Rows::kNoRow;
       const uint16_t* address = cache + uint64_t{live ? from : 0} * kHeadDim + piece * 8;
       uint32_t to;
       if constexpr (kGroup == 8 && !Is(Mutant::kNoSwizzle)) {  // the step's rows differ from the
@@ -147,15 +127,6 @@ struct AttentionCta {
       }
       ptx::CopyAsync(to, address, live);
     }
-  }
-
-  // Whether any row of the warp sees any key of the tile; whether one does not see all of them.
-  __device__ bool Sees(int tile) const {
-    return tile * kKeys <= warp_last - (Is(Mutant::kSeesTooLittle) ? 1 : 0) &&
-           (tile + 1) * kKeys > FirstSeen(warp_first);
-  }
-  __device__ bool IsEdge(int tile) const {
-    return (tile + 1) * kKeys - 1 > warp_first || tile * kKeys < FirstSeen(warp_last);
   }
 
   __device__ void ComputeScores(uint32_t keys, Scores& scores) const {
@@ -175,68 +146,11 @@ struct AttentionCta {
     }
   }
 
-  __device__ void Mask(int tile, Scores& scores) const {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int first = Is(Mutant::kNoMaskOnWindow)
-                            ? 0
-                            : FirstSeen(positions[i]) - (Is(Mutant::kWindowOffByOne) ? 1 : 0);
-      const int last = positions[i] + (Is(Mutant::kMaskOffByOne) ? 1 : 0);
-#pragma unroll
-      for (int n = 0; n < kScoreColumns; ++n) {
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          const int key = tile * kKeys + n * 8 + lane % 4 * 2 + j;
-          if (key > last || key < first) scores[n][2 * i + j] = -INFINITY;
-        }
-      }
-    }
-  }
-
-  // Turns scores into weights relative to the rows' new maximum, and O and the sums with them.
   __device__ void Softmax(int tile, Scores& scores, float (&max)[2], float (&sum)[2],
                           Output& o) const {
-    if constexpr (Kernel::kSoftCap) {
-#pragma unroll
-      for (int n = 0; n < kScoreColumns; ++n) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) scores[n][j] = Tanh(__fmul_rn(scores[n][j], a.cap_scale));
-      }
-    }
-    if (IsEdge(tile)) Mask(tile, scores);
     float rescale[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      float most = scores[0][2 * i];
-#pragma unroll
-      for (int n = 0; n < kScoreColumns; ++n) {
-#pragma unroll
-        for (int j = 0; j < 2; ++j) most = fmaxf(most, scores[n][2 * i + j]);
-      }
-      most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
-      most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-      most = fmaxf(max[i], __fmul_rn(most, a.scale_log2));
-      const float base = Is(Mutant::kNoBaseGuard) ? most : BaseOf(most);
-      rescale[i] = Is(Mutant::kNoRescale) ? 1.0f : ptx::Exp2(__fsub_rn(max[i], base));
-      max[i] = most;
-      sum[i] = __fmul_rn(sum[i], rescale[i]);
-#pragma unroll
-      for (int n = 0; n < kScoreColumns; ++n) {
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          float& score = scores[n][2 * i + j];
-          score = ptx::Exp2(__fmaf_rn(score, a.scale_log2, -base));
-          sum[i] = __fadd_rn(sum[i], score);
-        }
-      }
-    }
-    // Maxima seldom change once a few tiles were seen, and a factor of 1 changes nothing.
-    if (!__any_sync(~0u, rescale[0] != 1.0f || rescale[1] != 1.0f)) return;
-#pragma unroll
-    for (int n = 0; n < kColumns; ++n) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) o[n][j] = __fmul_rn(o[n][j], rescale[j / 2]);
-    }
+    this->Weigh(tile, scores, max, sum, rescale);
+    Rows::Rescale(rescale, o);
   }
 
   __device__ void AddValues(uint32_t values, const Scores& weights, Output& o) const {
@@ -258,133 +172,14 @@ struct AttentionCta {
     }
   }
 
-  // The thread's two rows.
-  __device__ int Row(int i) const { return first_row + warp * 16 + lane / 4 + 8 * i; }
-  __device__ float* PartialRow(int row) const {
-    const int64_t at = item.partial + int64_t{row / a.group} * a.num_heads + Head(row);
-    return a.partials + at * Kernel::kPartialFloats;
-  }
-  __device__ void StorePartialRow(int i, const Output& o) const {
-    float* to = PartialRow(Row(i)) + lane % 4 * 2;
-#pragma unroll
-    for (int n = 0; n < kColumns; ++n) {
-      *reinterpret_cast<float2*>(to + n * 8) = make_float2(o[n][2 * i], o[n][2 * i + 1]);
-    }
-  }
-  __device__ void StorePartial(const Output& o, const float (&max)[2],
-                               const float (&sum)[2]) const {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      if (Row(i) >= num_rows) continue;
-      StorePartialRow(i, o);
-      if (lane % 4 == 0) {
-        *reinterpret_cast<float2*>(PartialRow(Row(i)) + kHeadDim) =
-            make_float2(Is(Mutant::kPartialWithoutMax) ? 0.0f : max[i], sum[i]);
-      }
-    }
-  }
-
-  // What a row's chunks have come to. O stays in registers where they hold it, else in memory: each
-  // thread keeps its own elements there, so that no barrier is needed.
-  struct Running {
-    float o[Kernel::kSplit || Kernel::kInMemory ? 1 : kColumns][4] = {};
-    float max[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-    bool any = false;
-  };
-
-  // The sums of a row's four threads.
-  __device__ static void AddUp(float (&sum)[2]) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      sum[i] = __fadd_rn(sum[i], __shfl_xor_sync(~0u, sum[i], 1));
-      if (!Is(Mutant::kHalfSum)) sum[i] = __fadd_rn(sum[i], __shfl_xor_sync(~0u, sum[i], 2));
-    }
-  }
-
-  // Folds a chunk into the running state and starts the next one, or leaves O of all in `o`.
-  __device__ void FoldChunk(Output& o, float (&max)[2], float (&sum)[2], Running& running,
-                            bool last) const {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      if (Is(Mutant::kForgetsChunks)) {
-        running.max[i] = -INFINITY;
-        running.sum[i] = 0.0f;
-      }
-      const FoldFactors factors = Fold(max[i], sum[i], &running.max[i], &running.sum[i]);
-      const bool valid = Row(i) < num_rows;
-      [[maybe_unused]] const float* from = nullptr;
-      if constexpr (Kernel::kInMemory) {
-        if (valid && running.any) from = PartialRow(Row(i)) + lane % 4 * 2;
-      }
-#pragma unroll
-      for (int n = 0; n < kColumns; ++n) {
-        float2 r = make_float2(0.0f, 0.0f);
-        if constexpr (Kernel::kInMemory) {
-          if (from != nullptr) r = *reinterpret_cast<const float2*>(from + n * 8);
-        } else if constexpr (!Kernel::kSplit) {
-          r = make_float2(running.o[n][2 * i], running.o[n][2 * i + 1]);
-        }
-        o[n][2 * i] = Folded(r.x, o[n][2 * i], factors);
-        o[n][2 * i + 1] = Folded(r.y, o[n][2 * i + 1], factors);
-      }
-      if (!Is(Mutant::kKeepsMax)) max[i] = -INFINITY;
-      sum[i] = 0.0f;
-      if constexpr (Kernel::kInMemory) {
-        if (!last && valid) StorePartialRow(i, o);
-      }
-    }
-    running.any = true;
-    if (last) return;
-#pragma unroll
-    for (int n = 0; n < kColumns; ++n) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        if constexpr (!Kernel::kSplit && !Kernel::kInMemory) running.o[n][j] = o[n][j];
-        o[n][j] = 0.0f;
-      }
-    }
-  }
-
-  // Through the warp's own rows of the query tile, so that rows are stored 16 bytes a lane.
-  __device__ void StoreRows(const Output& o, const float (&max)[2], const float (&sum)[2]) const {
-    constexpr int kPieces = Kernel::kRowPieces;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int row = warp * 16 + lane / 4 + 8 * i;
-      float all = sum[i];
-      if (Is(Mutant::kSinkTwice) && a.sinks != nullptr) {
-        all += ptx::Exp2(a.sinks[Head(Row(i))] * 1.44269504f - max[i]);
-      }
-      const float factor = Finish(max[i], all, a.sinks, Head(Row(i)));
-#pragma unroll
-      for (int n = 0; n < kColumns; ++n) {
-        ptx::StoreShared(
-            PieceAt(q_tile, row, n) + static_cast<uint32_t>(lane % 4 * 4),
-            Pack<Kernel::kType>(Finished(o[n][2 * i], factor), Finished(o[n][2 * i + 1], factor)));
-      }
-    }
-    if (!Is(Mutant::kNoWarpBarrier)) __syncwarp();
-    for (int i = lane; i < 16 * kPieces; i += 32) {
-      const int row = warp * 16 + i / kPieces, piece = i % kPieces, r = first_row + row;
-      if (r >= num_rows && !Is(Mutant::kNoRowBound)) break;
-      const uint4 v = ptx::LoadShared16(PieceAt(q_tile, row, piece));
-      *reinterpret_cast<uint4*>(a.out + Token(r) * a.out_stride + Head(r) * kHeadDim + piece * 8) =
-          v;
-    }
-  }
-
   __device__ void Run() {
-    const int warp_row = first_row + warp * 16;
-    warp_first = Position(warp_row);
-    warp_last = warp_row < num_rows ? Position(min(warp_row + 15, num_rows - 1)) : -1;
-    positions[0] = Position(Row(0));
-    positions[1] = Position(Row(1));
+    this->Locate();
     const int begin = max(item.first_chunk * kChunk, live_begin) / kKeys;
     const int end = (min(item.end_chunk * kChunk, live_end) + kKeys - 1) / kKeys;
 
     Output o = {};
     float max[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-    [[maybe_unused]] Running running{};
+    [[maybe_unused]] typename Rows::Running running{};
 
     LookUp(begin);
     LoadQueries();
@@ -398,7 +193,7 @@ struct AttentionCta {
       ptx::CommitCopies();
       ptx::WaitCopies<Is(Mutant::kLaxWaitForKeys) ? 3 : 2>();
       if (!Is(Mutant::kNoBarrierForKeys)) Barrier();
-      const bool sees = Sees(tile);
+      const bool sees = this->Sees(tile);
       Scores scores = {};
       if (sees) ComputeScores(KeyStage(tile), scores);
       if (tile + 1 < end) LoadTile(ValueStage(tile + 1), a.v);
@@ -411,18 +206,19 @@ struct AttentionCta {
 
       if constexpr (!Kernel::kSplit) {
         if (tile + 1 < end && (tile + 1) % (kChunk / kKeys) == 0) {
-          AddUp(sum);
-          FoldChunk(o, max, sum, running, false);
+          Rows::AddUp(sum);
+          this->FoldChunk(o, max, sum, running, false);
         }
       }
     }
-    AddUp(sum);
+    Rows::AddUp(sum);
     if (Kernel::kSplit && item.partial >= 0) {
-      StorePartial(o, max, sum);
+      this->StorePartial(o, max, sum);
       return;
     }
-    FoldChunk(o, max, sum, running, true);
-    StoreRows(o, running.max, running.sum);
+    this->FoldChunk(o, max, sum, running, true);
+    this->StageRows(o, running.max, running.sum);
+    StoreRows();
   }
 };
 
@@ -436,11 +232,11 @@ __global__ void __launch_bounds__(Kernel::kThreads, Kernel::kLeastCtas)
     const AttentionItem item = a.items[rest / a.num_kv_heads];
     const int first_row = row_tile * Kernel::kRows;
     if (first_row >= item.num_tokens * a.group) continue;
-    AttentionCta<Kernel>{.a = a,
-                         .item = item,
-                         .kv_head = rest % a.num_kv_heads,
-                         .first_row = first_row,
-                         .q_tile = ptx::SharedAddress(shared)}
+    AttentionCta<Kernel>{{.a = a,
+                          .item = item,
+                          .kv_head = rest % a.num_kv_heads,
+                          .first_row = first_row,
+                          .q_tile = ptx::SharedAddress(shared)}}
         .Run();
     // The next item's copies overwrite what is read here.
     if (Kernel::kMutant != AttentionMutant::kNoBarrierBetweenItems) AttentionCta<Kernel>::Barrier();

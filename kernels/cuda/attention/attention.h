@@ -6,6 +6,9 @@
 // by one formula. Whether one CTA walks all chunks of a row (prefill) or each chunk has a warp of
 // its own and a second kernel merges (decode) depends on the sequence's own share of the step at
 // most, and gives the same bits. Rows are (query token, head of the group) pairs, 16 to a warp.
+//
+// On Hopper prefill has a kernel of its own (hopper.cuh: wgmma, after FlashAttention-3, Shah et
+// al., 2024) with the same chunks, tiles and order of operations.
 #pragma once
 
 #include <limits>
@@ -16,9 +19,12 @@
 
 namespace trireme::cuda {
 
-inline constexpr int kChunk = 256;       // KV positions
-inline constexpr int kWarpRows = 16;     // rows of a warp, and of a decode item
-inline constexpr int kPrefillRows = 64;  // rows of a prefill item: four warps
+inline constexpr int kChunk = 256;    // KV positions
+inline constexpr int kWarpRows = 16;  // rows of a warp, and of a decode item
+// Rows of a prefill item: four warps, or two warpgroups (Hopper).
+inline constexpr int kPrefillRows = 64, kHopperPrefillRows = 128;
+// Of the current device.
+int PrefillRows();
 
 // The share of a sequence in the step, as SequenceSlice of runtime/backend/backend.h.
 struct QuerySlice {
@@ -49,6 +55,7 @@ struct AttentionWork {
 };
 struct AttentionShape {
   int num_heads = 0, num_kv_heads = 0, head_dim = 0, window = 0;
+  int prefill_rows = kPrefillRows;  // PrefillRows() of the device that does the work
 };
 // What the arrays of a plan have room for. A slice whose pieces do not fit is walked by one CTA, as
 // a long prompt is: slower on an idle device, and the same bits.

@@ -39,6 +39,15 @@ cudaError_t LaunchAttention64(const AttentionLaunch& launch, const AttentionArgu
 cudaError_t LaunchAttention96(const AttentionLaunch& launch, const AttentionArguments& arguments);
 cudaError_t LaunchAttention128(const AttentionLaunch& launch, const AttentionArguments& arguments);
 cudaError_t LaunchAttention256(const AttentionLaunch& launch, const AttentionArguments& arguments);
+// Prefill on sm_90a.
+cudaError_t LaunchHopperAttention64(const AttentionLaunch& launch,
+                                    const AttentionArguments& arguments);
+cudaError_t LaunchHopperAttention96(const AttentionLaunch& launch,
+                                    const AttentionArguments& arguments);
+cudaError_t LaunchHopperAttention128(const AttentionLaunch& launch,
+                                     const AttentionArguments& arguments);
+cudaError_t LaunchHopperAttention256(const AttentionLaunch& launch,
+                                     const AttentionArguments& arguments);
 cudaError_t LaunchMerge(const AttentionLaunch& launch, int head_dim,
                         const AttentionArguments& arguments);
 

@@ -30,6 +30,16 @@ enum class AttentionMutant {
   kSinkTwice,
   kNoRowBound,         // rows behind the last are written
   kPartialWithoutMax,  // of a chunk
+  // Of the Hopper kernel only:
+  kNoWaitForSlot,        // copies land where a warpgroup still reads
+  kWrongParity,          // of the wait for keys
+  kNoWaitForValues,      // they may not have landed
+  kPublishesEarly,       // copies are still under way
+  kNoProxyFence,         // wgmma does not see what was copied
+  kNoQueryBarrier,       // other warps' queries may not have landed
+  kNoWgmmaFence,         // O may not be rescaled yet when wgmma adds to it
+  kNoWaitForScores,      // they are read while wgmma writes them
+  kReleasesValuesEarly,  // wgmma may still read them
 };
 
 }  // namespace trireme::cuda

@@ -39,7 +39,7 @@ AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const Attention
       items_left -= pieces;
       rows_left -= piece_rows;
     }
-    const int rows = decode ? kWarpRows : kPrefillRows;
+    const int rows = decode ? kWarpRows : shape.prefill_rows;
     const int step = std::max(1, rows / group);
     for (int t = 0; t < slice.num_tokens; t += step) {
       AttentionItem item;

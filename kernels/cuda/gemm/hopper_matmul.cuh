@@ -10,7 +10,7 @@
 
 #include "kernels/cuda/gemm/hopper.h"
 #include "kernels/cuda/gemm/store.cuh"
-#include "kernels/cuda/gemm/wgmma.cuh"
+#include "kernels/cuda/primitives/wgmma.cuh"
 #include "kernels/cuda/primitives/hopper.cuh"
 
 namespace trireme::cuda {

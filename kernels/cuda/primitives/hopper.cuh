@@ -4,6 +4,7 @@
 #include <cuda.h>
 
 #include <cstdint>
+#include <type_traits>
 
 namespace trireme::hopper {
 
@@ -69,10 +70,19 @@ __device__ __forceinline__ void FenceProxyAsync() {
 
 // ---- wgmma
 
-// K-major operand of 128-byte lines under the 128-byte swizzle: 8 lines are 1024 bytes.
+// An operand in lines of kLineBytes (128 or 64), swizzled by as many, eight of them after another;
+// lines are rows of a K-major operand, or of the k of one that is not. `leading_bytes`: of the
+// latter, from the columns of a line to those of the next.
+template <int kLineBytes>
+__device__ __forceinline__ uint64_t Descriptor(uint32_t address, uint32_t leading_bytes = 16) {
+  static_assert(kLineBytes == 128 || kLineBytes == 64);
+  constexpr uint64_t kSwizzle = kLineBytes == 128 ? 1 : 2;
+  return static_cast<uint64_t>((address & 0x3ffff) >> 4) | uint64_t{leading_bytes >> 4} << 16 |
+         uint64_t{kLineBytes * 8 >> 4} << 32 | kSwizzle << 62;
+}
+// K-major operand of 128-byte lines under the 128-byte swizzle.
 __device__ __forceinline__ uint64_t Descriptor(uint32_t address) {
-  return static_cast<uint64_t>((address & 0x3ffff) >> 4) | uint64_t{1} << 16 | uint64_t{64} << 32 |
-         uint64_t{1} << 62;
+  return Descriptor<128>(address);
 }
 __device__ __forceinline__ void WgmmaFence() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -84,6 +94,22 @@ __device__ __forceinline__ void WgmmaCommit() {
 template <int groups>
 __device__ __forceinline__ void WgmmaWait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(groups) : "memory");
+}
+
+// Nothing that computes `r` is moved behind this, nothing that uses it before: the compiler does
+// not know that wgmma reads and writes registers until it is waited for.
+template <typename T, int kN>
+__device__ __forceinline__ void Pin(T (&r)[kN]) {
+#pragma unroll
+  for (int i = 0; i < kN; ++i) {
+    if constexpr (std::is_floating_point_v<T>) {
+      asm volatile("" : "+f"(r[i])::"memory");
+    } else if constexpr (std::is_array_v<T>) {
+      Pin(r[i]);
+    } else {
+      asm volatile("" : "+r"(r[i])::"memory");
+    }
+  }
 }
 
 #define TRIREME_D8(i)                                                                         \

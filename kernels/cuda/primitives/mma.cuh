@@ -71,6 +71,12 @@ __device__ inline uint4 LoadShared16(uint32_t from) {
                : "memory");
   return v;
 }
+// One store, whatever the compiler knows of the alignment.
+__device__ inline void StoreGlobal16(void* to, uint4 v) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(v.x), "r"(v.y), "r"(v.z),
+               "r"(v.w)
+               : "memory");
+}
 __device__ inline uint2 LoadShared8(uint32_t from) {
   uint2 v;
   asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(from) : "memory");

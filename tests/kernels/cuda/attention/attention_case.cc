@@ -100,8 +100,8 @@ AttentionWork AttentionCase::Plan(const std::vector<Share>& shares) const {
     slices.push_back({static_cast<int>(i), token, shares[i].num_tokens, shares[i].first_position});
     token += shares[i].num_tokens;
   }
-  return PlanAttention(
-      slices, {options_.num_heads, options_.num_kv_heads, options_.head_dim, options_.window});
+  return PlanAttention(slices, {options_.num_heads, options_.num_kv_heads, options_.head_dim,
+                                options_.window, PrefillRows()});
 }
 
 std::vector<uint16_t> AttentionCase::Run(const std::vector<Share>& shares) const {
@@ -270,27 +270,6 @@ double AttentionCase::Error(const std::vector<Share>& shares,
   }
   const double ulp = std::ldexp(largest, options_.type == DType::kBF16 ? -8 : -11);
   return error / (2 * plain_error + ulp);
-}
-
-uint64_t AttentionCase::NumMma(const std::vector<AttentionItem>& items, int warps) const {
-  const int keys = options_.head_dim <= 64 ? 64 : 32;
-  const int group = options_.num_heads / options_.num_kv_heads;
-  const auto first_seen = [&](int position) {
-    return options_.window > 0 ? std::max(0, position - options_.window + 1) : 0;
-  };
-  uint64_t tiles = 0;
-  for (const AttentionItem& item : items) {
-    const int rows = item.num_tokens * group;
-    for (int row = 0; row < rows && row < warps * kWarpRows; row += kWarpRows) {
-      const int first = item.first_position + row / group;
-      const int last = item.first_position + (std::min(row + kWarpRows, rows) - 1) / group;
-      const int begin = std::max(item.first_chunk * kChunk, first_seen(first)) / keys;
-      const int end = std::min(item.end_chunk * kChunk, last + 1);
-      tiles += static_cast<uint64_t>(std::max(0, (end + keys - 1) / keys - begin));
-    }
-  }
-  const int of_tile = 2 * kWarpRows * keys * options_.head_dim / (16 * 8 * 16);
-  return tiles * static_cast<uint64_t>(of_tile * options_.num_kv_heads);
 }
 
 }  // namespace trireme::cuda

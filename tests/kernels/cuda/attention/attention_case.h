@@ -45,6 +45,8 @@ class AttentionCase {
   AttentionWork Plan(const std::vector<Share>& shares) const;
   // mma.m16n8k16 instructions of items for `warps` warps each: those of tiles that a warp sees.
   uint64_t NumMma(const std::vector<AttentionItem>& items, int warps) const;
+  // wgmma instructions of prefill items on Hopper: those of tiles that a warpgroup sees.
+  uint64_t NumWgmma(const std::vector<AttentionItem>& items) const;
 
  private:
   struct Sequence {
@@ -52,6 +54,9 @@ class AttentionCase {
     std::vector<float> k, v;  // [context, num_kv_heads, head_dim]
     std::vector<int32_t> blocks;
   };
+  // Of `keys` positions that blocks of `rows` rows see.
+  uint64_t NumTiles(const std::vector<AttentionItem>& items, int item_rows, int rows,
+                    int keys) const;
   AttentionParams Params(const float* sinks) const;
   std::vector<double> Plain(const Share& share) const;  // in float, rounded
 

@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <string_view>
+
 #include "tests/kernels/cuda/attention/attention_case.h"
 #include "tests/kernels/cuda/device_memory.h"
 #if TRIREME_GPUSIM
@@ -96,6 +99,35 @@ TEST_P(AttentionVariantTest, APromptIsTheSameBitsInChunksAndTokenByToken) {
       270, {100, 5, 90, 75}, {0, 15, 16, 255, 256, 269});
 }
 
+TEST_P(AttentionVariantTest, PromptsOfSeveralItemsWithAWindowAndSinksAgreeWithTheReference) {
+  const auto [type, head_dim, soft_cap] = GetParam();
+  AttentionCaseOptions options{.type = type,
+                               .num_heads = 3,
+                               .num_kv_heads = 1,
+                               .head_dim = head_dim,
+                               .soft_cap = soft_cap,
+                               .sinks = true,
+                               .contexts = {290, 47}};
+  const std::vector<Share> shares = {{0, 240, 50}, {1, 0, 47}};
+  ExpectRight(options, shares);
+  options.window = 90;
+  ExpectRight(options, shares);
+}
+
+#if TRIREME_GPUSIM
+TEST_F(AttentionTest, WgmmaPrefillsOnHopperAndNowhereElse) {
+  for (const int head_dim : {64, 96, 128, 256}) {
+    const AttentionCase problem({.head_dim = head_dim, .contexts = {70}});
+    problem.Run({{0, 0, 70}});
+    const gpusim::Counters counters = gpusim::CountersOfLastLaunch();
+    EXPECT_EQ(counters.wgmma > 0, PrefillRows() == kHopperPrefillRows);
+    EXPECT_EQ(counters.mma > 0, PrefillRows() == kPrefillRows);
+    const char* const arch = std::getenv("TRIREME_GPUSIM_ARCH");
+    EXPECT_EQ(counters.wgmma > 0, arch != nullptr && arch == std::string_view("sm_90a"));
+  }
+}
+#endif
+
 TEST_F(AttentionTest, ContextsAroundTheEdgesOfBlocksTilesAndChunksAgreeWithTheReference) {
   for (const int block_size : {16, 32}) {
     ExpectRight({.num_heads = 4,
@@ -113,12 +145,14 @@ TEST_F(AttentionTest, ContextsAroundTheEdgesOfBlocksTilesAndChunksAgreeWithTheRe
   }
 }
 
-// 20 heads to a KV head are more rows than a warp has, 80 more than four warps.
+// 20 heads to a KV head are more rows than a warp has, 80 more than four warps, 150 more than two
+// warpgroups.
 TEST_F(AttentionTest, GroupsOfAnySizeAgreeWithTheReference) {
   for (const int group : {1, 3, 4, 8, 20, 80}) {
     ExpectRight({.num_heads = group, .num_kv_heads = 1, .contexts = {70, 40, 300}},
                 {{0, 0, 70}, {1, 39, 1}, {2, 297, 3}});
   }
+  ExpectRight({.num_heads = 150, .num_kv_heads = 1, .contexts = {20}}, {{0, 0, 20}});
 }
 
 TEST_F(AttentionTest, TheSameBitsWhateverSharesTheStep) {
@@ -188,7 +222,12 @@ void ExpectCounts(const AttentionCaseOptions& options, const Share& share, bool 
   const gpusim::Counters counters = gpusim::CountersOfLastLaunch();
   EXPECT_EQ(work.decode.empty(), !decode);
   ASSERT_TRUE(work.merge.empty());  // it would be the last launch
-  EXPECT_EQ(counters.mma, problem.NumMma(decode ? work.decode : work.prefill, decode ? 1 : 4));
+  if (!decode && PrefillRows() == kHopperPrefillRows) {
+    EXPECT_EQ(counters.wgmma, problem.NumWgmma(work.prefill));
+    EXPECT_EQ(counters.mma, 0u);
+  } else {
+    EXPECT_EQ(counters.mma, problem.NumMma(decode ? work.decode : work.prefill, decode ? 1 : 4));
+  }
   EXPECT_LE(static_cast<double>(counters.global_sectors),
             1.05 * static_cast<double>(counters.global_sectors_min));
   EXPECT_EQ(counters.shared_waves, counters.shared_waves_min);
@@ -207,8 +246,8 @@ TEST_F(AttentionTest, CountsAreThoseOfTheTilesAndEverySectorIsUsed) {
   }
 }
 
-// What one more chunk of KV costs 64 rows, fold included: PTX instructions beside each mma, of
-// which ptxas saves a part.
+// What one more chunk of KV costs, fold included: PTX instructions beside each mma, of which ptxas
+// saves a part. A wgmma counts as the mma of its size.
 TEST_F(AttentionTest, AChunkMoreCostsFewInstructionsBesideItsMma) {
   for (const auto& [head_dim, most] : {std::pair(64, 9.5), {96, 9.5}, {128, 9.0}, {256, 9.5}}) {
     const AttentionCaseOptions options{
@@ -218,8 +257,10 @@ TEST_F(AttentionTest, AChunkMoreCostsFewInstructionsBesideItsMma) {
     const gpusim::Counters less = gpusim::CountersOfLastLaunch();
     problem.Run({{0, 736, 32}});
     const gpusim::Counters more = gpusim::CountersOfLastLaunch();
-    const auto mma = static_cast<double>(more.mma - less.mma);
-    EXPECT_LE((static_cast<double>(more.total() - less.total()) - mma) / mma, most) << head_dim;
+    const auto beside = [](const gpusim::Counters& c) { return c.total() - c.mma - 4 * c.wgmma; };
+    const uint64_t instructions = beside(more) - beside(less);
+    const int mma = 2 * 128 * kChunk * head_dim / (16 * 8 * 16);
+    EXPECT_LE(static_cast<double>(instructions) / mma, most) << head_dim;
   }
 }
 

@@ -67,6 +67,16 @@ TEST(AttentionPlanTest, APromptIsCutIntoItemsOf64RowsTheLongestFirst) {
   EXPECT_EQ(tokens, 300);
 }
 
+TEST(AttentionPlanTest, ItemsHaveTheRowsThatTheDevicesKernelTakes) {
+  AttentionShape shape = kShape;
+  shape.prefill_rows = kHopperPrefillRows;
+  const AttentionWork work = PlanAttention({{{0, 0, 300, 0}}}, shape);
+  ASSERT_EQ(work.prefill.size(), 10u);  // 32 tokens of 4 heads each
+  for (const AttentionItem& item : work.prefill) EXPECT_LE(item.num_tokens, 32);
+  shape.num_heads = 2 * 200;  // a group of more rows than an item has
+  EXPECT_EQ(PlanAttention({{{0, 0, 3, 0}}}, shape).prefill.size(), 3u);
+}
+
 TEST(AttentionPlanTest, LongPromptsOfWideHeadsKeepTheirStateInMemory) {
   AttentionShape shape = kShape;
   shape.head_dim = 256;

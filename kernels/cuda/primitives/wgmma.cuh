@@ -1,5 +1,4 @@
-// wgmma of 64 rows by N tokens and 16 columns, both operands in shared memory, K-major under the
-// 128-byte swizzle (PTX ISA, "wgmma.mma_async"; sm_90a).
+// wgmma of 64 rows by N columns, k = 16, of 16-bit elements (PTX ISA, "wgmma.mma_async"; sm_90a).
 #pragma once
 
 #include <cuda.h>
@@ -19,9 +18,21 @@ namespace trireme::cuda {
                : __VA_ARGS__                                                        \
                : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)))
 
-// d [64][kN] (a warpgroup's fragments) = a [64][16] b [kN][16]^T (+ d) of kType.
+// d [64][kN] (a warpgroup's fragments) = a [64][16] b [kN][16]^T (+ d) of kType; both operands in
+// shared memory, K-major.
 template <DType kType, int kN>
 struct Wgmma;
+
+// d [64][kN] += a [64][16] b [16][kN]: a in registers, b in shared memory, its rows k.
+template <DType kType, int kN>
+struct WgmmaOfRegisters;
+
+#define TRIREME_WGMMA_OF_REGISTERS(n, type, registers, a_at, b_at, on_at, ...)      \
+  asm volatile("{\n.reg .pred on;\nsetp.ne.b32 on, " on_at                          \
+               ", 0;\nwgmma.mma_async.sync.aligned.m64n" n "k16.f32." type "." type \
+               "\n{" registers "},\n{" a_at "}, " b_at ", on, 1, 1, 1;\n}"          \
+               : __VA_ARGS__                                                        \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1))
 
 #define TRIREME_REGISTERS "%0, %1, %2, %3"
 
@@ -83,6 +94,38 @@ struct Wgmma<kType, 64> {
     }
   }
 };
+
+template <DType kType>
+struct WgmmaOfRegisters<kType, 64> {
+  __device__ static void Multiply(float (&d)[32], const uint32_t (&a)[4], uint64_t b) {
+    if constexpr (kType == DType::kBF16) {
+      TRIREME_WGMMA_OF_REGISTERS("64", "bf16", TRIREME_REGISTERS, "%32, %33, %34, %35", "%36",
+                                 "%37", TRIREME_D16(0), TRIREME_D16(16));
+    } else {
+      TRIREME_WGMMA_OF_REGISTERS("64", "f16", TRIREME_REGISTERS, "%32, %33, %34, %35", "%36", "%37",
+                                 TRIREME_D16(0), TRIREME_D16(16));
+    }
+  }
+};
+#undef TRIREME_REGISTERS
+
+#define TRIREME_REGISTERS                                                            \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "           \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+
+template <DType kType>
+struct WgmmaOfRegisters<kType, 96> {
+  __device__ static void Multiply(float (&d)[48], const uint32_t (&a)[4], uint64_t b) {
+    if constexpr (kType == DType::kBF16) {
+      TRIREME_WGMMA_OF_REGISTERS("96", "bf16", TRIREME_REGISTERS, "%48, %49, %50, %51", "%52",
+                                 "%53", TRIREME_D16(0), TRIREME_D16(16), TRIREME_D16(32));
+    } else {
+      TRIREME_WGMMA_OF_REGISTERS("96", "f16", TRIREME_REGISTERS, "%48, %49, %50, %51", "%52", "%53",
+                                 TRIREME_D16(0), TRIREME_D16(16), TRIREME_D16(32));
+    }
+  }
+};
 #undef TRIREME_REGISTERS
 
 #define TRIREME_REGISTERS                                                            \
@@ -100,6 +143,21 @@ struct Wgmma<kType, 128> {
     } else {
       TRIREME_WGMMA("128", "f16", TRIREME_REGISTERS, "%64", "%65", "%66", TRIREME_D16(0),
                     TRIREME_D16(16), TRIREME_D16(32), TRIREME_D16(48));
+    }
+  }
+};
+
+template <DType kType>
+struct WgmmaOfRegisters<kType, 128> {
+  __device__ static void Multiply(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
+    if constexpr (kType == DType::kBF16) {
+      TRIREME_WGMMA_OF_REGISTERS("128", "bf16", TRIREME_REGISTERS, "%64, %65, %66, %67", "%68",
+                                 "%69", TRIREME_D16(0), TRIREME_D16(16), TRIREME_D16(32),
+                                 TRIREME_D16(48));
+    } else {
+      TRIREME_WGMMA_OF_REGISTERS("128", "f16", TRIREME_REGISTERS, "%64, %65, %66, %67", "%68",
+                                 "%69", TRIREME_D16(0), TRIREME_D16(16), TRIREME_D16(32),
+                                 TRIREME_D16(48));
     }
   }
 };
@@ -131,6 +189,7 @@ struct Wgmma<kType, 256> {
 };
 #undef TRIREME_REGISTERS
 
+#undef TRIREME_WGMMA_OF_REGISTERS
 #undef TRIREME_WGMMA
 #undef TRIREME_D16
 #undef TRIREME_D4
