@@ -28,7 +28,12 @@ StepTables::StepTables(const StepLimits& limits)
       shape_{limits.num_heads, limits.num_kv_heads, limits.head_dim, limits.window},
       table_stride_(
           static_cast<int>((limits.max_context + limits.block_size - 1) / limits.block_size)),
-      capacity_(CapacityOf(limits)) {}
+      capacity_(CapacityOf(limits)) {
+  slices_.reserve(static_cast<size_t>(limits.max_sequences));
+  for (auto* items : {&work_.prefill, &work_.decode, &work_.merge}) {
+    items->reserve(static_cast<size_t>(capacity_.items));
+  }
+}
 
 absl::StatusOr<std::unique_ptr<StepTables>> StepTables::Create(const StepLimits& limits) {
   if (!cuda::HasAttention(limits.head_dim, limits.block_size)) {
@@ -113,7 +118,7 @@ void StepTables::PlanWork(const BatchView& batch) {
     slices_.push_back(
         {static_cast<int>(s), slice.first_token, slice.num_tokens, slice.first_position});
   }
-  work_ = cuda::PlanAttention(slices_, shape_, capacity_);
+  cuda::PlanAttention(slices_, shape_, capacity_, &work_);
   std::copy(work_.decode.begin(), work_.decode.end(), staged_.host.decode);
   std::copy(work_.merge.begin(), work_.merge.end(), staged_.host.merge);
   std::copy(work_.prefill.begin(), work_.prefill.end(), staged_.host.prefill);

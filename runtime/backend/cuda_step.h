@@ -29,8 +29,8 @@ class StepTables {
   static absl::StatusOr<std::unique_ptr<StepTables>> Create(const StepLimits& limits);
   ~StepTables();
 
-  // Copies the batch to page-locked memory, padded to `size`, and enqueues its upload. Waits only
-  // for the upload before this one.
+  // Allocates nothing. Copies the batch to page-locked memory, padded to `size`, and enqueues its
+  // upload. Waits only for the upload before this one.
   absl::Status Upload(const BatchView& batch, const StepSize& size, cudaStream_t stream);
 
   // Of the current step, for launches of `size`.
@@ -57,7 +57,8 @@ class StepTables {
   StagedArrays<Arrays> staged_;
   std::unique_ptr<Buffer> partials_;
   cudaEvent_t uploaded_ = nullptr;
-  std::vector<cuda::QuerySlice> slices_;  // kept for its memory
+  // Of the current step. A step allocates nothing.
+  std::vector<cuda::QuerySlice> slices_;
   cuda::AttentionWork work_;
 };
 
