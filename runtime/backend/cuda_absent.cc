@@ -14,6 +14,7 @@ absl::Status NotBuilt() {
 }  // namespace
 
 int NumCudaDevices() { return 0; }
+bool HasCublasLt() { return false; }
 absl::StatusOr<std::string> NewRankGroup() { return NotBuilt(); }
 absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const std::string&, int,
                                                                          int, int) {

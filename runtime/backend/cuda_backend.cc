@@ -12,6 +12,7 @@
 #include "kernels/cuda/gemm/matmul.h"
 #include "runtime/backend/compute_pool.h"
 #include "runtime/backend/cuda_communicator.h"
+#include "runtime/backend/cuda_cublaslt.h"
 #include "runtime/backend/cuda_graphs.h"
 #include "runtime/backend/cuda_memory.h"
 #include "runtime/backend/cuda_sampling.h"
@@ -69,11 +70,17 @@ class CudaBackend final : public Backend {
     }
   }
 
-  absl::Status Init() {
+  absl::Status Init(Gemm gemm) {
     TRIREME_RETURN_IF_ERROR(
         CudaStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream"));
+    if (gemm == Gemm::kCublasLt) {
+      TRIREME_ASSIGN_OR_RETURN(cublaslt_, MakeCublasLt());
+      own_kernels_take_rows_ =
+          cuda::LayoutFor(cuda::MatrixFormat::kPlain) == cuda::MatrixLayout::kRows;
+    }
     TRIREME_ASSIGN_OR_RETURN(uploader_,
-                             WeightUploader::Create(type_, kStagingBytes, &pool_, stream_));
+                             WeightUploader::Create(type_, /*for_cublaslt=*/cublaslt_ != nullptr,
+                                                    kStagingBytes, &pool_, stream_));
     return absl::OkStatus();
   }
 
@@ -236,11 +243,17 @@ class CudaBackend final : public Backend {
   }
 
   void MatMul(const Weight& w, Tensor x, Tensor y) override {
-    const int64_t element = RowBytes(y.dtype, 1);
+    const bool f32_out = y.dtype == DType::kF32;
     for (const CudaMatrix::Part& part : AsMatrix(w).parts) {
-      Keep(cuda::MatMul(part.packed, x.data, x.rows, y.dtype == DType::kF32,
-                        static_cast<uint8_t*>(y.data) + part.first_row * element, y.cols, stream_),
-           "matrix product");
+      auto* const to = static_cast<uint8_t*>(y.data) + part.first_row * RowBytes(y.dtype, 1);
+      if (cublaslt_ != nullptr && UsesCublasLt(part.packed, own_kernels_take_rows_, x.rows)) {
+        const std::unique_ptr<Buffer>& bias = f32_out ? part.bias : part.narrow_bias;
+        Keep(cublaslt_->MatMul(part.packed, bias == nullptr ? nullptr : bias->data(), x.data,
+                               x.rows, f32_out, to, y.cols, stream_));
+      } else {
+        Keep(cuda::MatMul(part.packed, x.data, x.rows, f32_out, to, y.cols, stream_),
+             "matrix product");
+      }
     }
   }
 
@@ -332,6 +345,8 @@ class CudaBackend final : public Backend {
   ComputePool pool_;
   GraphCache graphs_;
   cudaStream_t stream_ = nullptr;
+  std::unique_ptr<CublasLt> cublaslt_;  // null: our own kernels multiply everything
+  bool own_kernels_take_rows_ = false;  // plain weights', on this device
   std::unique_ptr<WeightUploader> uploader_;
   std::unique_ptr<StepTables> tables_;      // from Reserve on
   std::unique_ptr<DeviceSampler> sampler_;  // so, too; null: of another rank, or too many ids
@@ -380,8 +395,9 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOption
   TRIREME_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(options.device), "choosing the device"));
   auto backend = std::make_unique<CudaBackend>(
       options, StrCat("cuda:", options.device, " (", properties.name,
-                      options.dtype == DType::kF16 ? ", f16)" : ", bf16)"));
-  TRIREME_RETURN_IF_ERROR(backend->Init());
+                      options.dtype == DType::kF16 ? ", f16" : ", bf16",
+                      options.gemm == Gemm::kCublasLt ? ", cuBLASLt)" : ")"));
+  TRIREME_RETURN_IF_ERROR(backend->Init(options.gemm));
   return backend;
 }
 

@@ -13,11 +13,18 @@ namespace trireme {
 
 class CudaCommunicator;  // what ranks exchange between devices (cuda_communicator.h)
 
+// What multiplies plain weights (bf16, f16).
+enum class Gemm : uint8_t {
+  kOwn,       // kernels/cuda/gemm
+  kCublasLt,  // cuBLASLt, where it pays (cuda_cublaslt.h): not batch invariant
+};
+
 struct CudaBackendOptions {
   int device = 0;
   int num_threads = 1;                             // host threads: packing of weights, sampling
   std::shared_ptr<CudaCommunicator> communicator;  // of this device; null: the model has one rank
   DType dtype = DType::kBF16;  // or kF16: of activations, plain weights and KV cache
+  Gemm gemm = Gemm::kOwn;
 };
 
 // What the ranks of a model find each other by: opaque bytes, made by one of them. UNIMPLEMENTED in
@@ -33,9 +40,11 @@ absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const s
 
 // Devices that the driver shows; 0 in a build without CUDA.
 int NumCudaDevices();
+// Whether the build has Gemm::kCublasLt.
+bool HasCublasLt();
 
-// UNIMPLEMENTED in a build without CUDA, FAILED_PRECONDITION without a device or driver, or on a
-// device older than sm_80.
+// UNIMPLEMENTED in a build without CUDA or the wanted GEMM, FAILED_PRECONDITION without a device or
+// driver, or on a device older than sm_80.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions& options);
 
 }  // namespace trireme

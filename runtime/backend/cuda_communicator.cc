@@ -47,7 +47,8 @@ absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const s
     TRIREME_RETURN_IF_ERROR(CudaStatus(cudaSetDevice(i), kWhat));
   }
   // As a group: a single thread joins them all.
-  absl::Status status = NcclStatus(ncclGroupStart(), kWhat);
+  TRIREME_RETURN_IF_ERROR(NcclStatus(ncclGroupStart(), kWhat));
+  absl::Status status;
   for (int i = 0; i < num_devices; ++i) {
     status.Update(CudaStatus(cudaSetDevice(i), kWhat));
     if (!status.ok()) break;
@@ -96,7 +97,9 @@ absl::Status CudaCommunicator::AllGather(const void* from, size_t bytes, void* t
 absl::Status CudaCommunicator::Gather(const void* from, size_t bytes, void* to,
                                       cudaStream_t stream) {
   return Call("gathering on the first rank", [&](ncclComm_t comm) {
+    // Outside of a group a send would wait for its receiver, which comes behind it.
     ncclResult_t result = ncclGroupStart();
+    if (result != ncclSuccess) return result;
     const auto also = [&](ncclResult_t next) {
       if (result == ncclSuccess) result = next;
     };

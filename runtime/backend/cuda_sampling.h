@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/cuda/sampling/sampling.h"
 #include "runtime/backend/backend.h"
+#include "runtime/backend/cuda_staging.h"
 
 namespace trireme {
 
@@ -27,23 +28,21 @@ class DeviceSampler {
   absl::Span<const SampleOutcome> Outcomes();
 
  private:
-  // In page-locked memory, and at the same offsets in the device's: what a step uploads.
-  struct Arrays {
+  struct Arrays {           // what a step uploads
     cuda::SampleRow* rows;  // [max_rows]
     int32_t* num_seen;      // [max_rows]
     cuda::TokenBias* biases;
     cuda::SeenToken* seen;
   };
   explicit DeviceSampler(int max_rows) : max_rows_(max_rows) {}
-  size_t Layout(uint8_t* memory, Arrays* arrays) const;
   // Whether there was room for it.
   bool Place(const SampleRequest& request, size_t row);
   absl::Status Upload(cudaStream_t stream);
 
   const int max_rows_;
   Tensor logits_;
-  std::unique_ptr<Buffer> logits_memory_, host_memory_, device_memory_, tokens_, results_;
-  Arrays host_ = {}, device_ = {};
+  std::unique_ptr<Buffer> logits_memory_, tokens_, results_;
+  StagedArrays<Arrays> staged_;
   // Of the last Sample.
   size_t num_biases_ = 0, num_seen_ = 0;  // that are taken
   std::vector<bool> on_host_;

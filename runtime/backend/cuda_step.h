@@ -12,6 +12,7 @@
 #include "kernels/cuda/attention/attention.h"
 #include "kernels/cuda/batch.h"
 #include "runtime/backend/backend.h"
+#include "runtime/backend/cuda_staging.h"
 
 namespace trireme {
 
@@ -28,38 +29,36 @@ class StepTables {
   static absl::StatusOr<std::unique_ptr<StepTables>> Create(const StepLimits& limits);
   ~StepTables();
 
-  // Copies the batch to page-locked memory, padded to `size`, and enqueues its upload. Waits only
-  // for the upload before this one.
+  // Allocates nothing. Copies the batch to page-locked memory, padded to `size`, and enqueues its
+  // upload. Waits only for the upload before this one.
   absl::Status Upload(const BatchView& batch, const StepSize& size, cudaStream_t stream);
 
   // Of the current step, for launches of `size`.
   cuda::Batch Batch(const StepSize& size) const;
   cuda::DeviceAttentionWork Work(const StepSize& size) const;
-  const int32_t* logit_rows() const { return device_.logit_rows; }
+  const int32_t* logit_rows() const { return staged_.device.logit_rows; }
 
  private:
-  // The arrays, in the page-locked or in the device memory.
   struct Arrays {
     int32_t *tokens, *positions, *sequence_of, *logit_rows, *counts, *block_tables;
     cuda::AttentionItem *prefill, *decode, *merge;
   };
   explicit StepTables(const StepLimits& limits);
-  // Lays the arrays out from `memory` on (null: to learn the size); returns the bytes used.
-  size_t Layout(uint8_t* memory, Arrays* arrays) const;
+  void Place(ArrayPlacer* placer, Arrays* arrays) const;
   void FillTokens(const BatchView& batch, const StepSize& size);
   // The blocks of the longest table.
   int FillBlockTables(const BatchView& batch);
   void PlanWork(const BatchView& batch);
-  absl::Status Copy(const void* host, size_t bytes, cudaStream_t stream);
 
   const StepLimits limits_;
   const cuda::AttentionShape shape_;
   const int table_stride_;
   const cuda::AttentionCapacity capacity_;
-  std::unique_ptr<Buffer> host_memory_, device_memory_, partials_;
-  Arrays host_ = {}, device_ = {};
+  StagedArrays<Arrays> staged_;
+  std::unique_ptr<Buffer> partials_;
   cudaEvent_t uploaded_ = nullptr;
-  std::vector<cuda::QuerySlice> slices_;  // kept for its memory
+  // Of the current step. A step allocates nothing.
+  std::vector<cuda::QuerySlice> slices_;
   cuda::AttentionWork work_;
 };
 

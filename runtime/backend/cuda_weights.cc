@@ -36,11 +36,9 @@ absl::Status CheckShapes(absl::Span<const TensorView> parts) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<WeightUploader>> WeightUploader::Create(DType type,
-                                                                       size_t staging_bytes,
-                                                                       ComputePool* pool,
-                                                                       cudaStream_t stream) {
-  std::unique_ptr<WeightUploader> uploader(new WeightUploader(type, pool, stream));
+absl::StatusOr<std::unique_ptr<WeightUploader>> WeightUploader::Create(
+    DType type, bool for_cublaslt, size_t staging_bytes, ComputePool* pool, cudaStream_t stream) {
+  std::unique_ptr<WeightUploader> uploader(new WeightUploader(type, for_cublaslt, pool, stream));
   TRIREME_ASSIGN_OR_RETURN(uploader->staging_, AllocatePinned(staging_bytes));
   uploader->half_bytes_ = staging_bytes / 2;
   for (cudaEvent_t& event : uploader->copied_) {
@@ -75,7 +73,9 @@ absl::StatusOr<CudaMatrix::Part> WeightUploader::Part(absl::Span<const TensorVie
   CudaMatrix::Part part;
   cuda::PackedMatrix& packed = part.packed;
   packed.format = cuda::FormatOf(views[0].dtype);
-  packed.layout = cuda::LayoutFor(packed.format);
+  packed.layout = for_cublaslt_ && packed.format == cuda::MatrixFormat::kPlain
+                      ? cuda::MatrixLayout::kRows
+                      : cuda::LayoutFor(packed.format);
   packed.type = type_;
   packed.cols = views[0].cols();
   for (const TensorView& view : views) packed.rows += view.rows();
@@ -111,6 +111,21 @@ absl::StatusOr<CudaMatrix::Part> WeightUploader::Part(absl::Span<const TensorVie
   return part;
 }
 
+absl::Status WeightUploader::SetBias(absl::Span<const float> values, CudaMatrix::Part* part) {
+  TRIREME_ASSIGN_OR_RETURN(part->bias, Bytes(values.data(), values.size() * sizeof(float)));
+  part->packed.bias = static_cast<const float*>(part->bias->data());
+  if (!for_cublaslt_ || part->packed.format != cuda::MatrixFormat::kPlain) {
+    return absl::OkStatus();
+  }
+  std::vector<uint16_t> narrow;
+  for (const float v : values) {
+    narrow.push_back(type_ == DType::kBF16 ? FloatToBF16(v) : FloatToF16(v));
+  }
+  TRIREME_ASSIGN_OR_RETURN(part->narrow_bias,
+                           Bytes(narrow.data(), narrow.size() * sizeof(uint16_t)));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<CudaMatrix>> WeightUploader::Matrix(
     absl::Span<const TensorView> parts, absl::Span<const TensorView> bias) {
   TRIREME_RETURN_IF_ERROR(CheckParts(parts, bias));
@@ -134,12 +149,13 @@ absl::StatusOr<std::unique_ptr<CudaMatrix>> WeightUploader::Matrix(
     next += b.num_elements();
   }
   for (CudaMatrix::Part& part : matrix->parts) {
-    TRIREME_ASSIGN_OR_RETURN(auto vector, Vector(absl::MakeConstSpan(values).subspan(
-                                              static_cast<size_t>(part.first_row),
-                                              static_cast<size_t>(part.packed.rows))));
-    part.bias = std::move(vector->memory);
-    part.packed.bias = static_cast<const float*>(part.bias->data());
-    matrix->num_bytes += part.bias->size_bytes();
+    TRIREME_RETURN_IF_ERROR(
+        SetBias(absl::MakeConstSpan(values).subspan(static_cast<size_t>(part.first_row),
+                                                    static_cast<size_t>(part.packed.rows)),
+                &part));
+    for (const auto* memory : {&part.bias, &part.narrow_bias}) {
+      if (*memory != nullptr) matrix->num_bytes += (*memory)->size_bytes();
+    }
   }
   return matrix;
 }

@@ -25,6 +25,7 @@ struct CudaMatrix : public Weight {
     cuda::PackedMatrix packed;
     int64_t first_row = 0;                 // of the stacked matrix
     std::unique_ptr<Buffer> memory, bias;  // bias: null for none
+    std::unique_ptr<Buffer> narrow_bias;   // the same in the activations' type, for cuBLASLt
   };
   std::vector<Part> parts;
   int64_t num_rows = 0;
@@ -46,8 +47,10 @@ struct CudaVector : public Weight {
 // Used by one thread, which has made the device current.
 class WeightUploader {
  public:
-  // `stream` and `pool` outlive it. `staging_bytes`: of page-locked memory, for two pieces.
-  static absl::StatusOr<std::unique_ptr<WeightUploader>> Create(DType type, size_t staging_bytes,
+  // `stream` and `pool` outlive it. `for_cublaslt`: plain weights lie as CublasLt wants them,
+  // whatever the device. `staging_bytes`: of page-locked memory, for two pieces.
+  static absl::StatusOr<std::unique_ptr<WeightUploader>> Create(DType type, bool for_cublaslt,
+                                                                size_t staging_bytes,
                                                                 ComputePool* pool,
                                                                 cudaStream_t stream);
   ~WeightUploader();
@@ -60,15 +63,17 @@ class WeightUploader {
   absl::StatusOr<std::unique_ptr<Buffer>> Bytes(const void* from, size_t size);
 
  private:
-  WeightUploader(DType type, ComputePool* pool, cudaStream_t stream)
-      : type_(type), pool_(*pool), stream_(stream) {}
+  WeightUploader(DType type, bool for_cublaslt, ComputePool* pool, cudaStream_t stream)
+      : type_(type), for_cublaslt_(for_cublaslt), pool_(*pool), stream_(stream) {}
   // Stacked parts of one format, from views [begin, end).
   absl::StatusOr<CudaMatrix::Part> Part(absl::Span<const TensorView> views);
+  absl::Status SetBias(absl::Span<const float> values, CudaMatrix::Part* part);
   // The half of the staging memory whose copy was begun longest ago, when that is done.
   absl::StatusOr<uint8_t*> NextHalf();
   absl::Status Upload(void* to, const void* from_half, size_t bytes);
 
   const DType type_;
+  const bool for_cublaslt_;
   ComputePool& pool_;
   const cudaStream_t stream_;
   std::unique_ptr<Buffer> staging_;

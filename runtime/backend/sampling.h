@@ -22,14 +22,17 @@ struct SeenToken {
 };
 
 struct SampleRequest {
-  bool on_host = false;   // nothing is chosen: the host wants the row itself
+  bool on_host = false;  // nothing is chosen: the host wants the row itself
+
   float temperature = 1;  // 0: greedy
   float top_p = 1, min_p = 0;
   int top_k = 0;  // 0: off
   float repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
-  uint64_t seed = 0, position = 0;     // of the one uniform number
-  int num_top = -1;                    // top logprobs to report; -1: no logprobs at all
-  TokenId given = -1;                  // a prompt's token: its logprobs, and nothing is chosen
+  uint64_t seed = 0, position = 0;  // of the one uniform number
+
+  int num_top = -1;    // top logprobs to report; -1: no logprobs at all
+  TokenId given = -1;  // a prompt's token: its logprobs, and nothing is chosen
+
   absl::Span<const TokenBias> biases;  // each id once, all in the vocabulary
   bool penalties = false;              // any penalty is on: `seen` counts
   absl::Span<const SeenToken> seen;    // each id once

@@ -14,10 +14,6 @@ bool WantsPromptLogprob(const Sequence& sequence, int token) {
   return sequence.want_prompt_logits && token + 1 < sequence.num_prompt_tokens;
 }
 
-bool WantsSample(const StepRow& row, int token) {
-  return row.sample && token == row.first_token + row.num_tokens - 1;
-}
-
 // Of the uniform number that draws the next token.
 uint64_t PositionOf(const Sequence& sequence) {
   return static_cast<uint64_t>(sequence.num_generated());
@@ -75,13 +71,12 @@ absl::StatusOr<StepResult> ModelExecutor::Collect() {
   while (next_row_ < plan.rows.size()) {
     FillBatch(plan, &result);
     if (tokens_.empty()) break;  // only rows that had failed before
-    TRIREME_RETURN_IF_ERROR(RunBatch(plan));
+    TRIREME_RETURN_IF_ERROR(RunBatch());
     auto* logits = static_cast<float*>(logits_->data());
     ranks_->backend().ParallelFor(static_cast<int>(host_rows_.size()), [&](int i) {
       const int index = host_rows_[static_cast<size_t>(i)];
-      LogitRow& logit_row = logit_rows_[static_cast<size_t>(index)];
-      UseLogits(plan.rows[static_cast<size_t>(logit_row.row)],
-                logits + static_cast<int64_t>(index) * vocab_size_, &logit_row);
+      UseLogits(logits + static_cast<int64_t>(index) * vocab_size_,
+                &logit_rows_[static_cast<size_t>(index)]);
     });
     for (LogitRow& logit_row : logit_rows_) {
       result.rows[static_cast<size_t>(logit_row.row)].status.Update(std::move(logit_row.status));
@@ -116,13 +111,14 @@ bool ModelExecutor::AddPiece(const StepRow& row, RowResult* result) {
   while (next_offset_ < row.num_tokens &&
          tokens_.size() < static_cast<size_t>(limits_.max_step_tokens)) {
     const int token = row.first_token + next_offset_;
-    const bool sample = WantsSample(row, token);
+    const bool sample = row.sample && next_offset_ == row.num_tokens - 1;
     if (sample || WantsPromptLogprob(sequence, token)) {
       if (logit_rows_.size() == static_cast<size_t>(limits_.max_logit_tokens)) break;
       SampledToken* out =
           sample ? &result->token : &result->prompt_logprobs[static_cast<size_t>(next_offset_)];
       logit_tokens_.push_back(static_cast<int32_t>(tokens_.size()));
-      logit_rows_.push_back({static_cast<int>(next_row_), token, &*sampler, out});
+      const TokenId given = sample ? -1 : sequence.tokens[static_cast<size_t>(token) + 1];
+      logit_rows_.push_back({static_cast<int>(next_row_), &sequence, given, &*sampler, out});
     }
     tokens_.push_back(sequence.tokens[static_cast<size_t>(token)]);
     ++next_offset_;
@@ -133,7 +129,7 @@ bool ModelExecutor::AddPiece(const StepRow& row, RowResult* result) {
 }
 
 // The tokens that the device chooses are there afterwards, and the logits of host_rows_.
-absl::Status ModelExecutor::RunBatch(const StepPlan& plan) {
+absl::Status ModelExecutor::RunBatch() {
   const BatchView batch = {tokens_, slices_, logit_tokens_};
   const Tensor host_logits = {logits_->data(), DType::kF32, limits_.max_logit_tokens, vocab_size_};
   const Tensor device_logits = ranks_->backend().sampled_logits();
@@ -142,58 +138,50 @@ absl::Status ModelExecutor::RunBatch(const StepPlan& plan) {
     for (size_t i = 0; i < logit_rows_.size(); ++i) host_rows_.push_back(static_cast<int>(i));
     return ranks_->Forward(batch, host_logits);
   }
-  AskDevice(plan);
+  AskDevice();
   TRIREME_RETURN_IF_ERROR(
       ranks_->Forward(batch, device_logits, {sample_batch_.Requests(), host_logits}));
-  if (!logit_rows_.empty()) UseOutcomes(plan);
+  if (!logit_rows_.empty()) UseOutcomes();
   return absl::OkStatus();
 }
 
-void ModelExecutor::AskDevice(const StepPlan& plan) {
+void ModelExecutor::AskDevice() {
   sample_batch_.Clear();
-  for (const LogitRow& logit_row : logit_rows_) {
-    const StepRow& row = plan.rows[static_cast<size_t>(logit_row.row)];
-    const Sequence& sequence = *row.sequence;
-    const SamplerState& state = *logit_row.sampler_state;
-    if (WantsSample(row, logit_row.token)) {
-      sample_batch_.AddSample(state, PositionOf(sequence), BannedOf(sequence));
+  for (const LogitRow& row : logit_rows_) {
+    const SamplerState& state = *row.sampler_state;
+    if (row.samples()) {
+      sample_batch_.AddSample(state, PositionOf(*row.sequence), BannedOf(*row.sequence));
     } else {
-      sample_batch_.AddPromptToken(sequence.tokens[static_cast<size_t>(logit_row.token) + 1],
-                                   state.params().logprobs.value_or(0));
+      sample_batch_.AddPromptToken(row.given, state.params().logprobs.value_or(0));
     }
   }
 }
 
-void ModelExecutor::UseOutcomes(const StepPlan& plan) {
+void ModelExecutor::UseOutcomes() {
   const absl::Span<const SampleOutcome> outcomes = ranks_->backend().sampled();
   for (size_t i = 0; i < logit_rows_.size(); ++i) {
-    LogitRow& logit_row = logit_rows_[i];
+    LogitRow& row = logit_rows_[i];
     if (outcomes[i].kind == SampleOutcome::Kind::kOnHost) {
       host_rows_.push_back(static_cast<int>(i));
       continue;
     }
-    logit_row.status = ToSampledToken(outcomes[i], logit_row.out);
-    const StepRow& row = plan.rows[static_cast<size_t>(logit_row.row)];
-    if (logit_row.status.ok() && WantsSample(row, logit_row.token)) {
-      logit_row.sampler_state->Accept(logit_row.out->id);
-    }
+    row.status = ToSampledToken(outcomes[i], row.out);
+    if (row.status.ok() && row.samples()) row.sampler_state->Accept(row.out->id);
   }
 }
 
 // Any thread of the backend.
-void ModelExecutor::UseLogits(const StepRow& row, float* logits, LogitRow* logit_row) const {
+void ModelExecutor::UseLogits(float* logits, LogitRow* row) const {
   thread_local Sampler sampler;  // for its scratch memory
-  const Sequence& sequence = *row.sequence;
-  const auto vocab = static_cast<size_t>(vocab_size_);
-  SamplerState& state = *logit_row->sampler_state;
-  if (!WantsSample(row, logit_row->token)) {
-    logit_row->status = sampler.LogprobsOf(
-        {logits, vocab}, sequence.tokens[static_cast<size_t>(logit_row->token) + 1],
-        state.params().logprobs.value_or(0), logit_row->out);
-    return;
+  const absl::Span<float> all = {logits, static_cast<size_t>(vocab_size_)};
+  SamplerState& state = *row->sampler_state;
+  if (row->samples()) {
+    row->status =
+        sampler.Sample(state, all, PositionOf(*row->sequence), BannedOf(*row->sequence), row->out);
+  } else {
+    row->status =
+        sampler.LogprobsOf(all, row->given, state.params().logprobs.value_or(0), row->out);
   }
-  logit_row->status = sampler.Sample(state, {logits, vocab}, PositionOf(sequence),
-                                     BannedOf(sequence), logit_row->out);
 }
 
 }  // namespace trireme

@@ -31,20 +31,23 @@ class ModelExecutor final : public Executor {
  private:
   // One row of logits, and what becomes of it.
   struct LogitRow {
-    int row;    // of the plan
-    int token;  // index into the sequence's tokens of the one that was computed
+    int row;  // of the plan
+    const Sequence* sequence;
+    TokenId given;  // the prompt's next token, whose logprob is wanted; -1: one is to be sampled
     SamplerState* sampler_state;
     SampledToken* out;
     absl::Status status;
+
+    bool samples() const { return given < 0; }
   };
 
   ModelExecutor(std::unique_ptr<Ranks> ranks, std::unique_ptr<Buffer> logits);
   void FillBatch(const StepPlan& plan, StepResult* result);
   bool AddPiece(const StepRow& row, RowResult* result);
-  absl::Status RunBatch(const StepPlan& plan);
-  void AskDevice(const StepPlan& plan);
-  void UseOutcomes(const StepPlan& plan);
-  void UseLogits(const StepRow& row, float* logits, LogitRow* logit_row) const;
+  absl::Status RunBatch();
+  void AskDevice();
+  void UseOutcomes();
+  void UseLogits(float* logits, LogitRow* row) const;
 
   // Constant after construction.
   const std::unique_ptr<Ranks> ranks_;

@@ -39,6 +39,9 @@ std::vector<Setting> ModelRows(LoadOptions& o) {
        "Longest prompt plus answer, in tokens (0: what the model was trained for)"},
       {"device", kRun, "Model", OneOf(&o.device, {"auto", "cpu", "cuda"}),
        "Where the model runs; auto is the first GPU, if the machine and this build have one"},
+      {"gemm", kRun, "Model", OneOf(&o.gemm, {"own", "cublaslt"}),
+       "What multiplies bf16 and f16 weights on GPUs; with cublaslt the words of an answer may "
+       "depend on the requests beside it (not batch invariant)"},
       {"tensor-parallel-size", kRun, "Model", Integer(&o.num_ranks, 1, 64),
        "GPUs that share the model, each with a part of every weight; those of all nodes together"},
       {"rank-timeout", kRun, "Model", Integer(&o.rank_timeout_seconds, 1, 3600),

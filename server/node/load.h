@@ -27,6 +27,7 @@ struct LoadOptions {
   std::vector<std::string> served_names;  // first: the id; the rest: aliases. Empty: from the path
   std::string chat_template_file;         // replaces the model's own template
   std::string device = "auto";  // auto (a GPU where build and machine have one), cpu, cuda
+  std::string gemm = "own";     // of GPUs, for bf16 and f16 weights: own, cublaslt
   int num_threads = 0;          // 0: AvailableCpus
   std::string packed_weights;   // file that the CPU's packed weights are kept in; empty: nowhere
   int num_ranks = 1;            // devices that share the model, on all nodes together

@@ -85,6 +85,15 @@ bool OnGpus(const LoadOptions& options) {
 }
 
 absl::Status CheckDevices(const LoadOptions& options) {
+  if (options.gemm != "own" && !OnGpus(options)) {
+    return absl::InvalidArgumentError(
+        StrCat("--gemm ", options.gemm,
+               ": GPUs have it; leave it out, or use --device cuda where there are"));
+  }
+  if (options.gemm != "own" && NumCudaDevices() > 0 && !HasCublasLt()) {
+    return absl::InvalidArgumentError(
+        StrCat("--gemm ", options.gemm, ": this build has no cuBLASLt (CMake's TRIREME_CUBLASLT)"));
+  }
   if (options.num_ranks == 1) return absl::OkStatus();
   const std::string flag = StrCat("--tensor-parallel-size ", options.num_ranks);
   if (!OnGpus(options)) {
@@ -128,10 +137,12 @@ absl::StatusOr<std::vector<ModelRank>> LoadRanks(const LoadOptions& options,
     ModelRank& rank = ranks[static_cast<size_t>(index)];
     if (cuda) {
       TRIREME_ASSIGN_OR_RETURN(
-          rank.backend, MakeCudaBackend({.device = index,
-                                         .num_threads = std::max(1, num_threads / num_ranks),
-                                         .communicator = communicators[static_cast<size_t>(index)],
-                                         .dtype = dtype}));
+          rank.backend,
+          MakeCudaBackend({.device = index,
+                           .num_threads = std::max(1, num_threads / num_ranks),
+                           .communicator = communicators[static_cast<size_t>(index)],
+                           .dtype = dtype,
+                           .gemm = options.gemm == "own" ? Gemm::kOwn : Gemm::kCublasLt}));
     } else {
       if (!options.packed_weights.empty()) {
         packed = PackedWeights::Open(options.packed_weights, files.checkpoint->Files());

@@ -20,6 +20,7 @@ import pytest
 import tiny_model
 from conftest import Server, kill_what_runs
 from range_server import Authority
+from rule_p import CANARY
 from test_concurrency import make_request, stream
 
 
@@ -175,6 +176,14 @@ def test_the_demo_model_says_what_it_says_on_the_cpu(serve, stubs, model, cpu_sa
     cuda.stop()
 
 
+def test_the_demo_model_on_cublaslt_says_what_it_says_on_the_cpu(serve, stubs, model, cpu_says):
+    """Its output projection is widened to bf16, and so cuBLASLt's; its quantised weights are not."""
+    cuda = serve(model, "cuda", "--kv-cache-memory", "64MiB", "--gemm", "cublaslt")
+    assert "cuBLASLt" in cuda.logs()
+    says_what_the_cpu_says(cuda, stubs, cpu_says)
+    cuda.stop()
+
+
 def says_what_the_cpu_says(cuda, stubs, want, prompt=PROMPT):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         over_grpc = pool.submit(complete_over_grpc, cuda, stubs, prompt, 16)
@@ -243,6 +252,22 @@ def test_every_architecture_says_what_the_cpu_says(serve, tiny_cuda, arch):
         server = serve(tiny_cuda, device, "--kv-cache-memory", "8MiB", env={"TRIREME_GPUSIM_ARCH": arch})
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             said.append([c["logprobs"] for c in pool.map(lambda prompt: complete(server, prompt, 16), prompts)])
+        server.stop()
+    for want, got in zip(*said):
+        says_nearly(got, want, NEAR_TIE_NATS)
+
+
+@pytest.mark.parametrize("arch, num_ranks", [("sm_80", 1), ("sm_80", 2), ("sm_90a", 1)])
+def test_a_model_on_cublaslt_says_what_the_cpu_says(serve, tiny_cuda, arch, num_ranks):
+    """Where our own kernels read weights in rows, too (sm_90a), they keep what has few tokens."""
+    flags, env = ranks(num_ranks)
+    prompts = ["Which machine?", "abc" * 60]
+    said = []
+    for device, more in (("cpu", ()), ("cuda", (*flags, "--gemm", "cublaslt"))):
+        server = serve(tiny_cuda, device, "--kv-cache-memory", "8MiB", *more, env={**env, "TRIREME_GPUSIM_ARCH": arch})
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            said.append([c["logprobs"] for c in pool.map(lambda prompt: complete(server, prompt, 16), prompts)])
+        server.wait_idle()
         server.stop()
     for want, got in zip(*said):
         says_nearly(got, want, NEAR_TIE_NATS)
@@ -319,6 +344,7 @@ def test_logits_that_are_no_numbers_fail_their_request_alone(serve, tmp_path):
     (("--kv-cache-memory", "900GiB"), ["KV cache", "bytes needed", "free"]),
     (("--tensor-parallel-size", "2"), ["--tensor-parallel-size 2", "1 GPU"]),
     (("--device", "cpu", "--tensor-parallel-size", "2"), ["--tensor-parallel-size 2", "--device cuda"]),
+    (("--device", "cpu", "--gemm", "cublaslt"), ["--gemm cublaslt", "--device cuda"]),
 ])
 def test_what_the_device_cannot_do_is_said_before_serving(binary, tiny_cuda, flags, words):
     device = () if "--device" in flags else ("--device", "cuda")
@@ -356,6 +382,45 @@ def test_every_allocation_that_fails_at_start_is_said(binary, tiny_cuda, num_ran
         code, said = ended
         assert code == 1 and "bytes" in said and ("memory" in said), (nth, said)
     assert 20 < nth < 199, "the loop ends when the server starts"
+
+
+@pytest.mark.parametrize("kind, device, flags", [
+    ("cublaslt", 0, ("--gemm", "cublaslt")),
+    ("nccl", 0, ("--tensor-parallel-size", "2", "--rank-timeout", "300")),
+    ("nccl", 1, ("--tensor-parallel-size", "2", "--rank-timeout", "300")),
+], ids=["cublaslt", "nccl_of_the_first_rank", "nccl_of_the_second_rank"])
+def test_every_library_call_that_fails_ends_the_start_or_every_request(serve, binary, tiny_cuda, kind, device, flags):
+    """Fail-the-Nth: one call after the other, until all succeed. At the start it is said, exit code 1; in a step, with
+    requests under way, all of them get 503, and the process ends with 4 at once: no rank waits for one that failed."""
+    library = {"cublaslt": "cuBLASLt", "nccl": "NCCL"}[kind]
+    nth = 1
+
+    def env():
+        return {"TRIREME_GPUSIM_DEVICES": "2", "TRIREME_GPUSIM_FAULTS": f"{kind}@{nth}/{device}"}
+
+    while (ended := start_and_end(binary, tiny_cuda, *flags, env=env())) is not None:
+        code, said = ended
+        assert code == 1 and library in said, (nth, said)
+        nth += 1
+    at_start = nth - 1
+    while True:
+        server = serve(tiny_cuda, "cuda", "--kv-cache-memory", "2MiB", *flags, env=env())
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(lambda text: post(server, "/v1/completions", {
+                "model": "demo", "prompt": CANARY + text, "max_tokens": 4, "ignore_eos": True}), ["a", "bc"]))
+        if "fault on demand" not in server.logs():
+            assert [code for code, _, _ in answers] == [200, 200]
+            server.wait_idle()
+            server.stop()
+            break
+        failed = [json.loads(body)["error"] for code, _, body in answers if code == 503]
+        assert failed and all(code in (200, 503) for code, _, _ in answers), (nth, answers)
+        assert "device_lost" in [error["code"] for error in failed], (nth, failed)
+        assert server.process.wait(20) == 4, (nth, server.logs())
+        assert library in server.logs() and CANARY not in server.logs() + json.dumps(failed), (nth, server.logs())
+        nth += 1
+    print(f"{kind} of device {device}: {at_start} calls at the start, {nth - 1 - at_start} in steps")
+    assert at_start > 0 and nth - 1 - at_start > 10
 
 
 def test_a_device_that_is_lost_while_the_server_drains_still_answers(serve, tiny_cuda):
@@ -511,6 +576,31 @@ def test_nodes_that_cannot_load_end_the_others(nodes, binary, tiny_cuda):
     follower = nodes.follow(tiny_cuda, 1, flags, {**env, "TRIREME_GPUSIM_FAULTS": "alloc@12"})
     assert [leader.wait(), follower.wait()] == [1, 1], leader.logs() + follower.logs()
     assert "node 1" in leader.logs() and "bytes" in leader.logs(), leader.logs()
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_nodes_whose_nccl_fails_at_the_start_end_all(nodes, tiny_cuda, node):
+    """Each of the calls by which ranks join; the others wait for this one inside them."""
+    for nth in (1, 2, 3):
+        flags = ("--nnodes", "2", "--tensor-parallel-size", "2", "--kv-cache-memory", "2MiB", "--leader",
+                 f"127.0.0.1:{free_port()}")
+        started = [nodes.follow(tiny_cuda, i, flags, {"TRIREME_GPUSIM_DEVICES": "1",
+                                                      **({"TRIREME_GPUSIM_FAULTS": f"nccl@{nth}"} if i == node else {})})
+                   for i in (0, 1)]
+        assert [process.wait() for process in started] == [1, 1], (nth, [process.logs() for process in started])
+        assert "NCCL" in started[node].logs()
+
+
+@pytest.mark.parametrize("nth", [4, 6, 9, 14, 30, 70])
+def test_nodes_whose_nccl_fails_in_a_step_end_all(nodes, tiny_cuda, nth):
+    """Without peers there is a collective for each norm. A follower that failed does not leave the leader waiting."""
+    server = nodes.start(tiny_cuda, 2, 1, "--kv-cache-memory", "2MiB",
+                         follower_env={"TRIREME_GPUSIM_FAULTS": f"nccl@{nth}"})
+    codes, errors = many(server)
+    assert "device_lost" in errors and set(codes) <= {200, 503}, (codes, errors)
+    assert server.process.wait(20) == 4, server.logs()
+    assert nodes.followers[0].wait() == 4, nodes.followers[0].logs()
+    assert "NCCL" in nodes.followers[0].logs()
 
 
 def test_nodes_verify_each_others_certificates(nodes, tiny_cuda, tmp_path):

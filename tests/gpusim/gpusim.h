@@ -11,7 +11,7 @@
 //   TRIREME_GPUSIM_PROFILE=1  prints what each launch did
 //   TRIREME_GPUSIM_FAULTS     "alloc@3,sticky%1000/1": the third allocation fails, and one in 1000
 //                             kernels of device 1, by seed. Kinds in the order of FaultKind: alloc,
-//                             launch, sticky, loss, slow, hang
+//                             launch, sticky, loss, slow, hang, nccl, cublaslt
 // Findings go to stderr at once. A process that ends with findings which no test took has exit code
 // kExitFindings. All thread-safe.
 #pragma once
@@ -36,12 +36,14 @@ Counters CountersOfLastLaunch();
 void SetSeed(uint64_t seed);
 
 enum class FaultKind : uint8_t {
-  kAllocation,  // of device or page-locked memory: cudaErrorMemoryAllocation
-  kLaunch,      // of a kernel: cudaErrorLaunchOutOfResources
-  kSticky,      // a kernel fails when it runs: cudaErrorLaunchFailure until cudaDeviceReset
-  kDeviceLoss,  // the same with cudaErrorUnknown, for good: the device has fallen off the bus
-  kSlowRank,    // the device comes late to a collective operation
-  kHungRank,    // it never comes
+  kAllocation,    // of device or page-locked memory: cudaErrorMemoryAllocation
+  kLaunch,        // of a kernel: cudaErrorLaunchOutOfResources
+  kSticky,        // a kernel fails when it runs: cudaErrorLaunchFailure until cudaDeviceReset
+  kDeviceLoss,    // the same with cudaErrorUnknown, for good: the device has fallen off the bus
+  kSlowRank,      // the device comes late to a collective operation
+  kHungRank,      // it never comes
+  kNcclCall,      // any that has a result but Destroy and Abort: ncclSystemError
+  kCublasLtCall,  // any that has a status but Destroy: CUBLAS_STATUS_INTERNAL_ERROR
 };
 
 struct FaultPlan {

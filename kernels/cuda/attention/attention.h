@@ -64,6 +64,10 @@ struct AttentionCapacity {
   // Beyond those of prefill items of a head_dim that FoldsInMemory.
   int64_t partial_rows = std::numeric_limits<int64_t>::max();
 };
+// `work` is overwritten, and keeps its memory: a plan that has room for `capacity` allocates
+// nothing.
+void PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape,
+                   const AttentionCapacity& capacity, AttentionWork* work);
 AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape,
                             const AttentionCapacity& capacity = {});
 

@@ -24,9 +24,13 @@ int64_t DecodePieces(const QuerySlice& slice, const AttentionShape& shape) {
 
 }  // namespace
 
-AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape,
-                            const AttentionCapacity& capacity) {
-  AttentionWork work;
+void PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape,
+                   const AttentionCapacity& capacity, AttentionWork* plan) {
+  AttentionWork& work = *plan;
+  work.prefill.clear();
+  work.decode.clear();
+  work.merge.clear();
+  work.partial_rows = 0;
   const int group = shape.num_heads / shape.num_kv_heads;
   int64_t items_left = capacity.items, rows_left = capacity.partial_rows;
   for (const QuerySlice& slice : slices) {
@@ -75,11 +79,19 @@ AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const Attention
       }
     }
   }
-  // The longest first, so that the last CTAs to end have little left.
-  std::stable_sort(work.prefill.begin(), work.prefill.end(),
-                   [](const AttentionItem& a, const AttentionItem& b) {
-                     return a.end_chunk - a.first_chunk > b.end_chunk - b.first_chunk;
-                   });
+  // The longest first, so that the last CTAs to end have little left. (A stable sort would
+  // allocate.)
+  std::sort(work.prefill.begin(), work.prefill.end(),
+            [](const AttentionItem& a, const AttentionItem& b) {
+              const int of_a = a.end_chunk - a.first_chunk, of_b = b.end_chunk - b.first_chunk;
+              return of_a != of_b ? of_a > of_b : a.first_token < b.first_token;
+            });
+}
+
+AttentionWork PlanAttention(absl::Span<const QuerySlice> slices, const AttentionShape& shape,
+                            const AttentionCapacity& capacity) {
+  AttentionWork work;
+  PlanAttention(slices, shape, capacity, &work);
   return work;
 }
 

@@ -91,6 +91,7 @@ cublasStatus_t CheckPlaces(const Problem& p, size_t workspace_bytes, const Devic
 }  // namespace trireme::gpusim
 
 using trireme::gpusim::Algorithm;
+using trireme::gpusim::BeginLtCall;
 using trireme::gpusim::ExplainLt;
 using trireme::gpusim::Handle;
 using trireme::gpusim::In;
@@ -125,6 +126,7 @@ const char* cublasLtGetStatusString(cublasStatus_t status) { return cublasLtGetS
 size_t cublasLtGetVersion(void) { return CUBLAS_VERSION; }
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
+  if (const cublasStatus_t status = BeginLtCall(); status != CUBLAS_STATUS_SUCCESS) return status;
   *handle = reinterpret_cast<cublasLtHandle_t>(new Handle);
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -145,6 +147,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
                                               int* returned) {
   *returned = 0;
   if (!IsHandle(handle)) return CUBLAS_STATUS_NOT_INITIALIZED;
+  if (const cublasStatus_t status = BeginLtCall(); status != CUBLAS_STATUS_SUCCESS) return status;
   if (requested <= 0) return CUBLAS_STATUS_INVALID_VALUE;
   const Problem problem{.matmul = In<Matmul>(matmul),
                         .a = In<Layout>(a),
@@ -174,6 +177,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matm
                               const cublasLtMatmulAlgo_t* algorithm, void* workspace,
                               size_t workspace_bytes, cudaStream_t stream) {
   if (!IsHandle(handle)) return CUBLAS_STATUS_NOT_INITIALIZED;
+  if (const cublasStatus_t status = BeginLtCall(); status != CUBLAS_STATUS_SUCCESS) return status;
   Runtime& runtime = Runtime::Get();
   CUstream_st* const queue = runtime.Resolve(stream);
   if (queue == nullptr || alpha == nullptr || beta == nullptr) return CUBLAS_STATUS_INVALID_VALUE;

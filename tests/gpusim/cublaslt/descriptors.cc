@@ -2,9 +2,11 @@
 
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <new>
 
 #include "runtime/base/strings.h"
+#include "tests/gpusim/cudart/runtime.h"
 
 namespace trireme::gpusim {
 namespace {
@@ -71,6 +73,7 @@ const Attribute* Find(const Attribute (&attributes)[n], int id, std::string_view
 template <size_t n>
 cublasStatus_t Set(void* object, const Attribute (&attributes)[n], int id, const void* from,
                    size_t bytes, std::string_view of) {
+  if (const cublasStatus_t status = BeginLtCall(); status != CUBLAS_STATUS_SUCCESS) return status;
   const Attribute* const attribute = object != nullptr ? Find(attributes, id, of) : nullptr;
   if (attribute == nullptr || from == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
   if (bytes != attribute->size) {
@@ -84,6 +87,7 @@ cublasStatus_t Set(void* object, const Attribute (&attributes)[n], int id, const
 template <size_t n>
 cublasStatus_t Get(const void* object, const Attribute (&attributes)[n], int id, void* to,
                    size_t bytes, size_t* written, std::string_view of) {
+  if (const cublasStatus_t status = BeginLtCall(); status != CUBLAS_STATUS_SUCCESS) return status;
   const Attribute* const attribute = object != nullptr ? Find(attributes, id, of) : nullptr;
   if (attribute == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
   if (written != nullptr) *written = attribute->size;
@@ -95,6 +99,7 @@ cublasStatus_t Get(const void* object, const Attribute (&attributes)[n], int id,
 
 template <typename Opaque, typename T>
 cublasStatus_t Init(Opaque* opaque, size_t size, T value) {
+  if (const cublasStatus_t status = BeginLtCall(); status != CUBLAS_STATUS_SUCCESS) return status;
   if (opaque == nullptr || size < sizeof(Opaque)) return CUBLAS_STATUS_ALLOC_FAILED;
   std::memset(opaque, 0, sizeof(*opaque));
   new (opaque) T(value);
@@ -103,8 +108,10 @@ cublasStatus_t Init(Opaque* opaque, size_t size, T value) {
 
 template <typename Opaque, typename T>
 cublasStatus_t Create(Opaque** opaque, T value) {
-  *opaque = new Opaque;
-  return Init(*opaque, sizeof(Opaque), value);
+  auto made = std::make_unique<Opaque>();
+  const cublasStatus_t status = Init(made.get(), sizeof(Opaque), value);
+  if (status == CUBLAS_STATUS_SUCCESS) *opaque = made.release();
+  return status;
 }
 
 template <typename Opaque>
@@ -133,6 +140,12 @@ constexpr std::string_view kLayoutName = "matrix layout", kMatmulName = "matmul 
                            kPreferenceName = "matmul preference";
 
 }  // namespace
+
+cublasStatus_t BeginLtCall() {
+  const bool fails =
+      Runtime::Get().faults.Next(FaultPoint::kCublasLt, Runtime::current_device()).has_value();
+  return fails ? CUBLAS_STATUS_INTERNAL_ERROR : CUBLAS_STATUS_SUCCESS;
+}
 
 cublasStatus_t ExplainLt(cublasStatus_t status, const std::string& what) {
   std::fprintf(stderr, "gpusim: cublasLt: %s: %s\n", cublasLtGetStatusName(status), what.c_str());

@@ -59,6 +59,9 @@ T& In(Opaque* opaque) {
   return *reinterpret_cast<T*>(opaque);
 }
 
+// Counts a call of the current device, and fails it on demand.
+cublasStatus_t BeginLtCall();
+
 // Says `what` on stderr and hands the status on.
 cublasStatus_t ExplainLt(cublasStatus_t status, const std::string& what);
 

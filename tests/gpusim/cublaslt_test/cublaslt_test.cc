@@ -325,6 +325,35 @@ TEST_F(CublasLtTest, WhatTheLibraryWouldNotTakeIsRefused) {
   EXPECT_EQ(mixed.Run(w.data, x.data, y.data), CUBLAS_STATUS_NOT_SUPPORTED);
 }
 
+TEST_F(CublasLtTest, EveryCallFailsOnDemand) {
+  Linear linear(16, 16, 16, CUDA_R_16BF, CUDA_R_16BF);
+  const Buffer w(Whole(256, 1), CUDA_R_16BF), x(Whole(256, 2), CUDA_R_16BF),
+      y(Whole(256, 3), CUDA_R_16BF);
+  const auto fails = [](auto&& call) {
+    InjectFault({.kind = FaultKind::kCublasLtCall, .call = 1});
+    const bool failed = call() == CUBLAS_STATUS_INTERNAL_ERROR;
+    ClearFaults();
+    return failed;
+  };
+  cublasLtHandle_t handle = nullptr;
+  cublasLtMatmulDesc_t made = nullptr;
+  cublasLtMatmulHeuristicResult_t result;
+  int found = 0;
+  EXPECT_TRUE(fails([&] { return cublasLtCreate(&handle); }));
+  EXPECT_TRUE(
+      fails([&] { return cublasLtMatmulDescCreate(&made, CUBLAS_COMPUTE_32F, CUDA_R_32F); }));
+  EXPECT_TRUE(fails([&] { return linear.Set(CUBLASLT_MATMUL_DESC_TRANSA, int32_t{CUBLAS_OP_T}); }));
+  EXPECT_TRUE(fails([&] {
+    return cublasLtMatmulAlgoGetHeuristic(linear.handle, linear.matmul, linear.w, linear.x,
+                                          linear.old, linear.y, linear.preference, 1, &result,
+                                          &found);
+  }));
+  EXPECT_TRUE(fails([&] { return linear.Run(w.data, x.data, y.data); }));
+  EXPECT_EQ(handle, nullptr);
+  EXPECT_EQ(made, nullptr);
+  EXPECT_EQ(linear.Run(w.data, x.data, y.data), CUBLAS_STATUS_SUCCESS);
+}
+
 TEST_F(CublasLtTest, InputThatWasNeverWrittenIsFound) {
   Linear linear(4, 4, 4, CUDA_R_32F, CUDA_R_32F);
   Buffer w(Whole(16, 1), CUDA_R_32F), y(Whole(16, 2), CUDA_R_32F);

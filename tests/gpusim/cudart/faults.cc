@@ -22,6 +22,8 @@ constexpr Known kKnown[] = {
     {"loss", FaultKind::kDeviceLoss, FaultPoint::kKernel},
     {"slow", FaultKind::kSlowRank, FaultPoint::kCollective},
     {"hang", FaultKind::kHungRank, FaultPoint::kCollective},
+    {"nccl", FaultKind::kNcclCall, FaultPoint::kNccl},
+    {"cublaslt", FaultKind::kCublasLtCall, FaultPoint::kCublasLt},
 };
 
 const Known& Of(FaultKind kind) {

@@ -14,7 +14,7 @@
 namespace trireme::gpusim {
 
 // What is counted, each for itself.
-enum class FaultPoint : uint8_t { kAllocation, kLaunch, kKernel, kCollective };
+enum class FaultPoint : uint8_t { kAllocation, kLaunch, kKernel, kCollective, kNccl, kCublasLt };
 
 // "alloc@3,launch%50/1": plans as gpusim.h writes them. INVALID_ARGUMENT names the part that is
 // wrong.

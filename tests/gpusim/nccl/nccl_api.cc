@@ -36,6 +36,13 @@ ncclResult_t FromStatus(const absl::Status& status) {
                      std::string(FromAbsl(status.message())));
 }
 
+// Counts a call, and fails it on demand.
+ncclResult_t BeginCall(int device) {
+  if (!Runtime::Get().faults.Next(FaultPoint::kNccl, device).has_value()) return ncclSuccess;
+  return ExplainNccl(ncclSystemError, "the call fails on demand");
+}
+ncclResult_t BeginCall() { return BeginCall(Runtime::current_device()); }
+
 // The device of a communicator is the current one as long as this lives.
 class OnDevice {
  public:
@@ -94,6 +101,7 @@ ncclResult_t Join(ncclComm_t* handle, int num_ranks, const ncclUniqueId& id, int
   }
   Runtime& runtime = Runtime::Get();
   if (runtime.num_devices() == 0 || Sticky() != cudaSuccess) return ncclUnhandledCudaError;
+  if (const ncclResult_t error = BeginCall(); error != ncclSuccess) return error;
   const int device = Runtime::current_device();
   auto segment = Segment::Join(id, num_ranks, rank, device);
   if (!segment.ok()) return FromStatus(segment.status());
@@ -135,6 +143,7 @@ ncclResult_t Issue(ncclComm_t handle, cudaStream_t stream, const Call& call) {
   return InGroup([&] {
     if (handle == nullptr) return ExplainNccl(ncclInvalidArgument, "the communicator is null");
     const auto& comm = handle->state;
+    if (const ncclResult_t error = BeginCall(comm->device); error != ncclSuccess) return error;
     if (comm->aborted || comm->async_error != ncclSuccess) {
       return ExplainNccl(ncclInvalidUsage, "the communicator has failed: it can only be aborted");
     }
@@ -156,6 +165,7 @@ ncclResult_t Issue(ncclComm_t handle, cudaStream_t stream, const Call& call) {
 }  // namespace
 }  // namespace trireme::gpusim
 
+using trireme::gpusim::BeginCall;
 using trireme::gpusim::Collective;
 using trireme::gpusim::ExplainNccl;
 using trireme::gpusim::group;
@@ -169,6 +179,7 @@ ncclResult_t ncclGetVersion(int* version) {
 }
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
+  if (const ncclResult_t error = BeginCall(); error != ncclSuccess) return error;
   const absl::Status status = trireme::gpusim::Segment::Create(id);
   return status.ok() ? ncclSuccess : trireme::gpusim::FromStatus(status);
 }
@@ -240,6 +251,9 @@ const char* ncclGetLastError(ncclComm_t) {
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
   if (comm == nullptr) return ncclInvalidArgument;
+  if (const ncclResult_t failed = BeginCall(comm->state->device); failed != ncclSuccess) {
+    return failed;
+  }
   *error = comm->state->async_error;
   return ncclSuccess;
 }
@@ -301,13 +315,15 @@ ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer
 }
 
 ncclResult_t ncclGroupStart() {
+  if (const ncclResult_t error = BeginCall(); error != ncclSuccess) return error;
   ++group.depth;
   return ncclSuccess;
 }
 
 ncclResult_t ncclGroupEnd() {
   if (group.depth == 0) return ExplainNccl(ncclInvalidUsage, "ncclGroupEnd without ncclGroupStart");
-  if (--group.depth > 0) return ncclSuccess;
+  if (const ncclResult_t error = BeginCall(); error != ncclSuccess) group.error = error;
+  if (--group.depth > 0) return group.error;
   return trireme::gpusim::EndGroup();
 }
 

@@ -78,6 +78,28 @@ TEST_F(NcclFaultTest, ASlowRankIsWaitedFor) {
   for (auto& buffer : values) EXPECT_THAT(buffer.Values(), testing::ElementsAre(3.0f));
 }
 
+TEST_F(NcclFaultTest, ACallThatFailsOnDemandDoesNothingAndLaterOnesWork) {
+  Ranks ranks(2);
+  auto values = ranks.Buffers<float>({{1}, {2}});
+  InjectFault({.kind = FaultKind::kNcclCall, .device = 1, .call = 1});
+  EXPECT_EQ(ncclAllReduce(values[1].data(), values[1].data(), 1, ncclFloat32, ncclSum,
+                          ranks.comms[1], ranks.streams[1]),
+            ncclSystemError);
+  Reduce(&ranks, &values);
+  ranks.Wait();
+  for (auto& buffer : values) EXPECT_THAT(buffer.Values(), testing::ElementsAre(3.0f));
+}
+
+TEST_F(NcclFaultTest, AGroupFailsOnDemandAtEitherEnd) {
+  InjectFault({.kind = FaultKind::kNcclCall, .call = 1});
+  EXPECT_EQ(ncclGroupStart(), ncclSystemError);
+  EXPECT_EQ(ncclGroupEnd(), ncclInvalidUsage);  // none is open
+  InjectFault({.kind = FaultKind::kNcclCall, .call = 2});
+  EXPECT_EQ(ncclGroupStart(), ncclSuccess);
+  EXPECT_EQ(ncclGroupEnd(), ncclSystemError);
+  EXPECT_EQ(ncclGroupEnd(), ncclInvalidUsage);  // it is closed all the same
+}
+
 TEST_F(NcclFaultTest, RanksThatCallDifferentOperationsAreTold) {
   Ranks ranks(2);
   auto values = ranks.Buffers<float>({{1, 2}, {3, 4}});

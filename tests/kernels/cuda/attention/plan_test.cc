@@ -1,6 +1,8 @@
 // Which work a step's attention is; the host's part, no device.
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "kernels/cuda/attention/attention.h"
 
 namespace trireme::cuda {
@@ -49,6 +51,27 @@ TEST(AttentionPlanTest, AWindowLeavesOutChunksBeforeIt) {
   ASSERT_EQ(two.decode.size(), 2u);
   EXPECT_EQ(two.decode[0].first_chunk, 2);
   EXPECT_EQ(two.decode[1].first_chunk, 3);
+}
+
+TEST(AttentionPlanTest, APlanMadeAnewIsTheSameAndKeepsItsMemory) {
+  const std::vector<QuerySlice> slices = {{0, 0, 300, 0}, {1, 300, 200, 900}, {2, 500, 1, 700}};
+  const AttentionWork once = PlanAttention(slices, kShape);
+  AttentionWork kept = once;
+  const AttentionItem* const memory[] = {kept.prefill.data(), kept.decode.data(),
+                                         kept.merge.data()};
+  for (const size_t count : {1, 2, 3}) {
+    PlanAttention(absl::MakeConstSpan(slices).first(count), kShape, {}, &kept);
+  }
+  EXPECT_EQ(kept.prefill.data(), memory[0]);
+  EXPECT_EQ(kept.decode.data(), memory[1]);
+  EXPECT_EQ(kept.merge.data(), memory[2]);
+  EXPECT_EQ(kept.partial_rows, once.partial_rows);
+  ASSERT_EQ(kept.prefill.size(), once.prefill.size());
+  for (size_t i = 0; i < once.prefill.size(); ++i) {
+    EXPECT_EQ(kept.prefill[i].first_token, once.prefill[i].first_token);
+  }
+  EXPECT_EQ(kept.decode.size(), once.decode.size());
+  EXPECT_EQ(kept.merge.size(), once.merge.size());
 }
 
 TEST(AttentionPlanTest, APromptIsCutIntoItemsOf64RowsTheLongestFirst) {
