@@ -320,7 +320,8 @@ def test_the_device_draws_the_tokens_that_the_host_draws(serve, tiny_cuda, num_r
                 assert (got is None) == (want is None) and (want is None or list(got) == list(want)), fields
     server.wait_idle()
     server.stop()
-    assert "gpusim profile:" not in server.logs() or "SampleRows" in server.logs()
+    if "simulated" in server.logs():  # the name of its devices; it tells what was launched
+        assert "SampleRows" in server.logs()
 
 
 def test_logits_that_are_no_numbers_fail_their_request_alone(serve, tmp_path):
