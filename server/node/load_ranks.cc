@@ -31,8 +31,8 @@ StepLimits StepLimitsOf(const Shard& shard, const DecoderLimits& limits,
           .logit_columns = shard.vocab_columns};
 }
 
-// A model stored in F16 is computed in F16 on a GPU: bf16 would round its weights. Activations beyond
-// 65,504 are then no numbers, and fail their request. Every node finds the same.
+// A model stored in F16 is computed in F16 on a GPU: bf16 would round its weights. Activations
+// beyond 65,504 are then no numbers, and fail their request. Every node finds the same.
 bool MostlyF16(const Checkpoint& checkpoint) {
   int64_t f16_bytes = 0;
   for (const std::string& name : checkpoint.Names()) {
