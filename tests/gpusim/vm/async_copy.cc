@@ -110,11 +110,9 @@ Flow WaitGroup(Warp& warp, const Op& op, LaneMask active) {
 // op.imm: 1 for .noinc, whose arrival was counted when the mbarrier was initialised.
 Flow MbarrierArrive(Warp& warp, const Op& op, LaneMask active) {
   warp.RequireDefined(op, active);
-  std::array<uint64_t, kWarpSize> addresses;
-  warp.Addresses(op, 0, &addresses);
   ForEachLane(active, [&](int lane) {
     const size_t l = static_cast<size_t>(lane);
-    const SharedPlace place = ResolveShared(warp, op, lane, addresses[l], 8);
+    const SharedPlace place = ResolveShared(warp, op, lane, warp.Address(op, 0, lane), 8);
     Mbarrier* const mbarrier = FindMbarrier(warp, op, lane, place, false);
     if (mbarrier == nullptr) return;
     if (op.imm == 0) ++mbarrier->pending;

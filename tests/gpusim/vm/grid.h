@@ -82,6 +82,7 @@ class Warp {
   }
   // Addresses of the operation in src[i].
   void Addresses(const Op& op, int i, std::array<uint64_t, kWarpSize>* out) const;
+  uint64_t Address(const Op& op, int i, int lane) const;
 
   // ---- Lanes.
   LaneMask live() const { return live_; }

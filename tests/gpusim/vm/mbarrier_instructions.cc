@@ -21,20 +21,20 @@ uint64_t Token(const Mbarrier& mbarrier) {
 }
 uint32_t PhaseOf(uint64_t token) { return static_cast<uint32_t>(token >> 20); }
 
-Mbarrier* FindAt(Warp& warp, const Op& op, int lane, uint64_t address) {
-  return FindMbarrier(warp, op, lane, ResolveShared(warp, op, lane, address, kBytes), false);
+SharedPlace PlaceOf(Warp& warp, const Op& op, int lane) {
+  return ResolveShared(warp, op, lane, warp.Address(op, 0, lane), kBytes);
+}
+Mbarrier* Find(Warp& warp, const Op& op, int lane) {
+  return FindMbarrier(warp, op, lane, PlaceOf(warp, op, lane), false);
 }
 
 // ---- init, inval
 
 Flow Init(Warp& warp, const Op& op, LaneMask active) {
   warp.RequireDefined(op, active);
-  std::array<uint64_t, kWarpSize> addresses;
-  warp.Addresses(op, 0, &addresses);
   const uint32_t* counts = warp.In<uint32_t>(op.src[1]);
   ForEachLane(active, [&](int lane) {
-    const uint64_t address = addresses[static_cast<size_t>(lane)];
-    const SharedPlace place = ResolveShared(warp, op, lane, address, kBytes);
+    const SharedPlace place = PlaceOf(warp, op, lane);
     if (place.cta == nullptr) return;
     if (place.at % kBytes != 0) {
       warp.ReportAt(op, lane, FindingKind::kMisaligned, "an mbarrier is aligned to 8 bytes");
@@ -64,11 +64,8 @@ Flow Init(Warp& warp, const Op& op, LaneMask active) {
 
 Flow Invalidate(Warp& warp, const Op& op, LaneMask active) {
   warp.RequireDefined(op, active);
-  std::array<uint64_t, kWarpSize> addresses;
-  warp.Addresses(op, 0, &addresses);
   ForEachLane(active, [&](int lane) {
-    const uint64_t address = addresses[static_cast<size_t>(lane)];
-    const SharedPlace place = ResolveShared(warp, op, lane, address, kBytes);
+    const SharedPlace place = PlaceOf(warp, op, lane);
     const Mbarrier* mbarrier = FindMbarrier(warp, op, lane, place, false);
     if (mbarrier == nullptr) return;
     if (mbarrier->bytes != 0 || !mbarrier->landed.empty()) {
@@ -88,15 +85,13 @@ constexpr uint64_t kDrop = 1, kExpectTx = 2, kNoComplete = 4, kRelaxed = 8, kHas
 // src: address {, count or bytes}; dst: the state, if it is asked for.
 Flow ArriveOn(Warp& warp, const Op& op, LaneMask active) {
   warp.RequireDefined(op, active);
-  std::array<uint64_t, kWarpSize> addresses;
-  warp.Addresses(op, 0, &addresses);
   const uint32_t* values = (op.imm & kHasCount) != 0 ? warp.In<uint32_t>(op.src[1]) : nullptr;
   Knowledge released;
   if ((op.imm & kRelaxed) == 0) released = warp.Release(active);
   const Mbarrier* last = nullptr;
   uint32_t last_phase = 0;
   ForEachLane(active, [&](int lane) {
-    Mbarrier* const mbarrier = FindAt(warp, op, lane, addresses[static_cast<size_t>(lane)]);
+    Mbarrier* const mbarrier = Find(warp, op, lane);
     if (mbarrier == nullptr) return;
     if (mbarrier != last || mbarrier->phase != last_phase) mbarrier->gathered.Join(released);
     last = mbarrier;
@@ -119,11 +114,9 @@ Flow ArriveOn(Warp& warp, const Op& op, LaneMask active) {
 // op.imm: 1 for bytes that are announced, -1 for bytes that have come.
 Flow CountBytes(Warp& warp, const Op& op, LaneMask active) {
   warp.RequireDefined(op, active);
-  std::array<uint64_t, kWarpSize> addresses;
-  warp.Addresses(op, 0, &addresses);
   const int32_t* bytes = warp.In<int32_t>(op.src[1]);
   ForEachLane(active, [&](int lane) {
-    Mbarrier* const mbarrier = FindAt(warp, op, lane, addresses[static_cast<size_t>(lane)]);
+    Mbarrier* const mbarrier = Find(warp, op, lane);
     if (mbarrier == nullptr) return;
     AddBytes(warp, op, lane, mbarrier, static_cast<int64_t>(op.imm) * bytes[lane]);
     CompleteIfDone(mbarrier);
@@ -152,8 +145,6 @@ std::string WaitingFor(const Mbarrier& mbarrier, const SharedPlace& place, bool 
 // dst: a predicate; src: address, parity or state.
 Flow Wait(Warp& warp, const Op& op, LaneMask active) {
   warp.RequireDefined(op, active);
-  std::array<uint64_t, kWarpSize> addresses;
-  warp.Addresses(op, 0, &addresses);
   const bool parity = (op.imm & kParity) != 0;
   LaneMask done = 0;
   uint64_t key = 0;
@@ -163,8 +154,7 @@ Flow Wait(Warp& warp, const Op& op, LaneMask active) {
   bool found = true;
   ForEachLane(active, [&](int lane) {
     if (!found) return;
-    const uint64_t address = addresses[static_cast<size_t>(lane)];
-    const SharedPlace place = ResolveShared(warp, op, lane, address, kBytes);
+    const SharedPlace place = PlaceOf(warp, op, lane);
     const Mbarrier* mbarrier = FindMbarrier(warp, op, lane, place, false);
     found = mbarrier != nullptr;
     if (!found) return;

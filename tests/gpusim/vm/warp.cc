@@ -46,6 +46,12 @@ void Warp::Addresses(const Op& op, int i, std::array<uint64_t, kWarpSize>* out) 
   }
 }
 
+uint64_t Warp::Address(const Op& op, int i, int lane) const {
+  const uint64_t offset = static_cast<uint64_t>(op.offset);
+  if (op.narrow_address) return static_cast<uint32_t>(In<uint32_t>(op.src[i])[lane] + offset);
+  return In<uint64_t>(op.src[i])[lane] + offset;
+}
+
 void Warp::BranchTo(LaneMask taken, uint32_t target) {
   const Split before = *current_;
   const LaneMask stay = before.lanes & ~taken;
