@@ -385,19 +385,19 @@ def test_every_allocation_that_fails_at_start_is_said(binary, tiny_cuda, num_ran
     assert 20 < nth < 199, "the loop ends when the server starts"
 
 
-@pytest.mark.parametrize("kind, device, flags", [
+@pytest.mark.parametrize("kind, rank, flags", [
     ("cublaslt", 0, ("--gemm", "cublaslt")),
     ("nccl", 0, ("--tensor-parallel-size", "2", "--rank-timeout", "300")),
     ("nccl", 1, ("--tensor-parallel-size", "2", "--rank-timeout", "300")),
 ], ids=["cublaslt", "nccl_of_the_first_rank", "nccl_of_the_second_rank"])
-def test_every_library_call_that_fails_ends_the_start_or_every_request(serve, binary, tiny_cuda, kind, device, flags):
+def test_every_library_call_that_fails_ends_the_start_or_every_request(serve, binary, tiny_cuda, kind, rank, flags):
     """Fail-the-Nth: one call after the other, until all succeed. At the start it is said, exit code 1; in a step, with
     requests under way, all of them get 503, and the process ends with 4 at once: no rank waits for one that failed."""
     library = {"cublaslt": "cuBLASLt", "nccl": "NCCL"}[kind]
     nth = 1
 
     def env():
-        return {"TRIREME_GPUSIM_DEVICES": "2", "TRIREME_GPUSIM_FAULTS": f"{kind}@{nth}/{device}"}
+        return {"TRIREME_GPUSIM_DEVICES": "2", "TRIREME_GPUSIM_FAULTS": f"{kind}@{nth}/{rank}"}
 
     while (ended := start_and_end(binary, tiny_cuda, *flags, env=env())) is not None:
         code, said = ended
@@ -420,7 +420,7 @@ def test_every_library_call_that_fails_ends_the_start_or_every_request(serve, bi
         assert server.process.wait(20) == 4, (nth, server.logs())
         assert library in server.logs() and CANARY not in server.logs() + json.dumps(failed), (nth, server.logs())
         nth += 1
-    print(f"{kind} of device {device}: {at_start} calls at the start, {nth - 1 - at_start} in steps")
+    print(f"{kind} of rank {rank}: {at_start} calls at the start, {nth - 1 - at_start} in steps")
     assert at_start > 0 and nth - 1 - at_start > 10
 
 
