@@ -260,7 +260,8 @@ TEST_F(AttentionTest, AChunkMoreCostsFewInstructionsBesideItsMma) {
     const auto beside = [](const gpusim::Counters& c) { return c.total() - c.mma - 4 * c.wgmma; };
     const uint64_t instructions = beside(more) - beside(less);
     const int mma = 2 * 128 * kChunk * head_dim / (16 * 8 * 16);
-    EXPECT_LE(static_cast<double>(instructions) / mma, most) << head_dim;
+    const bool hopper = PrefillRows() == kHopperPrefillRows;
+    EXPECT_LE(static_cast<double>(instructions) / mma, hopper ? 8.0 : most) << head_dim;
   }
 }
 
