@@ -73,6 +73,7 @@ struct EngineOptions {
   // storm of calls can make it keep during one step.
   size_t max_inbox = 4096;
   int max_unread_tokens = 4096;  // a stream with more is paused until its reader takes them
+                                 // (it gets the token of the step that runs, too)
   // Paused that long: fails with RESOURCE_EXHAUSTED (code "slow_reader").
   absl::Duration slow_reader_timeout = absl::Seconds(30);
   // Of the seeds of requests that bring none; 0: from the operating system.
@@ -90,6 +91,7 @@ struct EngineStats {
 };
 
 // One step that ran. Engine-clock times, in order; plan, execution and commit fill it without gaps.
+// While it is executed, what the step before brought is delivered.
 struct StepRecord {
   uint64_t step = 0;  // counts from 1
   absl::Time begin, planned, executed, end;

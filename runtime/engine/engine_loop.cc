@@ -89,7 +89,7 @@ absl::StatusOr<RequestStream> EngineLoop::Submit(GenerateRequest request) {
   return RequestStream(std::move(state));
 }
 
-// Schedule, run, commit.
+// Schedule, run, commit. What a step brought is delivered when the next one runs.
 bool EngineLoop::Round(bool may_sleep) {
   if (!Receive(mailbox_->Take(idle_ && may_sleep ? Patience() : absl::ZeroDuration())))
     return false;
@@ -97,10 +97,13 @@ bool EngineLoop::Round(bool may_sleep) {
 
   const absl::Time started = clock_->Now();
   const StepPlan& plan = scheduler_.Plan();
-  const bool ended_some = Deliver(scheduler_.TakeEvents(), started);
-  idle_ = plan.rows.empty() && !ended_some;
-  if (!plan.rows.empty()) RunStep(plan, started);
-  mailbox_->Publish(scheduler_.stats());
+  const bool ended_some = DeliverEnded(started);
+  idle_ = plan.rows.empty() && !ended_some && committed_.empty();
+  if (plan.rows.empty()) {
+    DeliverCommitted();
+  } else {
+    RunStep(plan, started);
+  }
   return true;
 }
 
@@ -118,16 +121,19 @@ void EngineLoop::RunStep(const StepPlan& plan, absl::Time began) {
                        .kv_blocks_held = stats.blocks_held,
                        .kv_blocks_total = stats.blocks_total};
   NoteScheduled(plan, record.planned);
-  mailbox_->Publish(stats);  // a step may be long, and load is asked for meanwhile
   executor_->Submit(plan);
-  absl::StatusOr<StepResult> result = executor_->Collect();
+  DeliverCommitted();
+  scheduler_.PlanAhead();
+  const absl::Status status = executor_->Collect(&result_);
   record.executed = clock_->Now();
-  if (result.ok()) {
-    Deliver(scheduler_.Commit(plan, *std::move(result)), record.executed);
+  if (status.ok()) {
+    committed_ = scheduler_.Commit(plan, &result_);
+    committed_at_ = record.executed;
   } else {
-    LoseDevice(result.status());
+    LoseDevice(status);
+    DeliverEnded(record.executed);
+    mailbox_->Publish(scheduler_.stats());
   }
-  Deliver(scheduler_.TakeEvents(), record.executed);
   record.end = clock_->Now();
   observer_->OnStep(record);
 }
@@ -159,7 +165,7 @@ bool EngineLoop::Receive(Mail mail) {
     scheduler_.FailAll(ShuttingDown());
     drain_deadline_ = absl::InfiniteFuture();
   }
-  Deliver(scheduler_.TakeEvents(), now);
+  DeliverEnded(now);
   if (mail.check_invariants) {
     scheduler_.CheckInvariants();
     mailbox_->Publish(scheduler_.stats());
@@ -223,9 +229,23 @@ void EngineLoop::NoteScheduled(const StepPlan& plan, absl::Time now) {
   }
 }
 
-// True when some request ended. Whoever reads a last event finds it counted already.
-bool EngineLoop::Deliver(absl::Span<SequenceEvent> events, absl::Time now) {
-  bool ended_some = false;
+// Whoever asks for the load finds what has ended to be so.
+void EngineLoop::DeliverCommitted() {
+  Deliver(std::exchange(committed_, {}), committed_at_);
+  mailbox_->Publish(scheduler_.stats());
+}
+
+// What no step ended, behind what steps have brought; whether there was any.
+bool EngineLoop::DeliverEnded(absl::Time now) {
+  const absl::Span<SequenceEvent> ended = scheduler_.TakeEvents();
+  if (ended.empty()) return false;
+  DeliverCommitted();
+  Deliver(ended, now);
+  return true;
+}
+
+// Whoever reads a last event finds it counted already.
+void EngineLoop::Deliver(absl::Span<SequenceEvent> events, absl::Time now) {
   for (SequenceEvent& event : events) {
     const RequestId id = event.id;
     auto it = live_.find(id);
@@ -238,7 +258,6 @@ bool EngineLoop::Deliver(absl::Span<SequenceEvent> events, absl::Time now) {
       request.pause_number = ++num_pauses_;
       pauses_.push_back({now + options_.slow_reader_timeout, id, request.pause_number});
     } else {
-      ended_some = true;
       if (request.open && device_error_.ok()) executor_->Close(id);
       if (request.queued) mailbox_->LeftQueue(request.record.prompt_tokens);
       mailbox_->CountFinished(event.finish);
@@ -247,7 +266,6 @@ bool EngineLoop::Deliver(absl::Span<SequenceEvent> events, absl::Time now) {
       mailbox_->Retire();
     }
   }
-  return ended_some;
 }
 
 void EngineLoop::Observe(const SequenceEvent& event, absl::Time now, LiveRequest* request) {

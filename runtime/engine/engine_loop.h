@@ -53,7 +53,9 @@ class EngineLoop {
   void FailSlowReaders();
   void RunStep(const StepPlan& plan, absl::Time began);
   void NoteScheduled(const StepPlan& plan, absl::Time now);
-  bool Deliver(absl::Span<SequenceEvent> events, absl::Time now);
+  void DeliverCommitted();
+  bool DeliverEnded(absl::Time now);
+  void Deliver(absl::Span<SequenceEvent> events, absl::Time now);
   void Observe(const SequenceEvent& event, absl::Time now, LiveRequest* request);
   void LoseDevice(const absl::Status& error);
 
@@ -70,6 +72,9 @@ class EngineLoop {
   // Engine thread only.
   std::unique_ptr<Executor> executor_;
   Scheduler scheduler_;
+  StepResult result_;
+  absl::Span<SequenceEvent> committed_;  // of result_: to be delivered while the next step runs
+  absl::Time committed_at_;
   absl::flat_hash_map<RequestId, LiveRequest> live_;
   std::deque<Pause> pauses_;  // oldest first; those of requests that resumed or ended are stale
   uint64_t num_pauses_ = 0;

@@ -1,13 +1,14 @@
 // Turns a step plan into results: drives all ranks of the model, and the sampler.
 #pragma once
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "runtime/engine/request.h"
 #include "runtime/scheduler/step_plan.h"
 
 namespace trireme {
 
-// Engine thread only. Submit and Collect alternate; between them the engine may plan ahead.
+// Engine thread only. Submit and Collect alternate. Between them the engine delivers what the step
+// before brought, plans ahead, and opens and closes sequences that the plan does not have.
 class Executor {
  public:
   virtual ~Executor() = default;
@@ -16,11 +17,12 @@ class Executor {
   virtual void Open(RequestId id, const GenerateRequest& request) = 0;
   virtual void Close(RequestId id) = 0;
 
-  // `plan` and its sequences stay valid until Collect has returned.
+  // `plan` stays valid until Collect has returned, and so do the tokens and blocks of its
+  // sequences.
   virtual void Submit(const StepPlan& plan) = 0;
-  // An error means that the device is lost: every request fails, and nothing but the destructor is
-  // called after it.
-  virtual absl::StatusOr<StepResult> Collect() = 0;
+  // Waits, and makes `result` that of the plan, whatever it was. An error means that the device is
+  // lost: every request fails, and nothing but the destructor is called after it.
+  virtual absl::Status Collect(StepResult* result) = 0;
 };
 
 }  // namespace trireme

@@ -61,15 +61,14 @@ void ModelExecutor::Submit(const StepPlan& plan) {
   plan_ = &plan;
 }
 
-absl::StatusOr<StepResult> ModelExecutor::Collect() {
+absl::Status ModelExecutor::Collect(StepResult* result) {
   TRIREME_CHECK(plan_ != nullptr);
   const StepPlan& plan = *std::exchange(plan_, nullptr);
-  StepResult result;
-  result.rows.resize(plan.rows.size());
+  result->Reset(plan.rows.size());
   next_row_ = 0;
   next_offset_ = 0;
   while (next_row_ < plan.rows.size()) {
-    FillBatch(plan, &result);
+    FillBatch(plan, result);
     if (tokens_.empty()) break;  // only rows that had failed before
     TRIREME_RETURN_IF_ERROR(RunBatch());
     auto* logits = static_cast<float*>(logits_->data());
@@ -79,10 +78,10 @@ absl::StatusOr<StepResult> ModelExecutor::Collect() {
                 &logit_rows_[static_cast<size_t>(index)]);
     });
     for (LogitRow& logit_row : logit_rows_) {
-      result.rows[static_cast<size_t>(logit_row.row)].status.Update(std::move(logit_row.status));
+      result->rows[static_cast<size_t>(logit_row.row)].error.Update(std::move(logit_row.status));
     }
   }
-  return result;
+  return absl::OkStatus();
 }
 
 // Takes as much of the plan, from where the last batch ended, as the decoder can compute at once.
@@ -98,11 +97,11 @@ void ModelExecutor::FillBatch(const StepPlan& plan, StepResult* result) {
 }
 
 // Adds what is left of a row, or as much of it as the batch has room for: then false.
-bool ModelExecutor::AddPiece(const StepRow& row, RowResult* result) {
+bool ModelExecutor::AddPiece(const StepRow& row, SequenceEvent* result) {
   const Sequence& sequence = *row.sequence;
   absl::StatusOr<SamplerState>& sampler = samplers_.at(sequence.id);
   if (!sampler.ok()) {
-    result->status = sampler.status();
+    result->error = sampler.status();
     return true;
   }
   result->prompt_logprobs.resize(NumPromptLogprobs(row));

@@ -26,7 +26,7 @@ class ModelExecutor final : public Executor {
   void Open(RequestId id, const GenerateRequest& request) override;
   void Close(RequestId id) override;
   void Submit(const StepPlan& plan) override;
-  absl::StatusOr<StepResult> Collect() override;
+  absl::Status Collect(StepResult* result) override;
 
  private:
   // One row of logits, and what becomes of it.
@@ -43,7 +43,7 @@ class ModelExecutor final : public Executor {
 
   ModelExecutor(std::unique_ptr<Ranks> ranks, std::unique_ptr<Buffer> logits);
   void FillBatch(const StepPlan& plan, StepResult* result);
-  bool AddPiece(const StepRow& row, RowResult* result);
+  bool AddPiece(const StepRow& row, SequenceEvent* result);
   absl::Status RunBatch();
   void AskDevice();
   void UseOutcomes();

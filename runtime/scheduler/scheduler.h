@@ -35,6 +35,12 @@
 // which the engine would spin.
 //
 // A step costs O(rows of the batch + tokens it touches): the waiting queue is never scanned.
+//
+// Ahead. While a step is computed, PlanAhead plans what of the next one is known whatever comes of
+// it: a row for each sequence that will need its next token, if there is a block for it. Plan adds
+// what depends on how the step ended, and drops the rows of those that have ended, that were paused
+// or whose blocks a senior one needs. So between two steps there is no work for the streams that
+// just go on, but their tokens.
 #pragma once
 
 #include <memory>
@@ -97,14 +103,17 @@ class Scheduler {
   // plan with rows is outstanding until Commit; at most one is. Deadlines expire here: call it when
   // NextDeadline has passed even without work.
   const StepPlan& Plan();
+  // While a plan is outstanding, once at most: makes the next Plan cheap. Sequences may get a block
+  // more; the plan's blocks and tokens, which others may be reading, stay where they are.
+  void PlanAhead();
 
   // Applies the results of the outstanding plan, which `plan` is or a copy of it (an empty one: no
   // effect). Sequences cancelled meanwhile yield their last event and no further tokens. The events
-  // are the caller's to move from, and valid until the next call.
-  absl::Span<SequenceEvent> Commit(const StepPlan& plan, StepResult result);
+  // are those of result->rows that mean something, moved to its front: the caller's.
+  absl::Span<SequenceEvent> Commit(const StepPlan& plan, StepResult* result);
 
   // Events that no step produced: cancellations, expired deadlines, failures. Call after Plan and
-  // after Commit. Valid until the next call, as those of Commit.
+  // after Commit. The caller's to move from, valid until the next call.
   absl::Span<SequenceEvent> TakeEvents();
 
   // Ends a sequence early, as `ending` says. Blocks are released at once, or at Commit when the
@@ -129,6 +138,11 @@ class Scheduler {
 
   int BlocksFor(int num_tokens) const;
   LiveSequence* Find(RequestId id);
+  // Whether it has a row in the next step; in the outstanding one.
+  bool IsNext(const LiveSequence& live) const { return live.planned_for > stats_.steps; }
+  bool IsComputed(const LiveSequence& live) const {
+    return plan_outstanding_ && live.planned_for >= stats_.steps;
+  }
 
   // Planning (scheduler_plan.cc).
   void ExpireDeadlines();
@@ -140,13 +154,18 @@ class Scheduler {
   bool Reserve(LiveSequence* live, int num_tokens);
   void AddPrefill(LiveSequence* live, int num_tokens, Pass* pass);
   void AddRow(LiveSequence* live, int num_tokens);
+  void DropRow(LiveSequence* live);
+  void ClearNext();
   void Preempt(LiveSequence* victim);
 
-  // Ending and committing (scheduler.cc).
+  // Committing (scheduler_commit.cc).
+  static void Describe(const LiveSequence& live, SequenceEvent* event);
   void ExtendHashes(Sequence* sequence);
-  void ApplyRow(LiveSequence* live, const StepRow& row, RowResult* result, SequenceEvent* event);
-  void AcceptToken(LiveSequence* live, SampledToken token, SequenceEvent* event);
+  void CommitRow(LiveSequence* live, const StepRow& row, SequenceEvent* event);
+  void ApplyRow(LiveSequence* live, const StepRow& row, SequenceEvent* event);
+  void AcceptToken(LiveSequence* live, SequenceEvent* event);
   void PublishFullBlocks(Sequence* sequence);
+
   void End(LiveSequence* live, Ending ending);
   void Remove(LiveSequence* live);
 
@@ -159,18 +178,25 @@ class Scheduler {
   WaitingQueue waiting_;
   std::vector<LiveSequence*> running_;                    // most senior first; at most max_running
   std::set<std::pair<absl::Time, RequestId>> deadlines_;  // finite ones of live_
+  int num_paused_ = 0;                                    // of live_
   uint64_t next_ticket_ = 1;
   SchedulerStats stats_;  // the counters; the gauges are read off when asked for
 
-  // The plan, whose rows stand for `planned_`; outstanding: these are in_plan and stay alive.
-  StepPlan plan_;
-  std::vector<LiveSequence*> planned_;
+  // A plan, and whose rows it has.
+  struct Step {
+    StepPlan plan;
+    std::vector<LiveSequence*> sequences;
+  };
+  Step step_;  // outstanding: its sequences stay alive
   bool plan_outstanding_ = false;
+  Step next_;             // as far as it is planned; a sequence is null when its row was dropped
+  size_t num_ahead_ = 0;  // rows of next_ that PlanAhead made
+  size_t num_dropped_ = 0;
 
   // Kept from step to step for their memory.
-  std::vector<LiveSequence*> order_;              // of Plan
-  std::vector<SequenceEvent> committed_, taken_;  // what Commit and TakeEvents gave out
-  std::vector<SequenceEvent> events_;             // for TakeEvents
+  std::vector<LiveSequence*> order_;   // of Plan
+  std::vector<SequenceEvent> taken_;   // what TakeEvents gave out
+  std::vector<SequenceEvent> events_;  // for TakeEvents
 };
 
 }  // namespace trireme

@@ -22,23 +22,22 @@ struct Scheduler::Pass {
 const StepPlan& Scheduler::Plan() {
   TRIREME_CHECK(!plan_outstanding_);
   ExpireDeadlines();
-  plan_.step = 0;
-  plan_.num_tokens = 0;
-  plan_.rows.clear();
-  planned_.clear();
 
-  Pass pass;
   // The sequences running now, in order; those preempted on the way are skipped when their turn
-  // comes.
-  order_ = running_;
+  // comes. Mostly all of them have their rows already.
+  order_.clear();
+  const size_t num_ready = num_ahead_ - num_dropped_;
+  if (num_ready < running_.size()) order_ = running_;
   const std::vector<LiveSequence*>& order = order_;
-  const auto runnable = [](const LiveSequence* live) {
-    return live->running && !live->sequence->paused;
+  const auto runnable = [this](const LiveSequence* live) {
+    return live->running && !IsNext(*live) && !live->sequence->paused;
   };
   const auto num_decoding =
+      static_cast<int>(num_ready) +
       static_cast<int>(std::count_if(order.begin(), order.end(), [&](const LiveSequence* live) {
         return runnable(live) && NeedsOneToken(live);
       }));
+  Pass pass;
   pass.prefill_tokens_left = options_.max_step_tokens - num_decoding;
   if (num_decoding > 0) {
     pass.prefill_tokens_left = std::min(pass.prefill_tokens_left, options_.max_prefill_chunk);
@@ -59,12 +58,53 @@ const StepPlan& Scheduler::Plan() {
     }
   }
 
-  plan_.num_decode_rows = static_cast<int>(plan_.rows.size());
-  for (const auto& [live, num_tokens] : pass.prefills) AddRow(live, num_tokens);
-  if (plan_.rows.empty()) return plan_;
-  plan_.step = ++stats_.steps;
-  plan_outstanding_ = true;
-  return plan_;
+  StepPlan& plan = next_.plan;
+  if (num_dropped_ > 0) {
+    std::erase_if(plan.rows, [](const StepRow& row) { return row.sequence == nullptr; });
+    std::erase(next_.sequences, nullptr);
+  }
+  plan.num_decode_rows = plan.num_tokens = static_cast<int>(plan.rows.size());
+  for (const auto& [live, num_tokens] : pass.prefills) {
+    AddRow(live, num_tokens);
+    plan.num_tokens += num_tokens;
+  }
+  plan_outstanding_ = !plan.rows.empty();
+  plan.step = plan_outstanding_ ? ++stats_.steps : 0;
+  std::swap(step_, next_);
+  ClearNext();
+  return step_.plan;
+}
+
+void Scheduler::ClearNext() {
+  next_.plan.rows.clear();
+  next_.sequences.clear();
+  num_ahead_ = num_dropped_ = 0;
+}
+
+void Scheduler::PlanAhead() {
+  TRIREME_CHECK(plan_outstanding_ && next_.sequences.empty());
+  const size_t block_size = options_.block_size, num_rows = step_.sequences.size();
+  next_.sequences.resize(num_rows);
+  next_.plan.rows.resize(num_rows);
+  for (size_t i = 0; i < num_rows; ++i) {
+    LiveSequence* const live = step_.sequences[i];
+    Sequence& sequence = *live->sequence;
+    const int token = live->num_tokens();  // the one that this step samples
+    if (!step_.plan.rows[i].sample || live->ending.reason != FinishReason::kNone ||
+        sequence.paused || token + 1 >= live->max_length) {
+      continue;
+    }
+    if (static_cast<size_t>(token) == sequence.blocks.size() * block_size &&
+        !pool_.Grow(1, &sequence.blocks)) {
+      continue;
+    }
+    live->planned_for = stats_.steps + 1;
+    live->next_row = static_cast<int>(num_ahead_);
+    next_.plan.rows[num_ahead_] = {&sequence, token, 1, true};
+    next_.sequences[num_ahead_++] = live;
+  }
+  next_.sequences.resize(num_ahead_);
+  next_.plan.rows.resize(num_ahead_);
 }
 
 void Scheduler::ExpireDeadlines() {
@@ -101,6 +141,7 @@ bool Scheduler::TakeUp(LiveSequence* live, Pass* pass) {
   Sequence& sequence = *live->sequence;
   waiting_.Remove(live);
   live->running = true;
+  sequence.blocks.reserve(static_cast<size_t>(BlocksFor(live->max_length)));  // see PlanAhead
   running_.insert(std::lower_bound(running_.begin(), running_.end(), live, MoreSenior()), live);
   sequence.num_published = static_cast<int>(sequence.blocks.size());
   sequence.num_computed = sequence.num_published * options_.block_size;
@@ -127,6 +168,10 @@ int Scheduler::SpareBlocks(const Pass& pass) const {
 // free.
 bool Scheduler::MakeRoom(LiveSequence* live, const Pass& pass) {
   if (HoldPrefix(live, pass)) return true;
+  if (num_paused_ == 0 &&
+      (running_.empty() || running_.back()->sequence->priority <= live->sequence->priority)) {
+    return false;
+  }
 
   const auto gives_way = [&](const LiveSequence* other) {
     return other->sequence->paused || other->sequence->priority > live->sequence->priority;
@@ -197,7 +242,7 @@ void Scheduler::AddPrefill(LiveSequence* live, int num_tokens, Pass* pass) {
   const int num_blocks = static_cast<int>(live->sequence->blocks.size());
   pass->promised_blocks += BlocksFor(live->num_tokens()) - num_blocks;
   if (num_tokens == 0) return;
-  live->in_plan = true;
+  live->planned_for = stats_.steps + 1;
   pass->prefills.emplace_back(live, num_tokens);
   pass->prefill_tokens_left -= num_tokens;
 }
@@ -205,17 +250,33 @@ void Scheduler::AddPrefill(LiveSequence* live, int num_tokens, Pass* pass) {
 void Scheduler::AddRow(LiveSequence* live, int num_tokens) {
   const Sequence& sequence = *live->sequence;
   const int end = sequence.num_computed + num_tokens;
-  plan_.rows.push_back({.sequence = &sequence,
-                        .first_token = sequence.num_computed,
-                        .num_tokens = num_tokens,
-                        .sample = end == live->num_tokens() && sequence.limits.max_tokens > 0});
-  plan_.num_tokens += num_tokens;
-  planned_.push_back(live);
-  live->in_plan = true;
+  next_.plan.rows.push_back(
+      {.sequence = &sequence,
+       .first_token = sequence.num_computed,
+       .num_tokens = num_tokens,
+       .sample = end == live->num_tokens() && sequence.limits.max_tokens > 0});
+  next_.sequences.push_back(live);
+  live->planned_for = stats_.steps + 1;
+}
+
+// Takes back what PlanAhead did for a sequence.
+void Scheduler::DropRow(LiveSequence* live) {
+  const auto row = static_cast<size_t>(live->next_row);  // that of an earlier step fits nothing
+  TRIREME_CHECK(row < num_ahead_ && next_.sequences[row] == live);
+  next_.plan.rows[row].sequence = nullptr;
+  next_.sequences[row] = nullptr;
+  ++num_dropped_;
+  live->planned_for = stats_.steps;  // that step had a row of it
+  Sequence& sequence = *live->sequence;
+  const int kept = BlocksFor(plan_outstanding_ ? live->num_tokens() : sequence.num_computed);
+  while (static_cast<int>(sequence.blocks.size()) > kept) {
+    pool_.Release({&sequence.blocks.back(), 1});
+    sequence.blocks.pop_back();
+  }
 }
 
 void Scheduler::Preempt(LiveSequence* victim) {
-  TRIREME_CHECK(!victim->in_plan);
+  if (IsNext(*victim)) DropRow(victim);
   Sequence& sequence = *victim->sequence;
   running_.erase(std::lower_bound(running_.begin(), running_.end(), victim, MoreSenior()));
   pool_.Release(sequence.blocks);

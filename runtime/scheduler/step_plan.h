@@ -31,28 +31,41 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  // best first, as many as asked for
 };
 
-// One entry per row of the plan, in order.
-struct RowResult {
-  absl::Status status;  // not OK: this sequence fails alone (NaN logits ...)
-  SampledToken token;   // valid when the row's `sample` is set
-  // For want_prompt_logits: of the prompt tokens among first_token+1 .. first_token+num_tokens.
-  std::vector<SampledToken> prompt_logprobs;
-};
-struct StepResult {
-  std::vector<RowResult> rows;
-};
-
-// What a step meant for one sequence. Token events come in order and append only.
+// What came of one row of a plan: the executor fills the first part, and Commit makes it what the
+// step meant for the sequence. Token events come in order and append only.
 struct SequenceEvent {
+  // Of the executor: not OK if this sequence fails alone (NaN logits ...). Of an event: for kError,
+  // kDeadline.
+  absl::Status error;
+  SampledToken token;  // valid when the row's `sample` is set; at kStop: the stop id itself
+  // For want_prompt_logits: of the prompt tokens among first_token+1 .. first_token+num_tokens.
+  // Of events: in prompt order, a chunk at a time.
+  std::vector<SampledToken> prompt_logprobs;
+
+  // Of the scheduler.
   RequestId id = 0;
-  std::vector<SampledToken> prompt_logprobs;  // in prompt order; a chunk at a time
-  bool has_token = false;
-  SampledToken token;  // at kStop: the stop id itself
   // Not kNone: the last event of this sequence; its blocks are released.
   FinishReason finish = FinishReason::kNone;
-  absl::Status error;                // for kError, kDeadline
+  bool has_token = false;
   int num_cached_prompt_tokens = 0;  // valid with the first token
   int num_preemptions = 0;           // so far
+};
+
+// One entry per row of the plan, in order. Kept from step to step for its memory.
+struct StepResult {
+  std::vector<SequenceEvent> rows;
+
+  // `num_rows` rows that say nothing yet.
+  void Reset(size_t num_rows) {
+    rows.resize(num_rows);
+    for (SequenceEvent& row : rows) {
+      if (!row.error.ok()) row.error = absl::OkStatus();
+      row.token.id = 0;
+      row.token.logprob = 0;
+      row.token.top.clear();
+      row.prompt_logprobs.clear();
+    }
+  }
 };
 
 }  // namespace trireme

@@ -24,12 +24,14 @@ struct MoreSenior {
 struct LiveSequence {
   std::unique_ptr<Sequence> sequence;
   uint64_t ticket = 0;          // order of arrival
-  bool running = false;         // holds blocks; otherwise in the waiting queue
-  bool in_plan = false;         // has a row in the outstanding plan
-  bool started = false;         // has been running before
-  int blocks_needed = 0;        // to be taken up, as of the last attempt; 0: not tried yet
+  uint64_t planned_for = 0;     // the last step that has a row of it
+  int next_row = 0;             // where PlanAhead put it, if it is planned for the next step
+  int max_length = 0;           // tokens with which it ends
   int next_prompt_logprob = 1;  // index of the first token whose prompt logprob is still due
-  Ending ending;                // set while in the plan: ends so at its Commit
+  bool running = false;         // holds blocks; otherwise in the waiting queue
+  bool started = false;         // has been running before
+  Ending ending;                // set while a step computes it: ends so at its Commit
+  int blocks_needed = 0;        // to be taken up, as of the last attempt; 0: not tried yet
   std::set<LiveSequence*, MoreSenior>::iterator queue_position;  // while waiting and not paused
 
   int num_tokens() const { return static_cast<int>(sequence->tokens.size()); }

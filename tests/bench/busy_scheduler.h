@@ -23,7 +23,7 @@ class BusyScheduler {
     TRIREME_CHECK(scheduler_.stats().waiting == waiting);
   }
 
-  // Plan and commit: all that the engine asks of the scheduler for one step.
+  // Plan, also ahead, and commit: all that the engine asks of the scheduler for one step.
   void Step() { TRIREME_CHECK(StepOnce().rows.size() > 0); }
 
  private:
@@ -50,12 +50,12 @@ class BusyScheduler {
     TRIREME_CHECK(scheduler_.Admit(std::move(sequence)).ok());
   }
 
-  StepPlan StepOnce() {
-    StepPlan plan = scheduler_.Plan();
-    StepResult result;
-    result.rows.resize(plan.rows.size());
-    for (RowResult& row : result.rows) row.token.id = 1000;
-    const size_t num_events = scheduler_.Commit(plan, std::move(result)).size();
+  const StepPlan& StepOnce() {
+    const StepPlan& plan = scheduler_.Plan();
+    scheduler_.PlanAhead();
+    result_.Reset(plan.rows.size());
+    for (SequenceEvent& row : result_.rows) row.token.id = 1000;
+    const size_t num_events = scheduler_.Commit(plan, &result_).size();
     TRIREME_CHECK(num_events >= static_cast<size_t>(plan.num_decode_rows));
     TRIREME_CHECK(scheduler_.TakeEvents().empty());
     return plan;
@@ -63,6 +63,7 @@ class BusyScheduler {
 
   ManualClock clock_;
   Scheduler scheduler_;
+  StepResult result_;
   RequestId num_admitted_ = 0;
 };
 

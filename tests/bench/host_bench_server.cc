@@ -38,19 +38,18 @@ class ReadyExecutor final : public Executor {
   void Open(RequestId, const GenerateRequest&) override {}
   void Close(RequestId) override {}
   void Submit(const StepPlan& plan) override { plan_ = &plan; }
-  absl::StatusOr<StepResult> Collect() override {
-    StepResult result;
-    result.rows.resize(plan_->rows.size());
-    for (size_t i = 0; i < result.rows.size(); ++i) {
+  absl::Status Collect(StepResult* result) override {
+    result->Reset(plan_->rows.size());
+    for (size_t i = 0; i < result->rows.size(); ++i) {
       const size_t at = static_cast<size_t>(plan_->rows[i].sequence->num_generated());
-      result.rows[i].token.id = words_[at % words_.size()];
+      result->rows[i].token.id = words_[at % words_.size()];
     }
     const std::chrono::nanoseconds period(period_ns_->load());
     if (period.count() > 0) {
       std::this_thread::sleep_until(next_);
       next_ = std::max(next_ + period, std::chrono::steady_clock::now());
     }
-    return result;
+    return absl::OkStatus();
   }
 
  private:

@@ -59,7 +59,7 @@ void ScriptedExecutor::Submit(const StepPlan& plan) {
   plan_ = &plan;
 }
 
-absl::StatusOr<StepResult> ScriptedExecutor::Collect() {
+absl::Status ScriptedExecutor::Collect(StepResult* result) {
   std::unique_lock lock(mu_);
   TRIREME_CHECK(plan_ != nullptr);
   const StepPlan& plan = *std::exchange(plan_, nullptr);
@@ -71,29 +71,30 @@ absl::StatusOr<StepResult> ScriptedExecutor::Collect() {
   if (!lost_.ok()) return lost_;
 
   ++num_steps_;
-  StepResult result;
-  for (const StepRow& row : plan.rows) {
+  result->Reset(plan.rows.size());
+  for (size_t i = 0; i < plan.rows.size(); ++i) {
+    const StepRow& row = plan.rows[i];
     const Sequence& sequence = *row.sequence;
     const SamplingParams& sampling = open_.at(sequence.id);
     seen_.insert(sequence.id);
     num_tokens_ += row.num_tokens;
-    RowResult& out = result.rows.emplace_back();
+    SequenceEvent& out = result->rows[i];
     if (auto failing = failing_.find(sequence.id); failing != failing_.end()) {
-      out.status = failing->second;
+      out.error = failing->second;
       failing_.erase(failing);
       continue;
     }
     if (sequence.want_prompt_logits) {
       const int end = std::min(row.first_token + row.num_tokens, sequence.num_prompt_tokens - 1);
-      for (int i = row.first_token; i < end; ++i) {
-        out.prompt_logprobs.push_back(Describe(sequence.tokens[i + 1], i + 1, sampling));
+      for (int token = row.first_token; token < end; ++token) {
+        out.prompt_logprobs.push_back(Describe(sequence.tokens[token + 1], token + 1, sampling));
       }
     }
     if (row.sample) {
       out.token = Describe(next_(sequence), static_cast<int>(sequence.tokens.size()), sampling);
     }
   }
-  return result;
+  return absl::OkStatus();
 }
 
 SampledToken ScriptedExecutor::Describe(TokenId token, int length,

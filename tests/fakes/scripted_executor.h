@@ -33,7 +33,7 @@ class ScriptedExecutor final : public Executor {
   void Open(RequestId id, const GenerateRequest& request) override;
   void Close(RequestId id) override;
   void Submit(const StepPlan& plan) override;
-  absl::StatusOr<StepResult> Collect() override;
+  absl::Status Collect(StepResult* result) override;
 
   // ---- Controls.
   void CloseGate();            // Collect blocks ...

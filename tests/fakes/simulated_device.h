@@ -57,13 +57,11 @@ class SimulatedDevice {
       : block_size_(block_size), kv_(static_cast<size_t>(num_blocks) * block_size) {}
 
   // Runs all rows "at once": what one row writes is not there for another row to read.
-  StepResult Run(const StepPlan& plan) {
-    StepResult result;
-    result.rows.resize(plan.rows.size());
+  void Run(const StepPlan& plan, StepResult* result) {
+    result->Reset(plan.rows.size());
     for (const StepRow& row : plan.rows) CheckPrefix(row);
-    for (size_t i = 0; i < plan.rows.size(); ++i) Compute(plan.rows[i], &result.rows[i]);
+    for (size_t i = 0; i < plan.rows.size(); ++i) Compute(plan.rows[i], &result->rows[i]);
     for (const StepRow& row : plan.rows) CheckPrefix(row);  // nobody wrote where another reads
-    return result;
   }
   // Positions at which a row found something else than its own prefix.
   int num_mismatches() const { return num_mismatches_; }
@@ -82,7 +80,7 @@ class SimulatedDevice {
     }
     return hash;
   }
-  void Compute(const StepRow& row, RowResult* result) {
+  void Compute(const StepRow& row, SequenceEvent* result) {
     const Sequence& sequence = *row.sequence;
     uint64_t hash = CheckPrefix(row);
     for (int i = row.first_token; i < row.first_token + row.num_tokens; ++i) {

@@ -321,10 +321,10 @@ TEST_F(EngineTest, SlowReaderIsPausedAndResumedWithoutLoss) {
   RequestStream stream = Submit(request);
   RequestStream other = Submit(Request(5, 100, 50));
   EXPECT_EQ(ReadAll(other).tokens.size(), 100u);  // long enough for `stream` to be paused beside it
-  EXPECT_EQ(stream.TryNext()->tokens.size(), 9u);
+  EXPECT_EQ(stream.TryNext()->tokens.size(), 10u);
   Output rest = ReadAll(stream);
   EXPECT_EQ(rest.finish, FinishReason::kLength);
-  EXPECT_EQ(rest.tokens.size(), 51u);
+  EXPECT_EQ(rest.tokens.size(), 50u);
   EXPECT_EQ(rest.tokens.back(), ScriptedExecutor::Expected(next_, request.prompt, 60).back());
 }
 
@@ -341,7 +341,7 @@ TEST_F(EngineTest, ReaderThatStaysSlowIsToldSo) {
   const Output output = ReadAll(stream);
   EXPECT_EQ(output.finish, FinishReason::kError);
   EXPECT_EQ(ErrorCode(output.error), "slow_reader");
-  EXPECT_EQ(output.tokens.size(), 9u);
+  EXPECT_EQ(output.tokens.size(), 10u);
   EXPECT_EQ(engine_->stats().failed, 1u);
 }
 
@@ -353,13 +353,13 @@ TEST_F(EngineTest, ReaderThatCatchesUpIsNotCancelledByItsOldPause) {
   RequestStream other = Submit(Request(5, 100, 50));
   EXPECT_EQ(ReadAll(other).finish, FinishReason::kLength);
   clock_.Advance(absl::Seconds(29));
-  EXPECT_EQ(stream.TryNext()->tokens.size(), 9u);  // resumes; the rest fits into the stream
+  EXPECT_EQ(stream.TryNext()->tokens.size(), 10u);  // resumes; the rest fits into the stream
   engine_->WaitIdleAndCheck();
   clock_.Advance(absl::Seconds(29));
   engine_->Poke();
   const Output output = ReadAll(stream);
   EXPECT_EQ(output.finish, FinishReason::kLength);
-  EXPECT_EQ(output.tokens.size(), 6u);
+  EXPECT_EQ(output.tokens.size(), 5u);
 }
 
 // ---- Bounds, deadlines, faults.

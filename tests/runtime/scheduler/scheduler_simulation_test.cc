@@ -158,17 +158,23 @@ class Simulation {
     scheduler_.CheckInvariants();
     CheckPlan(plan);
     ASSERT_EQ(plan.rows.empty(), !scheduler_.HasWork());
-    StepResult result = device_.Run(plan);
+    StepResult result;
+    device_.Run(plan, &result);
     ASSERT_EQ(device_.num_mismatches(), 0) << "a row saw KV that is not its own";
+    if (faults) Disturb();
+    if (!plan.rows.empty() && Below(4) != 0) {
+      scheduler_.PlanAhead();
+      scheduler_.CheckInvariants();
+    }
     if (faults) {
       Disturb();
       for (size_t i = 0; i < plan.rows.size(); ++i) {
         if (Below(150) != 0) continue;
-        result.rows[i].status = absl::InternalError("injected");
+        result.rows[i].error = absl::InternalError("injected");
         expected_[plan.rows[i].sequence->id].failed = true;
       }
     }
-    Receive(scheduler_.Commit(plan, std::move(result)));
+    Receive(scheduler_.Commit(plan, &result));
     Receive(scheduler_.TakeEvents());
     scheduler_.CheckInvariants();
     const SchedulerStats stats = scheduler_.stats();

@@ -66,7 +66,11 @@ class SchedulerTest : public testing::Test {
     scheduler().CheckInvariants();
     return plan;
   }
-  void Commit(const StepPlan& plan) { Receive(scheduler().Commit(plan, device_->Run(plan))); }
+  absl::Span<SequenceEvent> CommitOf(const StepPlan& plan) {
+    device_->Run(plan, &result_);
+    return scheduler().Commit(plan, &result_);
+  }
+  void Commit(const StepPlan& plan) { Receive(CommitOf(plan)); }
   void Receive(absl::Span<SequenceEvent> events) {
     for (SequenceEvent& event : events) {
       if (event.has_token) output_[event.id].push_back(event.token.id);
@@ -101,6 +105,7 @@ class SchedulerTest : public testing::Test {
   ManualClock clock_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<SimulatedDevice> device_;
+  StepResult result_;
   std::map<RequestId, std::vector<TokenId>> output_;
   std::map<RequestId, FinishReason> finish_;
   std::map<RequestId, SequenceEvent> last_;
@@ -113,7 +118,7 @@ TEST_F(SchedulerTest, NothingToDoIsAnEmptyPlan) {
   const StepPlan plan = Plan();
   EXPECT_TRUE(plan.rows.empty());
   EXPECT_EQ(plan.step, 0u);
-  EXPECT_TRUE(scheduler().Commit(plan, {}).empty());
+  EXPECT_TRUE(scheduler().Commit(plan, &result_).empty());
   EXPECT_TRUE(Plan().rows.empty());  // an empty plan is not outstanding
 }
 
@@ -540,11 +545,12 @@ TEST_F(SchedulerTest, AFailedRowEndsItsSequenceAloneAndItsBlocksAreNotCached) {
   MustAdmit({.id = 2, .prompt = 12, .first_token = 2000, .max_tokens = 8});
   Step();
   const StepPlan plan = Plan();
-  StepResult result = device_->Run(plan);
+  StepResult result;
+  device_->Run(plan, &result);
   for (size_t i = 0; i < plan.rows.size(); ++i) {
-    if (plan.rows[i].sequence->id == 1) result.rows[i].status = absl::InternalError("NaN");
+    if (plan.rows[i].sequence->id == 1) result.rows[i].error = absl::InternalError("NaN");
   }
-  Receive(scheduler().Commit(plan, std::move(result)));
+  Receive(scheduler().Commit(plan, &result));
   EXPECT_EQ(finish_[1], FinishReason::kError);
   EXPECT_EQ(last_[1].error, absl::InternalError("NaN"));
   RunAll();
@@ -583,7 +589,7 @@ TEST_F(SchedulerTest, SamplesAndLogprobsOfARecomputedPromptAreDeliveredOnce) {
   std::vector<TokenId> prompt;
   while (scheduler().HasWork()) {
     const StepPlan plan = Plan();
-    auto events = scheduler().Commit(plan, device_->Run(plan));
+    auto events = CommitOf(plan);
     for (const SequenceEvent& event : events) {
       for (const SampledToken& token : event.prompt_logprobs) prompt.push_back(token.id);
     }
@@ -635,13 +641,90 @@ TEST_F(SchedulerTest, TheCostOfAStepDoesNotDependOnHowManyWait) {
     const uint64_t before = scheduler().stats().queue_comparisons;
     for (int i = 0; i < 60; ++i) {  // CheckInvariants of Step() would scan
       const StepPlan plan = scheduler().Plan();
-      scheduler().Commit(plan, device_->Run(plan));
+      CommitOf(plan);
     }
     EXPECT_GT(scheduler().stats().preemptions, 0u);  // these go back into the queue
     return scheduler().stats().queue_comparisons - before;
   };
   const uint64_t few = comparisons(50);
   EXPECT_EQ(comparisons(10000), few);
+}
+
+// ---- Planning ahead.
+
+TEST_F(SchedulerTest, AStepPlannedAheadIsTheOneThatWouldHaveBeenPlanned) {
+  using Trace = std::vector<std::tuple<RequestId, int, int, bool>>;
+  const auto trace = [&](bool ahead) {
+    scheduler_.reset();
+    std::vector<Trace> steps;
+    for (RequestId id = 1; id <= 6; ++id) {
+      MustAdmit({.id = id,
+                 .prompt = static_cast<int>(3 + 7 * id),
+                 .first_token = static_cast<int>(1000 * id),
+                 .max_tokens = static_cast<int>(2 + id * 5)});
+    }
+    while (scheduler().HasWork()) {
+      const StepPlan plan = Plan();
+      if (ahead) scheduler().PlanAhead();
+      Trace& rows = steps.emplace_back();
+      for (const StepRow& row : plan.rows) {
+        rows.emplace_back(row.sequence->id, row.first_token, row.num_tokens, row.sample);
+      }
+      std::sort(rows.begin(), rows.end());  // decode rows stand in any order
+      Commit(plan);
+    }
+    return steps;
+  };
+  EXPECT_EQ(trace(true), trace(false));
+}
+
+TEST_F(SchedulerTest, WhoEndsIsPausedOrIsCancelledBehindAPlanAheadHasNoRowInTheNextStep) {
+  const std::vector<TokenId> solo = Solo({.id = 1, .max_tokens = 10});
+  MustAdmit({.id = 1, .max_tokens = 10, .stop_ids = {solo[1]}});  // with its second token
+  for (RequestId id = 2; id <= 5; ++id) MustAdmit({.id = id, .max_tokens = 10});
+  Step();
+  const StepPlan plan = Plan();
+  ASSERT_EQ(plan.num_decode_rows, 5);
+  scheduler().PlanAhead();
+  scheduler().Cancel(2);           // ends with this step
+  scheduler().SetPaused(3, true);  // has its token of this step, and no more
+  scheduler().CheckInvariants();
+  Commit(plan);
+  scheduler().Cancel(4);
+  EXPECT_EQ(IdsOf(Plan()), (Ids{5}));
+  EXPECT_EQ(finish_[1], FinishReason::kStop);
+  EXPECT_EQ(finish_[2], FinishReason::kCancelled);
+  EXPECT_EQ(output_[3].size(), 2u);
+}
+
+TEST_F(SchedulerTest, ASeniorTakesTheBlocksOfRowsThatWerePlannedAhead) {
+  options_.num_blocks = 6;  // of 4 tokens
+  MustAdmit({.id = 1, .prompt = 8, .max_tokens = 8});
+  MustAdmit({.id = 2, .prompt = 5, .first_token = 2000, .max_tokens = 8});
+  Step();
+  while (scheduler().stats().preemptions == 0) {
+    const StepPlan plan = Plan();
+    ASSERT_FALSE(plan.rows.empty());
+    scheduler().PlanAhead();
+    scheduler().CheckInvariants();
+    Commit(plan);
+  }
+  RunAll();
+  EXPECT_EQ(output_[1], Solo({.id = 1, .prompt = 8, .max_tokens = 8}));
+  EXPECT_EQ(output_[2], Solo({.prompt = 5, .first_token = 2000, .max_tokens = 8}));
+  EXPECT_GT(last_[2].num_preemptions, 0);
+}
+
+TEST_F(SchedulerTest, FailAllForgetsWhatWasPlannedAhead) {
+  for (RequestId id = 1; id <= 3; ++id) MustAdmit({.id = id, .max_tokens = 9});
+  Step();
+  Plan();
+  scheduler().PlanAhead();
+  scheduler().FailAll(absl::UnavailableError("device lost"));
+  EXPECT_EQ(scheduler().TakeEvents().size(), 3u);
+  EXPECT_TRUE(Plan().rows.empty());
+  MustAdmit({.id = 7});
+  EXPECT_EQ(IdsOf(Plan()), (Ids{7}));
 }
 
 TEST(SimulatedDevice, NoticesForeignContent) {  // the oracle of all these tests
@@ -654,13 +737,14 @@ TEST(SimulatedDevice, NoticesForeignContent) {  // the oracle of all these tests
   a.blocks = {0, 1};
   b.blocks = {0, 2};  // shared across tenants
   StepPlan plan;
+  StepResult result;
   plan.rows = {{.sequence = &a, .first_token = 0, .num_tokens = 4}};
-  device.Run(plan);
+  device.Run(plan, &result);
   plan.rows = {{.sequence = &a, .first_token = 4, .num_tokens = 1}};
-  device.Run(plan);
+  device.Run(plan, &result);
   EXPECT_EQ(device.num_mismatches(), 0);
   plan.rows = {{.sequence = &b, .first_token = 4, .num_tokens = 1}};
-  device.Run(plan);
+  device.Run(plan, &result);
   EXPECT_GT(device.num_mismatches(), 0);
 }
 
