@@ -272,6 +272,20 @@ TEST_F(SamplingTest, AGreedyRowIsReadOnce) {
   EXPECT_LE(counters.global_sectors, counters.global_sectors_min * 105 / 100);
   EXPECT_LE(counters.global_sectors, 151936 / 8 * 105 / 100);
 }
+
+// PTX instructions of a lane for each logit, of which ptxas saves a part.
+TEST_F(SamplingTest, ALogitCostsFewInstructions) {
+  const auto logits = NormalLogits(151936, 11);
+  const auto instructions_of = [&](const SamplingParams& params) {
+    SampleOnDevice({{params}}, {logits});
+    return 32 * static_cast<double>(gpusim::CountersOfLastLaunch().total()) / 151936;
+  };
+  EXPECT_LE(instructions_of({.temperature = 0}), 24);
+  EXPECT_LE(instructions_of({.temperature = 0, .logprobs = 5}), 127);
+  EXPECT_LE(instructions_of({}), 75);
+  EXPECT_LE(instructions_of({.top_k = 50}), 174);
+  EXPECT_LE(instructions_of({.top_p = 0.9f, .min_p = 0.01f}), 180);
+}
 #endif
 
 }  // namespace
