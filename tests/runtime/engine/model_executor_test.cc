@@ -336,7 +336,7 @@ TEST_F(ModelExecutorTest, ABackendThatSamplesYieldsTheHostsTokens) {
       ExpectSame(got[i], want[i]);
     }
     EXPECT_GT(backend.num_sampled(), 100);
-    EXPECT_GT(backend.num_on_host(), 20);  // typical_p is
+    EXPECT_GT(backend.num_on_host(), 20);  // typical_p alone is
   }
 }
 

@@ -79,7 +79,8 @@ class SamplingBackend final : public Base {
       const SamplingParams params = {.temperature = request.temperature,
                                      .top_p = request.top_p,
                                      .top_k = request.top_k,
-                                     .min_p = request.min_p};
+                                     .min_p = request.min_p,
+                                     .typical_p = request.typical_p};
       SamplerState state = *SamplerState::Create(params, {}, vocab_size_, request.seed);
       SampledToken drawn;
       if (!sampler.Sample(state, row, request.position, {}, &drawn).ok()) {
