@@ -116,6 +116,9 @@ class Backend {
   virtual FreeMemory Memory() const = 0;
 
   // ---- Step time. What is enqueued runs in order; Synchronize waits.
+  // Whether what is called below only enqueues: the device computes while the caller does something
+  // else. False: it computes, on the caller's thread among others.
+  virtual bool computes_by_itself() const { return false; }
   // Makes the batch the current one (token ids, positions, block tables; copied) and enqueues what
   // `forward(num_tokens, num_logits)` calls below, or what it called for an earlier batch of the
   // same shape. The numbers are the batch's, or more where the backend pads it, within the limits:

@@ -184,6 +184,8 @@ class CudaBackend final : public Backend {
 
   // ---- Step time.
 
+  bool computes_by_itself() const override { return true; }
+
   void Step(const BatchView& batch, absl::FunctionRef<void(int, int)> forward) override {
     Keep(cudaSetDevice(device_), "choosing the device");  // of this thread; cheap when it is
     size_ = {static_cast<int>(batch.tokens.size()), static_cast<int>(batch.logit_tokens.size())};

@@ -59,6 +59,7 @@ bool DeviceSampler::Place(const SampleRequest& request, size_t row) {
   out.temperature = request.temperature;
   out.top_p = request.top_p;
   out.min_p = request.min_p;
+  out.typical_p = request.typical_p;
   out.top_k = request.top_k;
   out.repetition_penalty = request.repetition_penalty;
   out.presence_penalty = request.presence_penalty;

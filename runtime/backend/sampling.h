@@ -25,7 +25,7 @@ struct SampleRequest {
   bool on_host = false;  // nothing is chosen: the host wants the row itself
 
   float temperature = 1;  // 0: greedy
-  float top_p = 1, min_p = 0;
+  float top_p = 1, min_p = 0, typical_p = 1;
   int top_k = 0;  // 0: off
   float repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
   uint64_t seed = 0, position = 0;  // of the one uniform number

@@ -48,6 +48,11 @@ ModelExecutor::ModelExecutor(std::unique_ptr<Ranks> ranks, std::unique_ptr<Buffe
       vocab_size_(ranks_->decoder().spec().vocab_size),
       logits_(std::move(logits)) {}
 
+ModelExecutor::~ModelExecutor() {
+  // Before what its ranks read and write goes away.
+  if (plan_ != nullptr && !tokens_.empty()) ranks_->Wait().IgnoreError();
+}
+
 void ModelExecutor::Open(RequestId id, const GenerateRequest& request) {
   const SamplingParams& sampling = request.sampling;
   samplers_.emplace(
@@ -59,52 +64,59 @@ void ModelExecutor::Close(RequestId id) { samplers_.erase(id); }
 void ModelExecutor::Submit(const StepPlan& plan) {
   TRIREME_CHECK(plan_ == nullptr);
   plan_ = &plan;
+  next_row_ = 0;
+  next_offset_ = 0;
+  BeginBatch(plan);
 }
 
 absl::Status ModelExecutor::Collect(StepResult* result) {
   TRIREME_CHECK(plan_ != nullptr);
   const StepPlan& plan = *std::exchange(plan_, nullptr);
   result->Reset(plan.rows.size());
-  next_row_ = 0;
-  next_offset_ = 0;
-  while (next_row_ < plan.rows.size()) {
-    FillBatch(plan, result);
-    if (tokens_.empty()) break;  // only rows that had failed before
-    TRIREME_RETURN_IF_ERROR(RunBatch());
-    auto* logits = static_cast<float*>(logits_->data());
-    ranks_->backend().ParallelFor(static_cast<int>(host_rows_.size()), [&](int i) {
-      const int index = host_rows_[static_cast<size_t>(i)];
-      UseLogits(logits + static_cast<int64_t>(index) * vocab_size_,
-                &logit_rows_[static_cast<size_t>(index)]);
-    });
-    for (LogitRow& logit_row : logit_rows_) {
-      result->rows[static_cast<size_t>(logit_row.row)].error.Update(std::move(logit_row.status));
-    }
+  for (size_t i = 0; i < plan.rows.size(); ++i) {
+    const absl::StatusOr<SamplerState>& sampler = samplers_.at(plan.rows[i].sequence->id);
+    result->rows[i].error = sampler.status();
+    if (sampler.ok()) result->rows[i].prompt_logprobs.resize(NumPromptLogprobs(plan.rows[i]));
+  }
+  for (; !tokens_.empty(); BeginBatch(plan)) {
+    TRIREME_RETURN_IF_ERROR(ranks_->Wait());
+    EndBatch(result);
   }
   return absl::OkStatus();
 }
 
+// Without effect when nothing is left, or only rows that had failed before: tokens_ are empty then.
+void ModelExecutor::BeginBatch(const StepPlan& plan) {
+  FillBatch(plan);
+  if (tokens_.empty()) return;
+  const BatchView batch = {tokens_, slices_, logit_tokens_};
+  const Tensor host_logits = {logits_->data(), DType::kF32, limits_.max_logit_tokens, vocab_size_};
+  const Tensor device_logits = ranks_->backend().sampled_logits();
+  if (device_logits.data == nullptr) {
+    ranks_->Begin(batch, host_logits);
+  } else {
+    AskDevice();
+    ranks_->Begin(batch, device_logits, {sample_batch_.Requests(), host_logits});
+  }
+}
+
 // Takes as much of the plan, from where the last batch ended, as the decoder can compute at once.
-void ModelExecutor::FillBatch(const StepPlan& plan, StepResult* result) {
+void ModelExecutor::FillBatch(const StepPlan& plan) {
   tokens_.clear();
   slices_.clear();
   logit_tokens_.clear();
   logit_rows_.clear();
-  while (next_row_ < plan.rows.size() && AddPiece(plan.rows[next_row_], &result->rows[next_row_])) {
+  while (next_row_ < plan.rows.size() && AddPiece(plan.rows[next_row_])) {
     ++next_row_;
     next_offset_ = 0;
   }
 }
 
 // Adds what is left of a row, or as much of it as the batch has room for: then false.
-bool ModelExecutor::AddPiece(const StepRow& row, SequenceEvent* result) {
+bool ModelExecutor::AddPiece(const StepRow& row) {
   const Sequence& sequence = *row.sequence;
   absl::StatusOr<SamplerState>& sampler = samplers_.at(sequence.id);
-  if (!sampler.ok()) {
-    result->error = sampler.status();
-    return true;
-  }
-  result->prompt_logprobs.resize(NumPromptLogprobs(row));
+  if (!sampler.ok()) return true;
   const int first = row.first_token + next_offset_;
   const int first_in_batch = static_cast<int>(tokens_.size());
   while (next_offset_ < row.num_tokens &&
@@ -113,11 +125,10 @@ bool ModelExecutor::AddPiece(const StepRow& row, SequenceEvent* result) {
     const bool sample = row.sample && next_offset_ == row.num_tokens - 1;
     if (sample || WantsPromptLogprob(sequence, token)) {
       if (logit_rows_.size() == static_cast<size_t>(limits_.max_logit_tokens)) break;
-      SampledToken* out =
-          sample ? &result->token : &result->prompt_logprobs[static_cast<size_t>(next_offset_)];
       logit_tokens_.push_back(static_cast<int32_t>(tokens_.size()));
       const TokenId given = sample ? -1 : sequence.tokens[static_cast<size_t>(token) + 1];
-      logit_rows_.push_back({static_cast<int>(next_row_), &sequence, given, &*sampler, out});
+      logit_rows_.push_back(
+          {static_cast<int>(next_row_), next_offset_, &sequence, given, &*sampler, nullptr, {}});
     }
     tokens_.push_back(sequence.tokens[static_cast<size_t>(token)]);
     ++next_offset_;
@@ -127,21 +138,28 @@ bool ModelExecutor::AddPiece(const StepRow& row, SequenceEvent* result) {
   return next_offset_ == row.num_tokens;
 }
 
-// The tokens that the device chooses are there afterwards, and the logits of host_rows_.
-absl::Status ModelExecutor::RunBatch() {
-  const BatchView batch = {tokens_, slices_, logit_tokens_};
-  const Tensor host_logits = {logits_->data(), DType::kF32, limits_.max_logit_tokens, vocab_size_};
-  const Tensor device_logits = ranks_->backend().sampled_logits();
-  host_rows_.clear();
-  if (device_logits.data == nullptr) {
-    for (size_t i = 0; i < logit_rows_.size(); ++i) host_rows_.push_back(static_cast<int>(i));
-    return ranks_->Forward(batch, host_logits);
+// The batch has been computed: the tokens that the device chose are there, and the logits of
+// host_rows_.
+void ModelExecutor::EndBatch(StepResult* result) {
+  for (LogitRow& row : logit_rows_) {
+    SequenceEvent& out = result->rows[static_cast<size_t>(row.row)];
+    row.out = row.samples() ? &out.token : &out.prompt_logprobs[static_cast<size_t>(row.offset)];
   }
-  AskDevice();
-  TRIREME_RETURN_IF_ERROR(
-      ranks_->Forward(batch, device_logits, {sample_batch_.Requests(), host_logits}));
-  if (!logit_rows_.empty()) UseOutcomes();
-  return absl::OkStatus();
+  host_rows_.clear();
+  if (ranks_->backend().sampled_logits().data == nullptr) {
+    for (size_t i = 0; i < logit_rows_.size(); ++i) host_rows_.push_back(static_cast<int>(i));
+  } else if (!logit_rows_.empty()) {
+    UseOutcomes();
+  }
+  auto* const logits = static_cast<float*>(logits_->data());
+  ranks_->backend().ParallelFor(static_cast<int>(host_rows_.size()), [&](int i) {
+    const int index = host_rows_[static_cast<size_t>(i)];
+    UseLogits(logits + static_cast<int64_t>(index) * vocab_size_,
+              &logit_rows_[static_cast<size_t>(index)]);
+  });
+  for (LogitRow& row : logit_rows_) {
+    result->rows[static_cast<size_t>(row.row)].error.Update(std::move(row.status));
+  }
 }
 
 void ModelExecutor::AskDevice() {

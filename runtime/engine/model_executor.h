@@ -1,8 +1,11 @@
 // Turns a step plan into forward passes of a model, and logits into tokens.
 //
+// Submit begins the step, so that a device computes until Collect; a CPU computes in Collect.
+//
 // A step normally is one forward pass. It becomes several when it holds more tokens, or wants more
 // rows of logits, than the decoder has memory for (prompt logprobs want one row per prompt token):
-// rows are then computed piece after piece. Batch invariance makes this invisible in the results.
+// rows are then computed piece after piece, all but the first in Collect. Batch invariance makes
+// this invisible in the results.
 #pragma once
 
 #include <memory>
@@ -22,6 +25,8 @@ class ModelExecutor final : public Executor {
   // the backend samples, they hold the rows that it leaves to the host. RESOURCE_EXHAUSTED when the
   // first rank's backend has not got that much.
   static absl::StatusOr<std::unique_ptr<ModelExecutor>> Create(std::unique_ptr<Ranks> ranks);
+  // Waits for a step that was not collected.
+  ~ModelExecutor() override;
 
   void Open(RequestId id, const GenerateRequest& request) override;
   void Close(RequestId id) override;
@@ -31,21 +36,23 @@ class ModelExecutor final : public Executor {
  private:
   // One row of logits, and what becomes of it.
   struct LogitRow {
-    int row;  // of the plan
+    int row;     // of the plan
+    int offset;  // of its tokens
     const Sequence* sequence;
     TokenId given;  // the prompt's next token, whose logprob is wanted; -1: one is to be sampled
     SamplerState* sampler_state;
-    SampledToken* out;
+    SampledToken* out;  // from Collect on
     absl::Status status;
 
     bool samples() const { return given < 0; }
   };
 
   ModelExecutor(std::unique_ptr<Ranks> ranks, std::unique_ptr<Buffer> logits);
-  void FillBatch(const StepPlan& plan, StepResult* result);
-  bool AddPiece(const StepRow& row, SequenceEvent* result);
-  absl::Status RunBatch();
+  void BeginBatch(const StepPlan& plan);
+  void FillBatch(const StepPlan& plan);
+  bool AddPiece(const StepRow& row);
   void AskDevice();
+  void EndBatch(StepResult* result);
   void UseOutcomes();
   void UseLogits(float* logits, LogitRow* row) const;
 

@@ -23,6 +23,7 @@ Ranks::Ranks(std::vector<ModelRank> ranks, std::chrono::nanoseconds timeout,
 }
 
 Ranks::~Ranks() {
+  if (under_way_) Wait().IgnoreError();
   {
     std::lock_guard lock(mu_);
     ended_ = true;
@@ -36,38 +37,49 @@ std::string Ranks::Name(size_t member) const {
   return StrCat("rank ", static_cast<size_t>(decoder().shard().rank) + member);
 }
 
-absl::Status Ranks::ForwardOn(size_t member) const {
-  if (member >= ranks_.size()) return nodes_[member - ranks_.size()]->Forward(*batch_);
-  const ModelRank& r = ranks_[member];
+void Ranks::Enqueue(size_t rank) const {
+  const ModelRank& r = ranks_[rank];
   Tensor logits = logits_;
-  if (member > 0) logits.data = nullptr;
-  r.decoder->Forward(*batch_, *r.kv, *r.backend, logits);
-  if (member == 0 && !sampling_.requests.empty()) {
+  if (rank > 0) logits.data = nullptr;
+  r.decoder->Forward(batch_, *r.kv, *r.backend, logits);
+  if (rank == 0 && !sampling_.requests.empty()) {
     r.backend->Sample(sampling_.requests, sampling_.host_logits);
   }
-  return r.backend->Synchronize();
 }
 
-absl::Status Ranks::Forward(const BatchView& batch, Tensor logits, const Sampling& sampling) {
-  if (alone_) {
-    batch_ = &batch;
-    logits_ = logits;
-    sampling_ = sampling;
-    return ForwardOn(0);
-  }
+absl::Status Ranks::ForwardOn(size_t member) const {
+  if (member >= ranks_.size()) return nodes_[member - ranks_.size()]->Forward(batch_);
+  Enqueue(member);
+  return ranks_[member].backend->Synchronize();
+}
+
+void Ranks::Begin(const BatchView& batch, Tensor logits, const Sampling& sampling) {
+  TRIREME_CHECK(!under_way_);
+  under_way_ = true;
   {
     std::lock_guard lock(mu_);
     TRIREME_CHECK(num_running_ == 0 && error_.ok());
-    batch_ = &batch;
+    batch_ = batch;
     logits_ = logits;
     sampling_ = sampling;
-    running_.assign(num_members(), true);
-    num_running_ = static_cast<int>(num_members());
-    deadline_ = std::chrono::steady_clock::now() + timeout_;
-    ++pass_;
+    if (!alone_) {
+      running_.assign(num_members(), true);
+      num_running_ = static_cast<int>(num_members());
+      deadline_ = std::chrono::steady_clock::now() + timeout_;
+      ++pass_;
+    }
   }
   changed_.notify_all();
-  Finish(0, ForwardOn(0));
+  if (backend().computes_by_itself()) Enqueue(0);
+}
+
+absl::Status Ranks::Wait() {
+  TRIREME_CHECK(under_way_);
+  under_way_ = false;
+  absl::Status status =
+      backend().computes_by_itself() ? backend().Synchronize() : ForwardOn(/*member=*/0);
+  if (alone_) return status;
+  Finish(0, status);
   std::unique_lock lock(mu_);
   changed_.wait(lock, [this] { return num_running_ == 0; });
   return error_;

@@ -1,8 +1,9 @@
 // The ranks of a model: one forward pass on all of them at a time.
 //
 // Each rank of this machine is driven by a thread of its own, the first by the caller's; so is each
-// other machine. Whoever fails, or takes longer than the timeout, ends the pass for all: ranks wait
-// for each other inside the device's collectives, and would wait for good.
+// other machine. A device computes while the caller does something else (Begin, Wait). Whoever
+// fails, or takes longer than the timeout, ends the pass for all: ranks wait for each other inside
+// the device's collectives, and would wait for good.
 #pragma once
 
 #include <chrono>
@@ -48,6 +49,7 @@ class Ranks {
   explicit Ranks(std::vector<ModelRank> ranks,
                  std::chrono::nanoseconds timeout = kDefaultRankTimeout,
                  std::vector<std::shared_ptr<RemoteNode>> nodes = {});
+  // Waits for a pass that is under way.
   ~Ranks();
 
   // What the first rank does with its logits behind the pass: nothing by default.
@@ -55,13 +57,16 @@ class Ranks {
     absl::Span<const SampleRequest> requests;  // not empty: Backend::Sample
     Tensor host_logits;
   };
-  // Computes the batch; `logits` are the model's first rank's, as Decoder::Forward has them (their
-  // data is null where that is another machine's). An error is that of the rank that failed first,
-  // or DEADLINE_EXCEEDED; nothing but the destructor may follow it.
-  absl::Status Forward(const BatchView& batch, Tensor logits) {
-    return Forward(batch, logits, Sampling());
-  }
-  absl::Status Forward(const BatchView& batch, Tensor logits, const Sampling& sampling);
+  // Begins to compute the batch; `logits` are the model's first rank's, as Decoder::Forward has
+  // them (their data is null where that is another machine's). What batch and requests point to
+  // stays as it is until Wait has returned. The other ranks set about it at once, the first one,
+  // too, where its backend computes by itself; else Wait computes its part.
+  void Begin(const BatchView& batch, Tensor logits, const Sampling& sampling);
+  void Begin(const BatchView& batch, Tensor logits) { Begin(batch, logits, Sampling()); }
+  // Waits until the pass has ended on all ranks: once behind each Begin. An error is that of the
+  // rank that failed first, or DEADLINE_EXCEEDED, the clock having run from Begin on; nothing but
+  // the destructor may follow it.
+  absl::Status Wait();
 
   const Decoder& decoder() const { return *ranks_[0].decoder; }
   Backend& backend() { return *ranks_[0].backend; }  // of the first
@@ -70,6 +75,7 @@ class Ranks {
   // `member`: first this machine's ranks, then the other machines.
   size_t num_members() const { return ranks_.size() + nodes_.size(); }
   std::string Name(size_t member) const;
+  void Enqueue(size_t rank) const;
   absl::Status ForwardOn(size_t member) const;
   void Finish(size_t member, const absl::Status& status);
   void Drive(size_t member);
@@ -82,11 +88,13 @@ class Ranks {
   const bool alone_;  // nobody to wait for
   const std::chrono::nanoseconds timeout_;
 
+  bool under_way_ = false;  // between Begin and Wait; the caller's thread
+
   std::mutex mu_;
   std::condition_variable changed_;
   // Guarded by mu_; batch_, logits_ and sampling_ stay as they are while a pass is under way.
   uint64_t pass_ = 0;
-  const BatchView* batch_ = nullptr;
+  BatchView batch_;
   Tensor logits_;
   Sampling sampling_;
   std::vector<bool> running_;  // of the pass, by member

@@ -19,10 +19,14 @@ void SampleBatch::AddPromptToken(TokenId id, int num_top) {
 void SampleBatch::AddSample(const SamplerState& state, uint64_t position,
                             absl::Span<const TokenId> banned) {
   const SamplingParams& params = state.params();
-  requests_.push_back({.on_host = params.typical_p < 1,
+  // A device looks for typical tokens by passes over the candidates, some fifty: quick among the
+  // few thousand that other filters leave it, slower than the host among all.
+  const bool of_all = params.top_k == 0 && params.min_p == 0;
+  requests_.push_back({.on_host = params.typical_p < 1 && of_all,
                        .temperature = params.temperature,
                        .top_p = params.top_p,
                        .min_p = params.min_p,
+                       .typical_p = params.typical_p,
                        .top_k = params.top_k,
                        .repetition_penalty = params.repetition_penalty,
                        .presence_penalty = params.presence_penalty,

@@ -15,7 +15,7 @@ class SampleBatch {
   void Clear();
   // A prompt's token: its logprob and the `num_top` best.
   void AddPromptToken(TokenId id, int num_top);
-  // As Sampler::Sample. What the device has no arithmetic for (typical_p) is left to the host. The
+  // As Sampler::Sample. What is slow on a device (typical_p of all tokens) is left to the host. The
   // state is not needed after the backend's Sample.
   void AddSample(const SamplerState& state, uint64_t position, absl::Span<const TokenId> banned);
   // Until the next call of another function.

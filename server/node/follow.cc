@@ -53,7 +53,8 @@ absl::Status ComputeSteps(ControlFollower& leader, const StepBounds& bounds, Ran
     TRIREME_ASSIGN_OR_RETURN(const v1::LeaderMessage message, leader.Receive());
     if (message.has_stop()) return absl::OkStatus();
     TRIREME_RETURN_IF_ERROR(step.Decode(message.step(), bounds));
-    TRIREME_RETURN_IF_ERROR(ranks.Forward(step.view(), no_logits));
+    ranks.Begin(step.view(), no_logits);
+    TRIREME_RETURN_IF_ERROR(ranks.Wait());
     leader.Send(done);
   }
 }

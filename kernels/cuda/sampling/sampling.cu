@@ -103,28 +103,32 @@ __device__ int DrawFiltered(const SampleRow& row, const Source& source, float ma
   const auto sum_of = [&](const Source& from, auto f) {
     return Sum(from, scratch, [&](float logit, int id) { return f(kept, logit, id); });
   };
-  const auto enough_of = [&](uint64_t total) {
-    return static_cast<uint64_t>(ceil(static_cast<double>(row.top_p) * static_cast<double>(total)));
+  const auto keep_head = [&](const Source& from, uint64_t enough, auto f) {
+    const uint64_t last = LastOfHead(
+        from, scratch, enough, max, [](float logit) { return logit; },
+        [&](float logit, int id) { return f(kept, logit, id); });
+    if (last > kept.last) kept.last = last;
   };
   Source from = source;
   uint64_t enough = 0;  // of top_p; 0: not known yet
-  if (row.top_k > 0 || row.top_p < 1 || row.min_p > 0) {
+  if (row.top_k > 0 || row.typical_p < 1 || row.top_p < 1 || row.min_p > 0) {
     const List list = Collect(source, kept.weights, scratch);
     if (list.complete) {
       from = list.source;
     } else if (row.top_k > 0) {
       if (sum_of(list.source, count) >= static_cast<uint64_t>(row.top_k)) from = list.source;
-    } else if (row.top_p < 1) {
-      enough = enough_of(sum_of(source, weight));
+    } else if (row.typical_p == 1 && row.top_p < 1) {
+      enough = ShareOf(sum_of(source, weight), row.top_p);
       if (sum_of(list.source, weight) >= enough) from = list.source;
     }
   }
   if (row.top_k > 0 && sum_of(from, count) > static_cast<uint64_t>(row.top_k)) {
-    KeepHead(from, scratch, static_cast<uint64_t>(row.top_k), count, &kept);
+    keep_head(from, static_cast<uint64_t>(row.top_k), count);
   }
+  if (row.typical_p < 1) KeepTypical(from, row.typical_p, scratch, &kept);
   if (row.top_p < 1) {
-    if (enough == 0) enough = enough_of(sum_of(from, weight));
-    KeepHead(from, scratch, enough, weight, &kept);
+    if (enough == 0) enough = ShareOf(sum_of(from, weight), row.top_p);
+    keep_head(from, enough, weight);
   }
   return Draw(from, kept, UniformAt(row.seed, row.position), scratch);
 }

@@ -1,8 +1,8 @@
 // From rows of logits to tokens: runtime/engine/sampler.h on the device, with its order of
 // operations and its filters (logprobs of raw logits; bias, bans, grammar; penalties; temperature,
-// min_p, top_k, top_p; one uniform number, Philox4x32-10 keyed by seed and position, through the
-// cumulative weights in the order of ids). Inverse transform rather than Gumbel-max, so that a
-// request draws the tokens that it draws on the CPU. typical_p is the CPU sampler's only.
+// min_p, top_k, typical_p, top_p; one uniform number, Philox4x32-10 keyed by seed and position,
+// through the cumulative weights in the order of ids). Inverse transform rather than Gumbel-max, so
+// that a request draws the tokens that it draws on the CPU.
 //
 // Weights are fixed-point numbers of 2^-44 of the largest one: sums are exact in any order, so the
 // result depends on the row alone. What weighs less than 2^-45 is never drawn.
@@ -31,7 +31,7 @@ struct SeenToken {
 struct SampleRow {
   bool active = false;    // else the row pads the batch: nothing of it is read or written
   float temperature = 1;  // 0: greedy
-  float top_p = 1, min_p = 0;
+  float top_p = 1, min_p = 0, typical_p = 1;
   int32_t top_k = 0;  // 0: off
   float repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
   uint64_t seed = 0, position = 0;  // position: tokens generated before

@@ -5,12 +5,20 @@
 
 namespace trireme::cuda {
 
-// What the filters have kept so far: what ranks from `last` on and weighs something.
+// What the filters have kept so far: what ranks from `last` on and weighs something; by typical_p,
+// what is as near to the mean as `last_typical` says.
 struct Kept {
   Weights weights;
-  uint64_t last = 0;  // the lowest rank
+  uint64_t last = 0;          // the lowest rank
+  float mean = 0;             // of the octaves
+  uint64_t last_typical = 0;  // the lowest rank of Nearness; 0: any
 
-  __device__ bool operator()(float logit, int id) const { return Rank(logit, id) >= last; }
+  // Octaves are a token's surprise up to the sign and a constant, their mean is the entropy's.
+  __device__ float Nearness(float logit) const { return -fabsf(weights.Octaves(logit) - mean); }
+  __device__ bool operator()(float logit, int id) const {
+    return Rank(logit, id) >= last &&
+           (last_typical == 0 || Rank(Nearness(logit), id) >= last_typical);
+  }
   __device__ uint64_t Weight(float logit, int id) const {
     return (*this)(logit, id) ? weights(logit) : 0;
   }
@@ -84,31 +92,54 @@ __device__ inline List Collect(const Source& row, const Weights& weights, Scratc
           end_bin == kNumBins || heaviest_outside < weights.min_p};
 }
 
-// Keeps the shortest run, by rank, whose sum of f (Kept's Weight or Count) is at least `enough`.
-template <class F>
-__device__ void KeepHead(const Source& source, Scratch& scratch, uint64_t enough, F f, Kept* kept) {
-  const uint32_t key = LastWhere(kMinusInfinityKey, KeyOf(kept->weights.max), [&](uint32_t least) {
+// The last rank of the shortest run, by score and lower id, whose sum of f(logit, id) is at least
+// `enough`. No score is above `best`.
+template <class Score, class F>
+__device__ uint64_t LastOfHead(const Source& source, Scratch& scratch, uint64_t enough, float best,
+                               Score score, F f) {
+  const uint32_t key = LastWhere(kMinusInfinityKey, KeyOf(best), [&](uint32_t least) {
     return Sum(source, scratch, [&](float logit, int id) {
-             return KeyOf(logit) >= least ? f(*kept, logit, id) : 0;
+             return KeyOf(score(logit)) >= least ? f(logit, id) : 0;
            }) >= enough;
   });
   const uint64_t above = Sum(source, scratch, [&](float logit, int id) {
-    return KeyOf(logit) > key ? f(*kept, logit, id) : 0;
+    return KeyOf(score(logit)) > key ? f(logit, id) : 0;
   });
-  // Of those with this logit, the lowest ids.
+  // Of those with this score, the lowest ids.
   const auto ties_before = [&](uint32_t end) {
     return Sum(source, scratch, [&](float logit, int id) {
-      return KeyOf(logit) == key && static_cast<uint32_t>(id) < end ? f(*kept, logit, id) : 0;
+      return KeyOf(score(logit)) == key && static_cast<uint32_t>(id) < end ? f(logit, id) : 0;
     });
   };
   const uint32_t last_id = LastWhere(
       0, kMaxVocab, [&](uint32_t end) { return end == 0 || above + ties_before(end) < enough; });
-  const uint64_t last = static_cast<uint64_t>(key) << 32 | static_cast<uint32_t>(~last_id);
-  if (last > kept->last) kept->last = last;
+  return static_cast<uint64_t>(key) << 32 | static_cast<uint32_t>(~last_id);
+}
+
+// The sum that is `share` of `total`, or the least above it.
+__device__ inline uint64_t ShareOf(uint64_t total, float share) {
+  return static_cast<uint64_t>(ceil(static_cast<double>(share) * static_cast<double>(total)));
+}
+
+// Keeps, of what is kept, the tokens whose surprise is nearest to the entropy (Meister et al.,
+// 2022) and that have `mass` of the weight.
+__device__ inline void KeepTypical(const Source& source, float mass, Scratch& scratch, Kept* kept) {
+  const auto weight = [&](float logit, int id) { return kept->Weight(logit, id); };
+  const uint64_t total = Sum(source, scratch, weight);
+  // x / 2^x is at most 0.54: the sum stays below 2^64.
+  const uint64_t octaves = Sum(source, scratch, [&](float logit, int id) {
+    const uint64_t w = weight(logit, id);
+    const double below = -static_cast<double>(kept->weights.Octaves(logit));
+    return w == 0 ? 0 : __double2ull_rn(static_cast<double>(w) * below);
+  });
+  kept->mean = -static_cast<float>(static_cast<double>(octaves) / static_cast<double>(total));
+  kept->last_typical = LastOfHead(
+      source, scratch, ShareOf(total, mass), 0.0f,
+      [&](float logit) { return kept->Nearness(logit); }, weight);
 }
 
 // u64: uniform. The first id at which the weights so far exceed u64 / 2^64 of all. Something of the
-// source weighs something: the largest logit does.
+// source weighs something: every filter leaves a token.
 __device__ inline int Draw(const Source& source, const Kept& kept, uint64_t u64, Scratch& scratch) {
   const int num_tiles = (source.n + kTile - 1) / kTile;
   for (int tile = static_cast<int>(threadIdx.x); tile < num_tiles; tile += kSampleThreads) {

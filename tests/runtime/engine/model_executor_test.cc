@@ -103,7 +103,7 @@ class ModelExecutorTest : public testing::Test {
     directory_ = nullptr;
   }
 
-  std::unique_ptr<Engine> Start(const Sizes& sizes, std::unique_ptr<Backend> backend) {
+  std::unique_ptr<ModelExecutor> Load(const Sizes& sizes, std::unique_ptr<Backend> backend) {
     Backend& device = *backend;
     files_.push_back(*OpenModelFiles(directory_->path() + "/m.gguf"));
     const ModelFiles& files = files_.back();
@@ -112,7 +112,10 @@ class ModelExecutorTest : public testing::Test {
         *KvStorage::Create(KvShape::Of(files.spec, 16, DType::kF16), sizes.num_blocks, device);
     std::vector<ModelRank> ranks;
     ranks.push_back({std::move(backend), std::move(decoder), std::move(kv)});
-    auto executor = *ModelExecutor::Create(std::make_unique<Ranks>(std::move(ranks)));
+    return *ModelExecutor::Create(std::make_unique<Ranks>(std::move(ranks)));
+  }
+  std::unique_ptr<Engine> Start(const Sizes& sizes, std::unique_ptr<Backend> backend) {
+    auto executor = Load(sizes, std::move(backend));
     EngineOptions options;
     options.scheduler = {.block_size = 16,
                          .num_blocks = sizes.num_blocks,
@@ -220,6 +223,32 @@ TEST_F(ModelExecutorTest, StepsLargerThanTheDecodersMemoryAreComputedInPieces) {
   ExpectSameTogether(*engine);
 }
 
+// The prompt takes two passes.
+TEST_F(ModelExecutorTest, ADeviceComputesFromSubmitOn) {
+  auto owned = std::make_unique<SamplingBackend<>>(64, TinyModel::kVocabSize, 1000);
+  const SamplingBackend<>& backend = *owned;
+  const auto executor =
+      Load({.decoder = {.max_step_tokens = 20, .max_logit_tokens = 3}}, std::move(owned));
+  Sequence sequence;
+  sequence.id = 1;
+  sequence.tokens.assign(30, 7);
+  sequence.num_prompt_tokens = 30;
+  sequence.blocks = {0, 1};
+  executor->Open(sequence.id, {.prompt = sequence.tokens});
+  const StepPlan plan = {
+      .step = 1, .rows = {{&sequence, 0, 30, true}}, .num_tokens = 30, .num_decode_rows = 0};
+  executor->Submit(plan);
+  EXPECT_EQ(backend.num_steps(), 1);
+  EXPECT_EQ(backend.num_waits(), 0);
+  executor->Open(2, {.prompt = {1, 2, 3}});
+  executor->Close(2);
+  StepResult result;
+  ASSERT_TRUE(executor->Collect(&result).ok());
+  EXPECT_EQ(backend.num_steps(), 2);
+  EXPECT_EQ(backend.num_waits(), 2);
+  executor->Submit(plan);  // and never collected
+}
+
 TEST_F(ModelExecutorTest, PromptLogprobsCoverEveryTokenButTheFirst) {
   auto engine = Start({.max_prefill_chunk = 16}, Cpu());
   GenerateRequest request = Requests()[4];
@@ -308,7 +337,7 @@ TEST_F(ModelExecutorTest, ABackendThatSamplesYieldsTheHostsTokens) {
       ExpectSame(got[i], want[i]);
     }
     EXPECT_GT(backend.num_sampled(), 100);
-    EXPECT_GT(backend.num_on_host(), 20);  // typical_p is
+    EXPECT_GT(backend.num_on_host(), 20);  // typical_p alone is
   }
 }
 

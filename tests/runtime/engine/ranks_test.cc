@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <functional>
+#include <thread>
 
 #include "runtime/base/check.h"
 #include "runtime/model/model_files.h"
@@ -24,10 +26,16 @@ using testing::HasSubstr;
 class ToldBackend final : public fakes::ReferenceBackend {
  public:
   enum class Ends { kWell, kWithError, kNever };
-  explicit ToldBackend(Ends ends) : ends_(ends) {}
+  explicit ToldBackend(Ends ends, bool by_itself = false) : ends_(ends), by_itself_(by_itself) {}
 
+  bool computes_by_itself() const override { return by_itself_; }
+  void Step(const BatchView& batch, absl::FunctionRef<void(int, int)> forward) override {
+    ++num_enqueued_;
+    ReferenceBackend::Step(batch, forward);
+  }
   void Logits(const Weight&, Tensor, Tensor) override {}
   absl::Status Synchronize() override {
+    ++num_waits_;
     if (ends_ == Ends::kWithError) return absl::InternalError("a fault");
     if (ends_ == Ends::kWell) return absl::OkStatus();
     aborted_.wait(false);
@@ -37,9 +45,18 @@ class ToldBackend final : public fakes::ReferenceBackend {
     aborted_ = true;
     aborted_.notify_all();
   }
+  int num_enqueued() const { return num_enqueued_; }
+  int num_waits() const { return num_waits_; }
+  bool aborted() const { return aborted_; }
+  // What another thread is to bring about.
+  static void Await(const std::function<bool()>& done) {
+    while (!done()) std::this_thread::yield();
+  }
 
  private:
   const Ends ends_;
+  const bool by_itself_;
+  std::atomic<int> num_enqueued_ = 0, num_waits_ = 0;
   std::atomic<bool> aborted_ = false;
 };
 
@@ -54,10 +71,11 @@ class ToldNode final : public RemoteNode {
   }
   void Abort() override { backend_.Abort(); }
   int num_tokens() const { return num_tokens_; }
+  bool aborted() const { return backend_.aborted(); }
 
  private:
   ToldBackend backend_;
-  int num_tokens_ = 0;  // of all passes
+  std::atomic<int> num_tokens_ = 0;  // of all passes
 };
 
 class RanksTest : public testing::Test {
@@ -96,16 +114,22 @@ class RanksTest : public testing::Test {
   }
 
   // The pass of one token.
-  absl::Status Forward(Ranks& ranks, int position = 0) {
-    const std::vector<TokenId> token = {position * 31 % TinyModel::kVocabSize};
-    const std::vector<BlockId> blocks = {1};
-    const SequenceSlice slice{0, 1, position, blocks};
-    const std::vector<int32_t> wanted = {0};
+  void Begin(Ranks& ranks, int position = 0) {
+    token_ = position * 31 % TinyModel::kVocabSize;
+    slice_ = {0, 1, position, {&kBlock, 1}};
     logits_.assign(TinyModel::kVocabSize, std::nanf(""));
-    return ranks.Forward({token, {&slice, 1}, wanted},
-                         {logits_.data(), DType::kF32, 1, TinyModel::kVocabSize});
+    ranks.Begin({{&token_, 1}, {&slice_, 1}, {&kWanted, 1}},
+                {logits_.data(), DType::kF32, 1, TinyModel::kVocabSize});
+  }
+  absl::Status Forward(Ranks& ranks, int position = 0) {
+    Begin(ranks, position);
+    return ranks.Wait();
   }
 
+  static constexpr BlockId kBlock = 1;
+  static constexpr int32_t kWanted = 0;
+  TokenId token_ = 0;
+  SequenceSlice slice_;
   fakes::TempDirectory directory_;
   absl::StatusOr<ModelFiles> files_;
   std::unique_ptr<fakes::RankExchange> exchange_;
@@ -190,6 +214,52 @@ TEST_F(RanksTest, AnotherNodesOnlyRankHasATimeout) {
   while (position * 31 % TinyModel::kVocabSize < TinyModel::kVocabSize * 3 / 4) ++position;
   EXPECT_THAT(std::string(Forward(ranks, position).message()),
               HasSubstr("rank 1 did not end a step"));
+}
+
+TEST_F(RanksTest, ADeviceThatComputesByItselfHasThePassBeforeItIsWaitedFor) {
+  for (const bool by_itself : {false, true}) {
+    auto owned = std::make_unique<ToldBackend>(Ends::kWell, by_itself);
+    const ToldBackend& backend = *owned;
+    std::vector<ModelRank> one;
+    one.push_back(Load(std::move(owned), files_->spec));
+    Ranks ranks(std::move(one));
+    for (int pass = 0; pass < 3; ++pass) {
+      Begin(ranks, pass);
+      EXPECT_EQ(backend.num_enqueued(), by_itself ? pass + 1 : pass);
+      EXPECT_EQ(backend.num_waits(), pass);
+      ASSERT_TRUE(ranks.Wait().ok());
+      EXPECT_EQ(backend.num_enqueued(), pass + 1);
+      EXPECT_EQ(backend.num_waits(), pass + 1);
+    }
+  }
+}
+
+TEST_F(RanksTest, OtherRanksAndNodesSetAboutAPassBeforeItIsWaitedFor) {
+  auto owned = std::make_unique<ToldBackend>(Ends::kWell);
+  const ToldBackend& second = *owned;
+  std::vector<ModelRank> two;
+  two.push_back(Load(std::make_unique<ToldBackend>(Ends::kWell), files_->spec));
+  two.push_back(Load(std::move(owned), files_->spec));
+  const auto node = std::make_shared<ToldNode>(Ends::kWell);
+  Ranks ranks(std::move(two), std::chrono::hours(1), {node});
+  Begin(ranks);
+  ToldBackend::Await([&] { return second.num_waits() == 1 && node->num_tokens() == 1; });
+  EXPECT_TRUE(ranks.Wait().ok());
+}
+
+TEST_F(RanksTest, ThePassIsGivenUpInTimeThoughNobodyWaitsForItYet) {
+  const auto node = std::make_shared<ToldNode>(Ends::kNever);
+  const auto ranks = Told({Ends::kWell}, milliseconds(30), {node});
+  Begin(*ranks);
+  ToldBackend::Await([&] { return node->aborted(); });
+  EXPECT_EQ(ranks->Wait().code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(RanksTest, APassUnderWayIsWaitedForAtTheEnd) {
+  const auto node = std::make_shared<ToldNode>(Ends::kWell);
+  Begin(*Told({Ends::kWell, Ends::kWell}, std::chrono::hours(1), {node}));
+  EXPECT_EQ(node->num_tokens(), 1);
+  Begin(*Told({Ends::kWell}, milliseconds(30), {std::make_shared<ToldNode>(Ends::kNever)}));
 }
 
 TEST_F(RanksTest, TheTimeoutIsOfAPassAndNotOfAll) {

@@ -20,6 +20,16 @@ class SamplingBackend final : public Base {
         max_biases_(max_biases),
         logits_(static_cast<size_t>(max_rows) * static_cast<size_t>(vocab_size)) {}
 
+  bool computes_by_itself() const override { return true; }
+  void Step(const BatchView& batch, absl::FunctionRef<void(int, int)> forward) override {
+    ++num_steps_;
+    Base::Step(batch, forward);
+  }
+  absl::Status Synchronize() override {
+    ++num_waits_;
+    return Base::Synchronize();
+  }
+
   Tensor sampled_logits() const override {
     return {const_cast<float*>(logits_.data()), DType::kF32,
             static_cast<int64_t>(logits_.size()) / vocab_size_, vocab_size_};
@@ -50,6 +60,8 @@ class SamplingBackend final : public Base {
 
   int num_sampled() const { return num_sampled_; }
   int num_on_host() const { return num_on_host_; }
+  int num_steps() const { return num_steps_; }
+  int num_waits() const { return num_waits_; }
 
  private:
   SampleOutcome SampleRow(const SampleRequest& request, absl::Span<float> row,
@@ -67,7 +79,8 @@ class SamplingBackend final : public Base {
       const SamplingParams params = {.temperature = request.temperature,
                                      .top_p = request.top_p,
                                      .top_k = request.top_k,
-                                     .min_p = request.min_p};
+                                     .min_p = request.min_p,
+                                     .typical_p = request.typical_p};
       SamplerState state = *SamplerState::Create(params, {}, vocab_size_, request.seed);
       SampledToken drawn;
       if (!sampler.Sample(state, row, request.position, {}, &drawn).ok()) {
@@ -106,7 +119,7 @@ class SamplingBackend final : public Base {
   std::vector<float> logits_;
   std::vector<SampledToken> tokens_;  // hold the outcomes' `top`
   std::vector<SampleOutcome> outcomes_;
-  int num_sampled_ = 0, num_on_host_ = 0;
+  int num_sampled_ = 0, num_on_host_ = 0, num_steps_ = 0, num_waits_ = 0;
 };
 
 }  // namespace trireme

@@ -43,6 +43,31 @@ TEST_P(MatMulCountersTest, EveryTileMultipliesOnceAndMovesWholeSectorsWithoutBan
   }
 }
 
+// What 640 columns more cost: PTX instructions beside each mma, of which ptxas saves a part. Few
+// tokens share the dequantisation of a weight among few mma.
+TEST_P(MatMulCountersTest, AColumnMoreCostsFewInstructionsBesideItsMma) {
+  std::mt19937 random(1);
+  constexpr int64_t kRows = 128, kCols[] = {640, 1280};
+  struct Budget {
+    int tokens;
+    double plain, quantized;
+  };
+  for (const Budget& budget : {Budget{16, 16.5, 27}, {64, 4.8, 9}, {128, 4.2, 8.5}}) {
+    uint64_t beside[2], mma[2];
+    for (int i = 0; i < 2; ++i) {
+      const DeviceMatrix w(cpu::RandomMatrix(GetParam(), kRows, kCols[i], &random), DType::kBF16);
+      const std::vector<float> x = Uniform(static_cast<size_t>(budget.tokens * kCols[i]), &random);
+      Multiply(w, Narrow(DType::kBF16, x), {.f32 = false, .tile = {budget.tokens, 4}});
+      const gpusim::Counters counters = gpusim::CountersOfLastLaunch();
+      mma[i] = counters.mma;
+      beside[i] = counters.total() - counters.mma;
+    }
+    const double each =
+        static_cast<double>(beside[1] - beside[0]) / static_cast<double>(mma[1] - mma[0]);
+    EXPECT_LE(each, GetParam() == DType::kBF16 ? budget.plain : budget.quantized) << budget.tokens;
+  }
+}
+
 TEST(EmbedCountersTest, WholeSectorsAreStored) {
   std::mt19937 random(1);
   const DeviceMatrix table(cpu::RandomMatrix(DType::kQ8_0, 64, 576, &random), DType::kBF16);
@@ -54,6 +79,7 @@ TEST(EmbedCountersTest, WholeSectorsAreStored) {
   // A token reads four words of each of its 36 k steps' 64 bytes of codes, and stores 64 bytes for
   // them.
   EXPECT_LE(counters.global_sectors, 4 * 36 * (2 + 2 + 2 + 1 + 1));
+  EXPECT_LE(32.0 * static_cast<double>(counters.total()) / (4 * 576), 45);  // of a lane, an element
 }
 
 }  // namespace

@@ -126,6 +126,28 @@ TEST_P(HopperMatMulTest, EveryTileMultipliesOnceAndMovesWholeSectorsWithoutBankC
     EXPECT_EQ(counters.shared_waves, counters.shared_waves_min);
   }
 }
+
+// What 640 columns more cost, as AColumnMoreCostsFewInstructionsBesideItsMma counts it: a wgmma is
+// so many mma as there are in it.
+TEST_P(HopperMatMulTest, AColumnMoreCostsFewInstructionsBesideItsMma) {
+  std::mt19937 random(1);
+  constexpr int64_t kRows = 128, kCols[] = {640, 1280};
+  for (const auto& [tokens, most] : {std::pair(16, 9.6), {64, 2.5}, {128, 1.2}, {256, 0.6}}) {
+    uint64_t beside[2], wgmma[2];
+    for (int i = 0; i < 2; ++i) {
+      const DeviceMatrix w(cpu::RandomMatrix(type(), kRows, kCols[i], &random), type(), {},
+                           MatrixLayout::kRows);
+      const std::vector<float> x = Uniform(static_cast<size_t>(tokens * kCols[i]), &random);
+      Multiply(w, Narrow(type(), x), {.f32 = false, .tile = {.tokens = tokens}});
+      const gpusim::Counters counters = gpusim::CountersOfLastLaunch();
+      wgmma[i] = counters.wgmma;
+      beside[i] = counters.total() - 4 * counters.wgmma;
+    }
+    const auto mma =
+        static_cast<double>((wgmma[1] - wgmma[0]) * 4 * static_cast<uint64_t>(tokens) / 8);
+    EXPECT_LE(static_cast<double>(beside[1] - beside[0]) / mma, most) << tokens;
+  }
+}
 #endif
 
 TEST(HopperTileTest, FewTokensTakeTheNarrowestTileThatHoldsThemAndPromptsTheWidest) {

@@ -72,6 +72,17 @@ TEST_P(ActivationTest, AnElementHasTheSameBitsWhereverItStands) {
   }
 }
 
+TEST_P(ActivationTest, AnElementCostsFewInstructions) {
+  constexpr size_t kCols = 4096, kElements = 2 * kCols;
+  const auto gate = Rounded(Normal(kElements, 1, 4.0f)), up = Rounded(Normal(kElements, 2));
+  for (const auto& [activation, most] : {std::pair(Activation::kSilu, 16.0),
+                                         {Activation::kGeluTanh, 20.5},
+                                         {Activation::kGelu, 98.0}}) {
+    Run(activation, gate, up, kCols);
+    ExpectInstructions(kElements, most);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, ActivationTest, testing::Values(DType::kBF16, DType::kF16),
                          TypeName);
 
@@ -88,6 +99,7 @@ TEST(GatherRowsTest, CopiesRowsInTheOrderOfTheIndices) {
                      row_bytes, y.get(), nullptr));
     const auto gathered = y.Read();
     if (row_bytes > 16) ExpectFewSectors();
+    if (row_bytes == 28672) ExpectInstructions(y.Read().size() / 16, 33);
     for (size_t i = 0; i < indices.size(); ++i) {
       EXPECT_TRUE(std::equal(x.begin() + indices[i] * row_bytes,
                              x.begin() + (indices[i] + 1) * row_bytes,

@@ -134,6 +134,15 @@ TEST(NormsOfOtherTypesTest, AreRefused) {
             cudaErrorInvalidValue);
 }
 
+TEST_P(NormsTest, AnElementCostsFewInstructions) {
+  constexpr int64_t kCols = 4096, kElements = 2 * kCols;
+  const auto x = Normal(kElements, 1), gain = Normal(kCols, 2);
+  Run(x, {}, gain);
+  ExpectInstructions(kElements, 14.5);
+  Run(x, Narrow(type(), Normal(kElements, 3)), gain);
+  ExpectInstructions(kElements, 20);
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, NormsTest, testing::Values(DType::kBF16, DType::kF16), TypeName);
 
 }  // namespace

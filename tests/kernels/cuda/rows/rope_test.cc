@@ -220,6 +220,16 @@ TEST_P(RopeTest, ATokenHasTheSameBitsAloneAndAmongOthers) {
   }
 }
 
+TEST_P(RopeTest, AnElementCostsFewInstructions) {
+  for (const auto& [norm, most] : {std::pair(false, 27.0), {true, 34.5}}) {
+    const Shape shape{
+        .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .rotary_dim = 128, .norm = norm};
+    const Step step = Random(shape, {1, 2, 3});
+    Run(shape, step);
+    ExpectInstructions(step.qkv.size(), most);
+  }
+}
+
 TEST_P(RopeTest, EverySectorIsUsed) {
   for (const int head_dim : {64, 96, 128, 256}) {
     for (const bool norm : {false, true}) {

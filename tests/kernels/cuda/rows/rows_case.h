@@ -49,6 +49,16 @@ inline void ExpectFewSectors() {
 #endif
 }
 
+// The last launch, which was about `n` elements, took a lane few PTX instructions for each; ptxas
+// saves a part of them.
+inline void ExpectInstructions([[maybe_unused]] size_t n, [[maybe_unused]] double most) {
+#if TRIREME_GPUSIM
+  Check(cudaDeviceSynchronize());
+  const auto total = static_cast<double>(gpusim::CountersOfLastLaunch().total());
+  EXPECT_LE(32 * total / static_cast<double>(n), most);
+#endif
+}
+
 // For both element types.
 class RowsTest : public testing::TestWithParam<DType> {
  protected:

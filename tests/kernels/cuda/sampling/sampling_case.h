@@ -81,6 +81,7 @@ inline Sampled SampleOnDevice(const std::vector<Request>& requests,
     row.temperature = params.temperature;
     row.top_p = params.top_p;
     row.min_p = params.min_p;
+    row.typical_p = params.typical_p;
     row.top_k = params.top_k;
     row.repetition_penalty = params.repetition_penalty;
     row.presence_penalty = params.presence_penalty;

@@ -50,24 +50,31 @@ TEST_F(SamplingTest, DrawsTheHostsTokens) {
 }
 
 TEST_F(SamplingTest, FiltersKeepWhatTheHostKeeps) {
-  const std::vector<SamplingParams> filters = {{.top_p = 0.9f},
-                                               {.top_p = 0.05f},
-                                               {.top_p = 0.999f},
-                                               {.top_k = 1},
-                                               {.top_k = 7},
-                                               {.top_k = 50},
-                                               {.top_k = 100000},
-                                               {.min_p = 0.01f},
-                                               {.min_p = 1.0f},
-                                               {.top_p = 0.8f, .top_k = 20},
-                                               {.top_p = 0.7f, .top_k = 40, .min_p = 0.02f},
-                                               {.temperature = 0.01f, .top_k = 5},
-                                               {.temperature = 1e-30f, .top_p = 0.5f}};
+  const std::vector<SamplingParams> filters = {
+      {.top_p = 0.9f},
+      {.top_p = 0.05f},
+      {.top_p = 0.999f},
+      {.top_k = 1},
+      {.top_k = 7},
+      {.top_k = 50},
+      {.top_k = 100000},
+      {.min_p = 0.01f},
+      {.min_p = 1.0f},
+      {.typical_p = 0.7f},
+      {.typical_p = 0.05f},
+      {.top_k = 50, .typical_p = 0.9f},
+      {.temperature = 2, .min_p = 0.05f, .typical_p = 0.3f},
+      {.top_p = 0.6f, .top_k = 60, .typical_p = 0.8f},
+      {.top_p = 0.8f, .top_k = 20},
+      {.top_p = 0.7f, .top_k = 40, .min_p = 0.02f},
+      {.temperature = 0.01f, .top_k = 5},
+      {.temperature = 1e-30f, .top_p = 0.5f}};
   for (const int vocab_size : {8, 1000, 20001}) {
     const auto logits = NormalLogits(vocab_size, 3, 3.0f);
     for (const SamplingParams& params : filters) {
-      SCOPED_TRACE(testing::Message() << vocab_size << " top_p " << params.top_p << " top_k "
-                                      << params.top_k << " min_p " << params.min_p);
+      SCOPED_TRACE(testing::Message()
+                   << vocab_size << " top_p " << params.top_p << " top_k " << params.top_k
+                   << " min_p " << params.min_p << " typical_p " << params.typical_p);
       ExpectSameAsHost(Draws(params, 4), logits);
     }
   }
@@ -81,7 +88,9 @@ TEST_F(SamplingTest, TiesAtTheEdgeAreKeptByLowerIds) {
                                                                   {.top_k = 18},
                                                                   {.top_p = 0.2f},
                                                                   {.top_p = 0.7f},
-                                                                  {.top_p = 0.5f, .top_k = 33}}) {
+                                                                  {.top_p = 0.5f, .top_k = 33},
+                                                                  {.typical_p = 0.2f},
+                                                                  {.typical_p = 0.8f}}) {
     ExpectSameAsHost(Draws(params, 30), logits);
   }
 }
@@ -89,8 +98,13 @@ TEST_F(SamplingTest, TiesAtTheEdgeAreKeptByLowerIds) {
 // More tokens in the running than fit into shared memory.
 TEST_F(SamplingTest, FlatRowsAreFilteredToo) {
   const auto flat = NormalLogits(12000, 4, 0.5f);
-  for (const SamplingParams& params : std::vector<SamplingParams>{
-           {.top_p = 0.9f}, {.top_k = 6000}, {.min_p = 0.05f}, {.top_p = 0.9f, .top_k = 6000}}) {
+  for (const SamplingParams& params :
+       std::vector<SamplingParams>{{.top_p = 0.9f},
+                                   {.top_k = 6000},
+                                   {.min_p = 0.05f},
+                                   {.top_p = 0.9f, .top_k = 6000},
+                                   {.typical_p = 0.5f},
+                                   {.top_p = 0.9f, .typical_p = 0.5f}}) {
     ExpectSameAsHost(Draws(params, 4), flat);
   }
   const std::vector<float> equal(9001, 1.5f);
@@ -271,6 +285,22 @@ TEST_F(SamplingTest, AGreedyRowIsReadOnce) {
   const gpusim::Counters counters = gpusim::CountersOfLastLaunch();
   EXPECT_LE(counters.global_sectors, counters.global_sectors_min * 105 / 100);
   EXPECT_LE(counters.global_sectors, 151936 / 8 * 105 / 100);
+}
+
+// PTX instructions of a lane for each logit, of which ptxas saves a part.
+TEST_F(SamplingTest, ALogitCostsFewInstructions) {
+  const auto logits = NormalLogits(151936, 11);
+  const auto instructions_of = [&](const SamplingParams& params) {
+    SampleOnDevice({{params}}, {logits});
+    return 32 * static_cast<double>(gpusim::CountersOfLastLaunch().total()) / 151936;
+  };
+  EXPECT_LE(instructions_of({.temperature = 0}), 24);
+  EXPECT_LE(instructions_of({.temperature = 0, .logprobs = 5}), 127);
+  EXPECT_LE(instructions_of({}), 80);
+  EXPECT_LE(instructions_of({.top_k = 50}), 174);
+  EXPECT_LE(instructions_of({.top_p = 0.9f, .min_p = 0.01f}), 180);
+  EXPECT_LE(instructions_of({.top_k = 50, .typical_p = 0.9f}), 255);
+  EXPECT_LE(instructions_of({.typical_p = 0.9f}), 2100);
 }
 #endif
 
