@@ -50,6 +50,23 @@ struct PendingCopy {
   bool done = false;
   const Op* op = nullptr;
 };
+// The same of the lanes that fill a row (row.h) of shared memory, 16 bytes each: they are in one
+// group and land together.
+struct PendingRow {
+  static constexpr uint32_t kLanes = 8, kLaneBytes = 16;
+
+  uint32_t shared = 0;
+  RowLanes lanes;
+  std::array<uint64_t, kLanes> global;
+  std::array<uint8_t, kLanes> bytes_read;
+  bool reads_row = false;  // it comes from a row, which `from` share out
+  RowLanes from;
+  uint64_t group = 0;
+  bool done = false;
+  const Op* op = nullptr;
+
+  LaneMask mask() const { return 0xffu << lanes.first; }
+};
 
 class Warp {
  public:
@@ -130,6 +147,7 @@ class Warp {
 
   // cp.async: by lane, in order of issue.
   std::array<std::vector<PendingCopy>, kWarpSize> copies;
+  std::vector<PendingRow> row_copies;  // of all lanes, in order of issue
   std::array<uint64_t, kWarpSize> copy_group{};
 
   std::array<BulkGroups, kWarpSize> bulk_groups;  // by lane
@@ -247,6 +265,7 @@ class Grid {
   absl::Status status() const;                            // once all are done
   const Counters& counters() const { return counters_; }  // likewise
   double cpu_seconds() const { return cpu_seconds_; }     // of all threads
+  double matrix_share() const;                            // of it, in matrix operations
 
   // All below: thread-safe.
   const Program& program() const { return *program_; }

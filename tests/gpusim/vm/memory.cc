@@ -1,5 +1,6 @@
 // ld and st (PTX ISA, "Data Movement and Conversion Instructions").
 #include <cstring>
+#include <type_traits>
 
 #include "tests/gpusim/vm/access.h"
 #include "tests/gpusim/vm/address.h"
@@ -13,6 +14,43 @@ using ptx::Instruction;
 using ptx::Type;
 
 constexpr int kMaxVector = 8;  // elements of a load or store
+
+// A lane's 16 bytes lie side by side in a row, and 32 lanes' words in each of its registers: four
+// lanes at a time are a 4 x 4 matrix, transposed.
+using FourWords = uint32_t __attribute__((vector_size(16)));
+
+void Transpose(FourWords m[4]) {
+  const FourWords a = __builtin_shufflevector(m[0], m[1], 0, 4, 1, 5);
+  const FourWords b = __builtin_shufflevector(m[0], m[1], 2, 6, 3, 7);
+  const FourWords c = __builtin_shufflevector(m[2], m[3], 0, 4, 1, 5);
+  const FourWords d = __builtin_shufflevector(m[2], m[3], 2, 6, 3, 7);
+  m[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+  m[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+  m[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+  m[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+}
+
+void LoadFours(RowLanes lanes, const std::byte* row, uint32_t* const dst[4]) {
+  for (uint32_t half = 0; half < 8; half += 4) {
+    FourWords m[4];
+    for (uint32_t i = 0; i < 4; ++i) {
+      std::memcpy(&m[i], row + ((half + i) ^ lanes.swizzle) * 16, 16);
+    }
+    Transpose(m);
+    for (uint32_t i = 0; i < 4; ++i) std::memcpy(dst[i] + lanes.first + half, &m[i], 16);
+  }
+}
+
+void StoreFours(RowLanes lanes, std::byte* row, const uint32_t* const src[4]) {
+  for (uint32_t half = 0; half < 8; half += 4) {
+    FourWords m[4];
+    for (uint32_t i = 0; i < 4; ++i) std::memcpy(&m[i], src[i] + lanes.first + half, 16);
+    Transpose(m);
+    for (uint32_t i = 0; i < 4; ++i) {
+      std::memcpy(row + ((half + i) ^ lanes.swizzle) * 16, &m[i], 16);
+    }
+  }
+}
 
 MemorySpace Space(const Op& op) { return Ordering::Unpack(op.imm).space; }
 
@@ -57,6 +95,9 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
     EachRowOrLane<AccessMode::kRead>(
         access, addresses, active, bytes,
         [&](RowLanes lanes, const std::byte* row) {
+          if constexpr (sizeof(M) == 4 && std::is_same_v<R, uint32_t>) {
+            if (op.count == 4) return LoadFours(lanes, row, dst);
+          }
           for (int i = 0; i < op.count; ++i) {
             R* const to = dst[i];
             const std::byte* const from = row + static_cast<size_t>(i) * sizeof(M);
@@ -123,6 +164,9 @@ Flow Store(Warp& warp, const Op& op, LaneMask active) {
     EachRowOrLane<AccessMode::kWrite>(
         access, addresses, active, bytes,
         [&](RowLanes lanes, std::byte* row) {
+          if constexpr (sizeof(M) == 4 && std::is_same_v<R, uint32_t>) {
+            if (op.count == 4) return StoreFours(lanes, row, src);
+          }
           for (int i = 0; i < op.count; ++i) {
             const R* const from = src[i];
             std::byte* const to = row + static_cast<size_t>(i) * sizeof(M);
