@@ -17,6 +17,7 @@
 #include "tests/gpusim/vm/global_order.h"
 #include "tests/gpusim/vm/matrix_unit.h"
 #include "tests/gpusim/vm/mbarrier.h"
+#include "tests/gpusim/vm/pending_copy.h"
 #include "tests/gpusim/vm/program.h"
 #include "tests/gpusim/vm/report.h"
 #include "tests/gpusim/vm/shadow.h"
@@ -39,33 +40,6 @@ struct Split {
   uint32_t pc = 0;
   LaneMask lanes = 0;
   bool waiting = false;  // its operation could not run the last time
-};
-
-// A copy that a lane has started and that is not in its destination yet.
-struct PendingCopy {
-  uint32_t shared = 0;
-  uint64_t global = 0;
-  uint32_t size = 0, bytes_read = 0;  // the rest is zero
-  uint64_t group = 0;
-  bool done = false;
-  const Op* op = nullptr;
-};
-// The same of the lanes that fill a row (row.h) of shared memory, 16 bytes each: they are in one
-// group and land together.
-struct PendingRow {
-  static constexpr uint32_t kLanes = 8, kLaneBytes = 16;
-
-  uint32_t shared = 0;
-  RowLanes lanes;
-  std::array<uint64_t, kLanes> global;
-  std::array<uint8_t, kLanes> bytes_read;
-  bool reads_row = false;  // it comes from a row, which `from` share out
-  RowLanes from;
-  uint64_t group = 0;
-  bool done = false;
-  const Op* op = nullptr;
-
-  LaneMask mask() const { return 0xffu << lanes.first; }
 };
 
 class Warp {
