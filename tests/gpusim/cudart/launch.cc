@@ -103,7 +103,9 @@ class QueuedLaunch {
     if (!grid_->RunSlice()) return cudaErrorNotReady;
     const std::shared_ptr<Grid> grid = std::move(grid_);
     Runtime& runtime = Runtime::Get();
-    if (runtime.profile) PrintProfile(program_->name, grid->counters(), grid->cpu_seconds());
+    if (runtime.profile) {
+      PrintProfile(program_->name, grid->counters(), grid->cpu_seconds(), grid->matrix_share());
+    }
     {
       std::lock_guard lock(runtime.mu);
       runtime.last_counters = grid->counters();

@@ -8,14 +8,24 @@ namespace {
 double Ratio(uint64_t part, uint64_t whole) {
   return whole == 0 ? 1.0 : static_cast<double>(part) / static_cast<double>(whole);
 }
+double NanosecondsEach(double seconds, uint64_t n) {
+  return n == 0 ? 0 : 1e9 * seconds / static_cast<double>(n);
+}
 unsigned long long Long(uint64_t n) { return n; }
 
 }  // namespace
 
-void PrintProfile(std::string_view kernel, const Counters& c, double seconds) {
+void PrintProfile(std::string_view kernel, const Counters& c, double seconds, double matrix_share) {
   std::fprintf(stderr, "gpusim profile: %.*s\n", static_cast<int>(kernel.size()), kernel.data());
   std::fprintf(stderr, "  warp instructions  %llu (%.0f ns each)\n", Long(c.total()),
                1e9 * seconds / static_cast<double>(c.total() + 1));
+  if (c.matrix != 0) {
+    const uint64_t ordinary = c.total() - c.matrix;
+    std::fprintf(stderr,
+                 "    ordinary ones    %llu (%.0f ns each), of matrices %llu (%.0f ns each)\n",
+                 Long(ordinary), NanosecondsEach(seconds * (1 - matrix_share), ordinary),
+                 Long(c.matrix), NanosecondsEach(seconds * matrix_share, c.matrix));
+  }
   for (size_t i = 0; i < c.instructions.size(); ++i) {
     if (c.instructions[i] == 0) continue;
     const std::string_view name = NameOf(static_cast<OpClass>(i));

@@ -7,6 +7,7 @@
 
 namespace trireme::gpusim {
 
-void PrintProfile(std::string_view kernel, const Counters& counters, double seconds);
+void PrintProfile(std::string_view kernel, const Counters& counters, double seconds,
+                  double matrix_share);
 
 }  // namespace trireme::gpusim

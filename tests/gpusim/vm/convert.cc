@@ -213,6 +213,23 @@ Flow Convert(Warp& warp, const Op& op, LaneMask active) {
   return Flow::kNext;
 }
 
+// Between integers that fill their registers, not saturating: vector code.
+template <typename D, typename S>
+D Resize(S value) {
+  return static_cast<D>(value);
+}
+Execute ResizeOf(const Plan& plan) {
+  if (IsFloat(plan.from) || IsFloat(plan.to) || plan.sat ||
+      plan.from_bytes != ptx::SizeOf(plan.from) || plan.to_bytes != ptx::SizeOf(plan.to)) {
+    return nullptr;
+  }
+  return ForInteger(plan.from, [&]<typename S>() {
+    return plan.to_bytes == 2   ? &Lanewise<&Resize<uint16_t, S>, uint16_t, S>
+           : plan.to_bytes == 4 ? &Lanewise<&Resize<uint32_t, S>, uint32_t, S>
+                                : &Lanewise<&Resize<uint64_t, S>, uint64_t, S>;
+  });
+}
+
 // cvt.rn.bf16x2.f32 d, a, b: a in the upper half.
 template <uint16_t (*half)(float)>
 uint32_t ConvertPair(float a, float b) {
@@ -252,7 +269,8 @@ absl::Status DecodeConvert(Decoder& decoder, const Instruction& instruction, Op*
                   static_cast<uint8_t>(decoder.SizeOf(operands[0], to)),
                   static_cast<uint8_t>(decoder.SizeOf(operands[1], from))});
   SetOperands(decoder, instruction, from, op);
-  op->run = &Convert;
+  const Execute resize = ResizeOf(Unpack(op->imm));
+  op->run = resize != nullptr ? resize : &Convert;
   return absl::OkStatus();
 }
 

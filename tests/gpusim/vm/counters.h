@@ -11,6 +11,7 @@ namespace trireme::gpusim {
 struct Counters {
   // Warp instructions, by class.
   std::array<uint64_t, static_cast<size_t>(OpClass::kCount)> instructions{};
+  uint64_t matrix = 0;  // of these, mma, wgmma, tcgen05, ldmatrix and their like
   uint64_t mma = 0, wgmma = 0, tcgen05 = 0;
   // 32-byte sectors that the accesses of a warp touched, and the fewest that could have held the
   // bytes they asked for.
@@ -21,6 +22,7 @@ struct Counters {
 
   Counters& operator+=(const Counters& other) {
     for (size_t i = 0; i < instructions.size(); ++i) instructions[i] += other.instructions[i];
+    matrix += other.matrix;
     mma += other.mma;
     wgmma += other.wgmma;
     tcgen05 += other.tcgen05;

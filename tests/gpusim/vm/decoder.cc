@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "runtime/base/check.h"
@@ -51,6 +52,13 @@ uint64_t AlignUp(uint64_t value, uint64_t alignment) {
 uint32_t FileBytes(Type type) {
   if (type == Type::kPred) return sizeof(LaneMask);
   return static_cast<uint32_t>(std::max(ptx::SizeOf(type), 2)) * kWarpSize;
+}
+
+// What is not an ordinary warp instruction.
+bool IsMatrixOperation(std::string_view root) {
+  constexpr std::string_view kRoots[] = {"mma",      "wgmma",    "tcgen05",
+                                         "ldmatrix", "stmatrix", "movmatrix"};
+  return std::find(std::begin(kRoots), std::end(kRoots), root) != std::end(kRoots);
 }
 
 }  // namespace
@@ -146,6 +154,7 @@ absl::Status Decoder::DecodeAll() {
     const auto family = AllFamilies().find(instruction.parts[0]);
     if (family == AllFamilies().end()) return Unknown(instruction);
     TRIREME_RETURN_IF_ERROR(family->second(*this, instruction, &op));
+    op.matrix = IsMatrixOperation(instruction.parts[0]);
     if (!failure_.empty()) {
       return absl::InvalidArgumentError(
           ToAbsl(StrCat("kernel ", kernel_.name, ", PTX line ", instruction.ptx_line, ", ",

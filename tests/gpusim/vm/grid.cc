@@ -1,6 +1,7 @@
 #include "tests/gpusim/vm/grid.h"
 
 #include <algorithm>
+#include <chrono>
 #include <ctime>
 #include <random>
 #include <thread>
@@ -136,6 +137,16 @@ bool Grid::RunSlice() {
   }
   for (const auto& worker : workers_) counters_ += worker->counters();
   return true;
+}
+
+// Clocks that a busy machine stops run for both, so a share is what they give.
+double Grid::matrix_share() const {
+  std::chrono::duration<double> all{}, matrix{};
+  for (const auto& worker : workers_) {
+    all += worker->time();
+    matrix += worker->matrix_time();
+  }
+  return all.count() > 0 ? matrix / all : 0;
 }
 
 absl::Status Grid::status() const {

@@ -17,6 +17,7 @@
 #include "tests/gpusim/vm/global_order.h"
 #include "tests/gpusim/vm/matrix_unit.h"
 #include "tests/gpusim/vm/mbarrier.h"
+#include "tests/gpusim/vm/pending_copy.h"
 #include "tests/gpusim/vm/program.h"
 #include "tests/gpusim/vm/report.h"
 #include "tests/gpusim/vm/shadow.h"
@@ -39,16 +40,6 @@ struct Split {
   uint32_t pc = 0;
   LaneMask lanes = 0;
   bool waiting = false;  // its operation could not run the last time
-};
-
-// A copy that a lane has started and that is not in its destination yet.
-struct PendingCopy {
-  uint32_t shared = 0;
-  uint64_t global = 0;
-  uint32_t size = 0, bytes_read = 0;  // the rest is zero
-  uint64_t group = 0;
-  bool done = false;
-  const Op* op = nullptr;
 };
 
 class Warp {
@@ -130,6 +121,7 @@ class Warp {
 
   // cp.async: by lane, in order of issue.
   std::array<std::vector<PendingCopy>, kWarpSize> copies;
+  std::vector<PendingRow> row_copies;  // of all lanes, in order of issue
   std::array<uint64_t, kWarpSize> copy_group{};
 
   std::array<BulkGroups, kWarpSize> bulk_groups;  // by lane
@@ -247,6 +239,7 @@ class Grid {
   absl::Status status() const;                            // once all are done
   const Counters& counters() const { return counters_; }  // likewise
   double cpu_seconds() const { return cpu_seconds_; }     // of all threads
+  double matrix_share() const;                            // of it, in matrix operations
 
   // All below: thread-safe.
   const Program& program() const { return *program_; }

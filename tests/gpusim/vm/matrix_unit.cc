@@ -8,15 +8,26 @@ namespace {
 
 constexpr int kMaxColumns = 256;
 
-void InFloatOrder(const float* a, const float* b, float* c, int m, int n, int k) {
+// Sums of so many columns stay in registers.
+template <int kColumns>
+void AddColumns(const float* a, const float* b, float* c, int m, int n, int k) {
   for (int i = 0; i < m; ++i) {
-    float* const row = c + i * n;
+    float sums[kColumns];
+    std::copy_n(c + i * n, kColumns, sums);
     for (int p = 0; p < k; ++p) {
       const float x = a[i * k + p];
-      const float* const column = b + p * n;
-      for (int j = 0; j < n; ++j) row[j] += x * column[j];
+      const float* const row = b + p * n;
+      for (int j = 0; j < kColumns; ++j) sums[j] += x * row[j];
     }
+    std::copy_n(sums, kColumns, c + i * n);
   }
+}
+
+void InFloatOrder(const float* a, const float* b, float* c, int m, int n, int k) {
+  int j = 0;
+  for (; j + 32 <= n; j += 32) AddColumns<32>(a, b + j, c + j, m, n, k);
+  for (; j + 8 <= n; j += 8) AddColumns<8>(a, b + j, c + j, m, n, k);
+  for (; j < n; ++j) AddColumns<1>(a, b + j, c + j, m, n, k);
 }
 
 // One row's block: what is kept are multiples of 2^(exponent of the largest - fraction_bits), few

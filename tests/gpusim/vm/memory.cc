@@ -1,9 +1,11 @@
 // ld and st (PTX ISA, "Data Movement and Conversion Instructions").
 #include <cstring>
+#include <type_traits>
 
 #include "tests/gpusim/vm/access.h"
 #include "tests/gpusim/vm/address.h"
 #include "tests/gpusim/vm/lanewise.h"
+#include "tests/gpusim/vm/row_words.h"
 #include "tests/gpusim/vm/worker.h"
 
 namespace trireme::gpusim {
@@ -57,6 +59,9 @@ Flow Load(Warp& warp, const Op& op, LaneMask active) {
     EachRowOrLane<AccessMode::kRead>(
         access, addresses, active, bytes,
         [&](RowLanes lanes, const std::byte* row) {
+          if constexpr (sizeof(M) == 4 && std::is_same_v<R, uint32_t>) {
+            if (op.count == 4) return LoadFours(lanes, row, dst);
+          }
           for (int i = 0; i < op.count; ++i) {
             R* const to = dst[i];
             const std::byte* const from = row + static_cast<size_t>(i) * sizeof(M);
@@ -123,6 +128,9 @@ Flow Store(Warp& warp, const Op& op, LaneMask active) {
     EachRowOrLane<AccessMode::kWrite>(
         access, addresses, active, bytes,
         [&](RowLanes lanes, std::byte* row) {
+          if constexpr (sizeof(M) == 4 && std::is_same_v<R, uint32_t>) {
+            if (op.count == 4) return StoreFours(lanes, row, src);
+          }
           for (int i = 0; i < op.count; ++i) {
             const R* const from = src[i];
             std::byte* const to = row + static_cast<size_t>(i) * sizeof(M);

@@ -7,6 +7,7 @@
 //   C, D of 32 bits: register i: row g + 8 (i / 2), column 2 t + i % 2; of f16: row g + 8 i
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <limits>
 
 #include "tests/gpusim/vm/families.h"
@@ -29,43 +30,50 @@ constexpr int kM = 16, kN = 8;
 // the sums of k products.
 template <float (*value)(uint16_t)>
 struct Half {
-  static constexpr int kPerRegister = 2;
-  static float Get(uint32_t bits, int i) { return value(static_cast<uint16_t>(bits >> 16 * i)); }
+  using Element = uint16_t;
+  static float Value(Element bits) { return value(bits); }
 };
 struct Tf32 {  // the lower 13 bits are not looked at
-  static constexpr int kPerRegister = 1;
-  static float Get(uint32_t bits, int) { return std::bit_cast<float>(bits & ~0x1fffu); }
+  using Element = uint32_t;
+  static float Value(Element bits) { return std::bit_cast<float>(bits & ~0x1fffu); }
 };
 template <float (*value)(uint8_t)>
 struct Byte {
-  static constexpr int kPerRegister = 4;
-  static float Get(uint32_t bits, int i) { return value(static_cast<uint8_t>(bits >> 8 * i)); }
+  using Element = uint8_t;
+  static float Value(Element bits) { return value(bits); }
 };
 float FromS8(uint8_t bits) { return static_cast<int8_t>(bits); }
 float FromU8(uint8_t bits) { return bits; }
 
 template <typename A, typename B, int k>
 struct Fragments {
-  static constexpr int e = A::kPerRegister;
-  static_assert(B::kPerRegister == e);
+  static constexpr int e = sizeof(uint32_t) / sizeof(typename A::Element);
+  static_assert(sizeof(typename B::Element) == sizeof(typename A::Element));
   static constexpr int kA = kM * k / (32 * e), kB = kN * k / (32 * e);  // registers
   alignas(64) float a[kM][k], b[k][kN], c[kM][kN];
 
   void Read(const Warp& warp, const Op& op) {
     for (int i = 0; i < kA; ++i) {
       const uint32_t* src = warp.In<uint32_t>(op.src[i]);
-      for (int lane = 0; lane < kWarpSize; ++lane) {
-        const int row = lane / 4 + 8 * (i % 2), column = lane % 4 * e + 4 * e * (i / 2);
-        for (int j = 0; j < e; ++j) a[row][column + j] = A::Get(src[lane], j);
+      for (int g = 0; g < 8; ++g) {  // four lanes hold elements side by side
+        float* const to = &a[g + 8 * (i % 2)][4 * e * (i / 2)];
+        EachOfFour<A>(src + 4 * g, [&](int j, float value) { to[j] = value; });
       }
     }
     for (int i = 0; i < kB; ++i) {
       const uint32_t* src = warp.In<uint32_t>(op.src[kA + i]);
-      for (int lane = 0; lane < kWarpSize; ++lane) {
-        const int row = lane % 4 * e + 4 * e * i;
-        for (int j = 0; j < e; ++j) b[row + j][lane / 4] = B::Get(src[lane], j);
+      for (int g = 0; g < 8; ++g) {
+        EachOfFour<B>(src + 4 * g, [&](int j, float value) { b[4 * e * i + j][g] = value; });
       }
     }
+  }
+
+ private:
+  template <typename T, typename F>
+  static void EachOfFour(const uint32_t* lanes, F&& f) {
+    typename T::Element elements[4 * e];
+    std::memcpy(elements, lanes, sizeof(elements));
+    for (int j = 0; j < 4 * e; ++j) f(j, T::Value(elements[j]));
   }
 };
 
@@ -74,19 +82,25 @@ struct FloatSums {
   static constexpr int kRegisters = 4;
   template <typename F>
   static void Read(const Warp& warp, const Slot* slots, F* f) {
-    for (int i = 0; i < kRegisters; ++i) {
-      const float* src = warp.In<float>(slots[i]);
+    for (int i = 0; i < kRegisters; i += 2) {  // two columns side by side
+      const float* first = warp.In<float>(slots[i]);
+      const float* second = warp.In<float>(slots[i + 1]);
+      float* const to = f->c[8 * (i / 2)];
       for (int lane = 0; lane < kWarpSize; ++lane) {
-        f->c[lane / 4 + 8 * (i / 2)][lane % 4 * 2 + i % 2] = src[lane];
+        to[2 * lane] = first[lane];
+        to[2 * lane + 1] = second[lane];
       }
     }
   }
   template <typename F>
   static void Write(Warp& warp, const Op& op, const Slot*, const F& f) {
-    for (int i = 0; i < kRegisters; ++i) {
-      float* dst = warp.Out<float>(op.dst[i], kAllLanes);
+    for (int i = 0; i < kRegisters; i += 2) {
+      float* first = warp.Out<float>(op.dst[i], kAllLanes);
+      float* second = warp.Out<float>(op.dst[i + 1], kAllLanes);
+      const float* const from = f.c[8 * (i / 2)];
       for (int lane = 0; lane < kWarpSize; ++lane) {
-        dst[lane] = f.c[lane / 4 + 8 * (i / 2)][lane % 4 * 2 + i % 2];
+        first[lane] = from[2 * lane];
+        second[lane] = from[2 * lane + 1];
       }
     }
   }

@@ -64,8 +64,9 @@ struct Op {
   bool guarded = false, guard_negated = false;
   bool aligned = false;  // .aligned: undefined unless the whole warp takes part
   OpClass op_class = OpClass::kMove;
-  uint8_t width = 0;  // bytes of an element in memory
-  uint8_t count = 1;  // elements of a vector access
+  bool matrix = false;  // of the matrix units, ldmatrix and its like: timed apart
+  uint8_t width = 0;    // bytes of an element in memory
+  uint8_t count = 1;    // elements of a vector access
   uint16_t num_dst = 0, num_src = 0;
   Slot* dst = nullptr;  // of the program's arena
   Slot* src = nullptr;

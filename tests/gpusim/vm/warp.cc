@@ -168,7 +168,8 @@ bool Warp::Run(int quantum) {
       }
       Flow flow = Flow::kNext;
       if (active != 0) {
-        flow = op.run(*this, op, active);
+        flow = op.matrix ? worker_.TimeMatrix([&] { return op.run(*this, op, active); })
+                         : op.run(*this, op, active);
       }
       if (flow == Flow::kRetry) {
         current_->waiting = true;

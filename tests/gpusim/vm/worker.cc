@@ -29,11 +29,13 @@ Worker::Worker(Grid* grid, uint64_t seed, std::vector<Share> clusters)
 Worker::~Worker() = default;
 
 void Worker::Round() {
+  const auto start = std::chrono::steady_clock::now();
   Admit();
   if (!RunWarps()) ReportDeadlock();
   if (!grid_->aborted()) Retire();
   if (polls_ >= kPolls) JudgePolls();
   if (done()) idle_ = true;
+  time_ += std::chrono::steady_clock::now() - start;
 }
 
 bool Worker::done() const {

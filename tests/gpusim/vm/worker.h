@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <random>
@@ -40,6 +41,18 @@ class Worker {
   // For the operations.
   Counters& counters() { return counters_; }
   void NotePoll() { ++polls_; }
+  // Runs f(), which is a matrix operation: how long these take is told apart.
+  template <typename F>
+  Flow TimeMatrix(F&& f) {
+    const auto start = std::chrono::steady_clock::now();
+    const Flow result = f();
+    matrix_time_ += std::chrono::steady_clock::now() - start;
+    counters_.matrix += result != Flow::kRetry ? 1 : 0;
+    return result;
+  }
+  // Of the time in Round().
+  std::chrono::nanoseconds time() const { return time_; }
+  std::chrono::nanoseconds matrix_time() const { return matrix_time_; }
   std::mt19937_64& random() { return random_; }
   // Whether nothing can go on and the operations are run once more to say what they wait for.
   bool explaining() const { return explaining_; }
@@ -59,6 +72,7 @@ class Worker {
   std::vector<std::unique_ptr<Cluster>> resident_;
   std::vector<Warp*> warps_;  // of the resident ones
   Counters counters_;
+  std::chrono::nanoseconds time_{}, matrix_time_{};
   bool explaining_ = false;
   std::atomic<bool> idle_ = false;
   uint64_t polls_ = 0, instructions_before_ = 0;  // since JudgePolls() did
