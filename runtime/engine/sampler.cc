@@ -1,6 +1,7 @@
 #include "runtime/engine/sampler.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -21,6 +22,7 @@ constexpr size_t kNumBins = (std::bit_cast<uint32_t>(1.0f) >> kBinShift) + 1;
 // Four lanes in the compilers' vector notation: the order of every sum is fixed by the source, and
 // no optimisation level or instruction set changes it.
 constexpr size_t kLanes = 4;
+constexpr size_t kUnrolled = 4 * kLanes;  // where order does not matter
 using Floats = float __attribute__((vector_size(16)));
 using Words = uint32_t __attribute__((vector_size(16)));
 
@@ -32,6 +34,12 @@ inline void CopyLanes(void* to, const void* from, size_t left) {
   } else {
     std::memcpy(to, from, left * sizeof(float));
   }
+}
+
+inline Floats LoadLanes(const float* x) {
+  Floats v;
+  std::memcpy(&v, x, sizeof(v));
+  return v;
 }
 
 // The lanes beyond the end of `x` are `fill`.
@@ -65,19 +73,47 @@ inline Floats ExpOfNonPositive(Floats x) {
   return x < floor ? Floats{} : p * std::bit_cast<Floats>(power_of_two);
 }
 
+// The larger of each lane, or the second one's NaN.
+inline Floats Larger(Floats a, Floats b) { return a > b ? a : b; }
+
 // The largest element; NaN when any element is NaN.
 float MaxOf(absl::Span<const float> x) {
   Floats max = Floats{} - kInfinity;
   Words ordered = ~Words{};
-  for (size_t i = 0; i < x.size(); i += kLanes) {
+  size_t i = 0;
+  for (; i + kUnrolled <= x.size(); i += kUnrolled) {
+    const Floats a = LoadLanes(x.data() + i), b = LoadLanes(x.data() + i + 4),
+                 c = LoadLanes(x.data() + i + 8), d = LoadLanes(x.data() + i + 12);
+    // NOLINTBEGIN(misc-redundant-expression): NaN is not
+    ordered &= std::bit_cast<Words>(a == a) & std::bit_cast<Words>(b == b) &
+               std::bit_cast<Words>(c == c) & std::bit_cast<Words>(d == d);
+    // NOLINTEND(misc-redundant-expression)
+    max = Larger(Larger(Larger(a, b), Larger(c, d)), max);
+  }
+  for (; i < x.size(); i += kLanes) {
     const Floats v = Load(x, i, -kInfinity);
-    max = v > max ? v : max;
-    ordered &= std::bit_cast<Words>(v == v);  // NOLINT(misc-redundant-expression): NaN is not
+    max = Larger(v, max);
+    ordered &= std::bit_cast<Words>(v == v);  // NOLINT(misc-redundant-expression)
   }
   if ((ordered[0] & ordered[1] & ordered[2] & ordered[3]) == 0) {
     return std::numeric_limits<float>::quiet_NaN();
   }
   return std::max(std::max(max[0], max[1]), std::max(max[2], max[3]));
+}
+
+// Of the first element that equals `value`: there is one.
+size_t IndexOf(absl::Span<const float> x, float value) {
+  size_t i = 0;
+  for (; i + kUnrolled <= x.size(); i += kUnrolled) {
+    const auto found = std::bit_cast<Words>(LoadLanes(x.data() + i) == value) |
+                       std::bit_cast<Words>(LoadLanes(x.data() + i + 4) == value) |
+                       std::bit_cast<Words>(LoadLanes(x.data() + i + 8) == value) |
+                       std::bit_cast<Words>(LoadLanes(x.data() + i + 12) == value);
+    const auto halves = std::bit_cast<std::array<uint64_t, 2>>(found);
+    if ((halves[0] | halves[1]) != 0) break;
+  }
+  return static_cast<size_t>(std::find(x.begin() + static_cast<ptrdiff_t>(i), x.end(), value) -
+                             x.begin());
 }
 
 // Sum over at most kBlock values.
@@ -252,7 +288,7 @@ absl::Status Sampler::Sample(SamplerState& state, absl::Span<float> logits, uint
   if (max == -kInfinity) return NothingLeft();
   TRIREME_RETURN_IF_ERROR(CheckMax(max));
   if (params.temperature == 0.0f) {
-    out->id = static_cast<TokenId>(std::find(logits.begin(), logits.end(), max) - logits.begin());
+    out->id = static_cast<TokenId>(IndexOf(logits, max));
   } else {
     out->id = Draw(params, logits, max, UniformAt(state.seed_, position));
   }
