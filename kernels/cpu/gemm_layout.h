@@ -64,9 +64,9 @@ struct ActivationBlock {
   int8_t q[kBlock];
   float scale;
   float scaled_sum;  // scale * (sum[0] + sum[1]), multiplies the minimum
-  int32_t sum[2];    // of q over each half of the block, multiplies the zero point
+  int16_t sum[2];    // of q over each half of the block, multiplies the zero point
 };
-static_assert(sizeof(ActivationBlock) == 48);
+static_assert(sizeof(ActivationBlock) == 44);
 // Bits of 2^-100: a block whose largest magnitude is below this is zero (1 / scale would come near
 // overflow).
 constexpr uint32_t kSmallestMaxBits = (127u - 100u) << 23;

@@ -10,11 +10,11 @@
 namespace trireme::cpu {
 namespace {
 
-inline int32_t SumOf8(__m256i v) {
+inline int16_t SumOf8(__m256i v) {
   __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   s = _mm_add_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(1, 0, 3, 2)));
   s = _mm_add_epi32(s, _mm_shuffle_epi32(s, _MM_SHUFFLE(2, 3, 0, 1)));
-  return _mm_cvtsi128_si32(s);
+  return static_cast<int16_t>(_mm_cvtsi128_si32(s));
 }
 
 // Of 32 floats, the largest magnitude as bits. Compared as integers, NaN is the largest of all.
