@@ -205,7 +205,8 @@ template <class Block, int M>
   __m512 acc[M][2];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
-  PrefetchOutput<M>(out);
+  // Sums are needed at once: those of the next tile are asked for.
+  PrefetchOutput<M>(run.resume ? out.At(M) : out);
   if (run.resume) LoadSums(out, acc);
   const int32_t first = -zero_point & 0xffff, second = -zero_point * 0x10000;
   const bool split = Block::kGroups == 2;  // each half of the block is a group
@@ -234,7 +235,8 @@ void MultiplyBlocks(const Panel& panel, const uint8_t* activations, int64_t stri
                     int64_t num_tokens, const TileOutput& out) {
   using Packed = PackedBlock<kType>;
   constexpr int kTokens = 6;  // two kinds of sums fill the registers
-  constexpr int64_t kPartBlocks = 12;
+  // 25 KiB. Shorter parts cost more turns of the sums through y than L1 misses saved.
+  constexpr int64_t kPartBlocks = 18;
   // 8-bit codes have little to unpack.
   constexpr int64_t kUnpackTiles = BlockFormatOf(kType).code_bits == 4 ? 5 : 9;
   const int64_t num_blocks = panel.cols / kBlock;
