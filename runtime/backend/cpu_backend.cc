@@ -131,7 +131,6 @@ class CpuBackend : public Backend {
       matrix->quantized |= IsQuantized(part.dtype);
     }
     matrix->panel_ranges = PanelRanges(matrix->num_panels, pool_.num_threads());
-    quantizes_ |= matrix->quantized;
     const auto parallel = [this](int n, const std::function<void(int)>& fn) { ParallelFor(n, fn); };
     if (packed_ != nullptr) matrix->storage = packed_->Find(parts, matrix->num_bytes, parallel);
     const bool found = matrix->storage != nullptr;
@@ -248,6 +247,7 @@ class CpuBackend : public Backend {
     const CpuMatrix& matrix = AsMatrix(w);
     TRIREME_DCHECK(x.cols == matrix.cols() && y.cols == matrix.rows() && x.rows == y.rows);
     const bool ready = std::exchange(quantized_, nullptr) == x.data;
+    quantizes_ |= matrix.quantized;
     if (matrix.quantized && !ready) Quantize(x);
     const std::vector<int64_t>& ranges = matrix.panel_ranges;
     pool_.For(static_cast<int64_t>(ranges.size()) - 1, 1, [&](int64_t i, int64_t, int) {
@@ -361,8 +361,8 @@ class CpuBackend : public Backend {
   }
 
   // What the next MatMul is likely to read, an operator quantises row by row while it has the row
-  // in its cache: behind BeginQuantized(x), QuantizeRow(x, i) for all rows. Both do nothing in
-  // models that have no quantised matrix.
+  // in its cache: behind BeginQuantized(x), QuantizeRow(x, i) for all rows. Both do nothing until a
+  // quantised matrix was multiplied.
   void BeginQuantized(const Tensor& x) {
     quantized_ = nullptr;
     if (!quantizes_ || x.cols % kBlock != 0) return;
@@ -408,7 +408,7 @@ class CpuBackend : public Backend {
   std::vector<int> sequence_of_;  // [tokens]
   std::vector<AttentionItem> attention_items_;
   std::vector<ActivationBlock> activations_;  // of the MatMul to come
-  bool quantizes_ = false;                    // a matrix reads them; constant after load
+  bool quantizes_ = false;                    // a matrix has read them
   const void* quantized_ = nullptr;  // Tensor::data of what they hold, until the next MatMul
   std::vector<CacheLine> attention_scratch_;
 };
