@@ -9,7 +9,7 @@ namespace trireme::cpu {
 namespace {
 
 constexpr int kTile = 64;      // KV positions
-constexpr int kMaxRows = 64;   // rows per pass over the KV
+constexpr int kMaxRows = 128;  // rows per pass over the KV
 constexpr int kMicroRows = 6;  // rows per micro-kernel
 constexpr int kTileVectors = kTile / kWidth;
 

@@ -124,19 +124,28 @@ void Softmax(const AttentionParams& params, Range range, int row, const Scratch&
   scratch.sum[row] += sum.Total();
 }
 
-// Scores of all rows over one tile, made weights.
+// Scores of all rows over one tile, made weights. Rows that see different parts share a
+// micro-kernel: every score is a chain of its own, and Softmax hides those that a row does not see.
 template <class T>
 void WeighTile(const AttentionParams& params, const RowSet& rows, int64_t tile_begin, int head_dim,
                const Tile<T>& tile, const Scratch& scratch) {
-  ForEachRun(params, rows, tile_begin, [&](int row, int count, Range range) {
+  for (int64_t first = rows.begin; first < rows.end; first += kMicroRows) {
+    const int64_t end = Smaller(first + kMicroRows, rows.end);
+    const Range seen = {VisiblePart(params, rows.PositionOf(first), tile_begin).begin,
+                        VisiblePart(params, rows.PositionOf(end - 1), tile_begin).end};
+    if (seen.begin >= seen.end) continue;
+    const int row = static_cast<int>(first - rows.begin), count = static_cast<int>(end - first);
     float* scores = scratch.scores + row * kTile;
     std::memset(scores, 0, sizeof(float) * kTile * count);
     Multiply(count,
              Product<T>{scratch.q + row * head_dim, head_dim, tile.k, tile.k_stride, 0, head_dim,
                         scores, kTile},
-             range.begin / kWidth, (range.end + kWidth - 1) / kWidth);
-    for (int i = 0; i < count; ++i) Softmax(params, range, row + i, scratch);
-  });
+             seen.begin / kWidth, (seen.end + kWidth - 1) / kWidth);
+    for (int i = 0; i < count; ++i) {
+      const Range range = VisiblePart(params, rows.PositionOf(first + i), tile_begin);
+      if (range.begin < range.end) Softmax(params, range, row + i, scratch);
+    }
+  }
 }
 
 // Adds one tile's weighted values to all rows.

@@ -48,7 +48,7 @@ struct Kernels {
   void (*quantize_activation)(const float* x, int64_t cols, ActivationBlock* out);
   // y[i, j] for i in [0, num_tokens) and the columns j < m.rows of panels [panel_begin, panel_end);
   // columns outside are not touched. activations: one row per token, activation_stride bytes apart:
-  // ActivationBlocks for a quantised matrix, floats (F32 x) for others; 4-byte aligned. bias: [N]
+  // ActivationBlocks for a quantised matrix, floats (F32 x) for others; aligned as these. bias: [N]
   // or null. y row stride is y_stride floats. Any K order, but one: y[i, j] is bitwise the same for
   // every num_tokens and every split of the panels.
   void (*matmul)(const PackedMatrix& m, const void* activations, int64_t activation_stride,

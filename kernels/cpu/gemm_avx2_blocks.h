@@ -83,10 +83,16 @@ template <DType kType, int kGroup>
 TRIREME_INLINE __m256 AddScaled(__m256i dot, __m256 scale, const ActivationBlock& x, __m256 acc) {
   constexpr BlockFormat kFormat = BlockFormatOf(kType);
   if constexpr (kFormat.zero_point != 0) {
-    const int32_t sum = kFormat.groups == 2 ? x.sum[kGroup] : x.sum[0] + x.sum[1];
-    dot = _mm256_sub_epi32(dot, _mm256_set1_epi32(kFormat.zero_point * sum));
+    // One multiplication counts both halves' sums, or the one that is the group.
+    constexpr int32_t kFirst = kFormat.groups == 1 || kGroup == 0 ? kFormat.zero_point : 0;
+    constexpr int32_t kSecond = kFormat.groups == 1 || kGroup == 1 ? kFormat.zero_point : 0;
+    int32_t sums;
+    __builtin_memcpy(&sums, x.sum, sizeof(sums));
+    dot = _mm256_sub_epi32(
+        dot, _mm256_madd_epi16(_mm256_set1_epi32(sums), _mm256_set1_epi32(kFirst | kSecond << 16)));
   }
-  return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(scale, _mm256_set1_ps(x.scale)),
+  // The weights' scale first, as the AVX-512 tiles multiply: both give the same bits.
+  return _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(dot), scale), _mm256_set1_ps(x.scale),
                          acc);
 }
 

@@ -60,11 +60,11 @@ constexpr int kQuadBytes = 64;  // four elements (4-bit: eight) of the 16 rows o
 // 32 activations: x[i] ~ scale * q[i]. scale = max|x| / 127, so |q| <= 127, which the AVX2 kernels
 // rely on. A block that holds NaN or infinity has a NaN or infinite scale and poisons every output
 // of its token.
-struct ActivationBlock {
+struct alignas(16) ActivationBlock {
   int8_t q[kBlock];
   float scale;
   float scaled_sum;  // scale * (sum[0] + sum[1]), multiplies the minimum
-  int32_t sum[2];    // of q over each half of the block, multiplies the zero point
+  int16_t sum[2];    // of q over each half of the block, multiplies the zero point
 };
 static_assert(sizeof(ActivationBlock) == 48);
 // Bits of 2^-100: a block whose largest magnitude is below this is zero (1 / scale would come near

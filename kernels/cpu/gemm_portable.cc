@@ -40,7 +40,7 @@ void QuantizeActivation(const float* x, int64_t cols, ActivationBlock* out) {
     for (int i = 0; i < kBlock; ++i) {
       const int q = static_cast<int>(RoundToInteger(x[i] * inverse));
       block.q[i] = static_cast<int8_t>(q);
-      block.sum[i / 16] += q;
+      block.sum[i / 16] = static_cast<int16_t>(block.sum[i / 16] + q);
     }
     block.scaled_sum = block.scale * static_cast<float>(block.sum[0] + block.sum[1]);
   }

@@ -25,8 +25,10 @@ using cpu::kBlock;
 using cpu::PackedMatrix;
 
 constexpr int kMaxThreads = 1024;
-// Elements of row-wise work worth waking a thread for: a fork costs about as much as these.
-constexpr int64_t kRowGrainElements = 16384;
+// Row-wise work is claimed in ranges of at least so many elements, few enough that the rows of some
+// tens of tokens are shared by the threads, and in so many ranges a thread at most.
+constexpr int64_t kRowGrainElements = 4096;
+constexpr int64_t kRowRanges = 8;
 // Query tokens of an attention work item; enough that the KV tiles read are used well, few enough
 // to balance.
 constexpr int kAttentionTokens = 32;
@@ -208,6 +210,7 @@ class CpuBackend : public Backend {
 
   void Step(const BatchView& batch, absl::FunctionRef<void(int, int)> forward) override {
     SetBatch(batch);
+    quantized_ = nullptr;
     forward(static_cast<int>(tokens_.size()), static_cast<int>(logit_tokens_.size()));
   }
 
@@ -224,20 +227,28 @@ class CpuBackend : public Backend {
 
   void RmsNorm(Tensor x, const Weight& gain, float eps, Tensor y) override {
     const float* g = AsVector(gain).data();
-    ForRows(x, [&](int64_t i) { kernels_.rms_norm(Row(x, i), g, eps, x.cols, Row(y, i)); });
+    BeginQuantized(y);
+    ForRows(x, [&](int64_t i) {
+      kernels_.rms_norm(Row(x, i), g, eps, x.cols, Row(y, i));
+      QuantizeRow(y, i);
+    });
   }
 
   void AddRmsNorm(Tensor x, Tensor delta, const Weight& gain, float eps, Tensor y) override {
     const float* g = AsVector(gain).data();
+    BeginQuantized(y);
     ForRows(x, [&](int64_t i) {
       kernels_.add_rms_norm(Row(x, i), Row(delta, i), g, eps, x.cols, Row(y, i));
+      QuantizeRow(y, i);
     });
   }
 
   void MatMul(const Weight& w, Tensor x, Tensor y) override {
     const CpuMatrix& matrix = AsMatrix(w);
     TRIREME_DCHECK(x.cols == matrix.cols() && y.cols == matrix.rows() && x.rows == y.rows);
-    if (matrix.quantized) Quantize(x);
+    const bool ready = std::exchange(quantized_, nullptr) == x.data;
+    quantizes_ |= matrix.quantized;
+    if (matrix.quantized && !ready) Quantize(x);
     const std::vector<int64_t>& ranges = matrix.panel_ranges;
     pool_.For(static_cast<int64_t>(ranges.size()) - 1, 1, [&](int64_t i, int64_t, int) {
       for (const CpuMatrix::Part& part : matrix.parts) {
@@ -287,9 +298,11 @@ class CpuBackend : public Backend {
   }
 
   void GatedActivation(Activation act, Tensor gate_up, Tensor out) override {
+    BeginQuantized(out);
     ForRows(gate_up, [&](int64_t i) {
       const float* gate = Row(gate_up, i);
       kernels_.gated_activation(act, gate, gate + out.cols, out.cols, Row(out, i));
+      QuantizeRow(out, i);
     });
   }
 
@@ -340,18 +353,31 @@ class CpuBackend : public Backend {
   // fn(i) for every row of x, several rows at a time per thread.
   template <typename F>
   void ForRows(const Tensor& x, F fn) {
-    const int64_t grain = std::max<int64_t>(1, kRowGrainElements / std::max<int64_t>(1, x.cols));
+    const int64_t grain = std::max<int64_t>({1, kRowGrainElements / std::max<int64_t>(1, x.cols),
+                                             x.rows / (kRowRanges * pool_.num_threads())});
     pool_.For(x.rows, grain, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) fn(i);
     });
   }
 
+  // What the next MatMul is likely to read, an operator quantises row by row while it has the row
+  // in its cache: behind BeginQuantized(x), QuantizeRow(x, i) for all rows. Both do nothing until a
+  // quantised matrix was multiplied.
+  void BeginQuantized(const Tensor& x) {
+    quantized_ = nullptr;
+    if (!quantizes_ || x.cols % kBlock != 0) return;
+    quantized_ = x.data;
+    const auto blocks = static_cast<size_t>(x.rows * (x.cols / kBlock));
+    activations_.resize(std::max(activations_.size(), blocks));
+  }
+  void QuantizeRow(const Tensor& x, int64_t i) {
+    if (quantized_ != x.data) return;
+    kernels_.quantize_activation(Row(x, i), x.cols, activations_.data() + i * (x.cols / kBlock));
+  }
   void Quantize(const Tensor& x) {
-    const int64_t blocks = x.cols / kBlock;
-    activations_.resize(std::max(activations_.size(), static_cast<size_t>(x.rows * blocks)));
-    ForRows(x, [&](int64_t i) {
-      kernels_.quantize_activation(Row(x, i), x.cols, activations_.data() + i * blocks);
-    });
+    BeginQuantized(x);
+    ForRows(x, [&](int64_t i) { QuantizeRow(x, i); });
+    quantized_ = nullptr;
   }
 
   // The panels of [begin, end) that the part has.
@@ -381,7 +407,9 @@ class CpuBackend : public Backend {
   std::vector<BlockId> blocks_;
   std::vector<int> sequence_of_;  // [tokens]
   std::vector<AttentionItem> attention_items_;
-  std::vector<ActivationBlock> activations_;
+  std::vector<ActivationBlock> activations_;  // of the MatMul to come
+  bool quantizes_ = false;                    // a matrix has read them
+  const void* quantized_ = nullptr;  // Tensor::data of what they hold, until the next MatMul
   std::vector<CacheLine> attention_scratch_;
 };
 

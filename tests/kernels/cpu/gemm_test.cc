@@ -161,11 +161,12 @@ TEST_P(GemmTest, OneTokenHasTheSameBitsInEveryBatch) {
     const int64_t rows = 45;
     Product product(kernels_, RandomMatrix(type(), rows, cols, &random_));
     product.SetActivations(RandomFloats(64 * cols));
+    const std::vector<float> bias = RandomFloats(rows);
     std::vector<float> alone(64 * rows);
-    for (int64_t i = 0; i < 64; ++i) product.Run(i, 1, nullptr, 0, 2, alone.data(), rows);
-    for (int64_t batch : {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 64}) {
+    for (int64_t i = 0; i < 64; ++i) product.Run(i, 1, bias.data(), 0, 2, alone.data(), rows);
+    for (int64_t batch : {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 32, 64}) {
       std::vector<float> y(64 * rows);
-      product.Run(0, batch, nullptr, 0, 2, y.data(), rows);
+      product.Run(0, batch, bias.data(), 0, 2, y.data(), rows);
       ASSERT_EQ(std::memcmp(y.data(), alone.data(), batch * rows * sizeof(float)), 0)
           << "K=" << cols << " M=" << batch;
     }
