@@ -1,15 +1,17 @@
 // The model alone on the CPU backend: no scheduler, no sampler, no server.
 //
 //   engine_bench MODEL [--threads N] [--test prefill:512] [--test decode:32] [--test depth:4096]
+//   engine_bench MODEL [--threads N] --test gemm:512
 //   engine_bench MODEL --perplexity FILE [--threads N]
 //   engine_bench --limits [--threads N]
 //
 // A JSON object a line. prefill:T one prompt of T tokens in steps of at most 512, the last with
 // logits; decode:S S sequences, behind a prompt of 16 tokens each, a token of each a step; depth:D
-// one sequence behind D tokens. Each test is measured once, after a pass that warms up; who
-// compares runs the program several times (tests/bench/run.sh). Weights are read once a step, so
-// that tokens/s * weight bytes / sequences is what comes from memory. --perplexity: of a text, as
-// perplexity.h counts it.
+// one sequence behind D tokens; gemm:T the layers' matrix products alone, each of T tokens' rows,
+// the quantisation of the rows included (GOP/s, a multiply-add being two). Each test is measured
+// once, after a pass that warms up; who compares runs the program several times
+// (tests/bench/run.sh). Weights are read once a step, so that tokens/s * weight bytes / sequences
+// is what comes from memory. --perplexity: of a text, as perplexity.h counts it.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -130,13 +132,47 @@ void Print(std::string_view test, double tokens_per_second, double context, cons
   std::fflush(stdout);
 }
 
+void RunGemm(const std::string& model, std::string_view test, int tokens, int threads) {
+  const auto backend = Value(MakeCpuBackend({.num_threads = threads}));
+  const ModelFiles files = Value(OpenModelFiles(model));
+  std::vector<std::unique_ptr<Weight>> weights;
+  int64_t most_rows = 0, most_cols = 0;
+  double operations = 0;
+  for (const std::string& name : files.checkpoint->Names()) {
+    const TensorView tensor = Value(files.checkpoint->Find(name));
+    const bool of_layer = tensor.shape.size() == 2 && tensor.rows() != files.spec.vocab_size;
+    if (!of_layer) continue;
+    weights.push_back(Value(backend->PrepareMatrix({&tensor, 1}, {})));
+    most_rows = std::max(most_rows, tensor.rows());
+    most_cols = std::max(most_cols, tensor.cols());
+    operations += 2.0 * tokens * static_cast<double>(tensor.num_elements());
+  }
+  if (weights.empty()) Fail("no matrices in the layers of " + model);
+  std::vector<float> x(static_cast<size_t>(tokens * most_cols)),
+      y(static_cast<size_t>(tokens * most_rows));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7919 % 2003) / 1000 - 1;
+  const auto pass = [&] {
+    for (const auto& weight : weights) {
+      backend->MatMul(*weight, {x.data(), DType::kF32, tokens, weight->cols()},
+                      {y.data(), DType::kF32, tokens, weight->rows()});
+    }
+  };
+  pass();
+  const double start = Seconds();
+  pass();
+  std::printf("{\"test\":\"%.*s\",\"gop_per_s\":%.2f}\n", static_cast<int>(test.size()),
+              test.data(), operations * 1e-9 / (Seconds() - start));
+  std::fflush(stdout);
+}
+
 void Run(const std::string& model, std::string_view test, int threads) {
   const size_t colon = test.find(':');
   const int number = colon == std::string_view::npos ? 0 : std::atoi(test.data() + colon + 1);
   const std::string_view kind = test.substr(0, colon);
-  if (number < 1 || (kind != "prefill" && kind != "decode" && kind != "depth")) {
+  if (number < 1 || (kind != "prefill" && kind != "decode" && kind != "depth" && kind != "gemm")) {
     Fail("no such test: " + std::string(test));
   }
+  if (kind == "gemm") return RunGemm(model, test, number, threads);
   if (kind == "decode" && number > kStepTokens) Fail("at most 512 sequences");
   const int sequences = kind == "decode" ? number : 1;
   const int prompt = kind == "decode" ? kPromptTokens : number;

@@ -58,6 +58,8 @@ def all_cases(setup):
             quick = test == "prefill:512" or file_type == "Q8_0"
             if (types is None or file_type in types) and (not setup.quick or (quick and not test.startswith("depth"))):
                 cases.append(_engine(setup, test, f"{name}, {file_type}", file_type, functools.partial(pathlib.Path, file)))
+    if not setup.quick:
+        cases += [_gemm(setup, file_type, file) for file_type, file in setup.variants.items()]
     for file_type, file in setup.variants.items():
         if not setup.quick or file_type == "Q8_0":
             cases.append(_perplexity(setup, f"perplexity, {file_type}", file))
@@ -100,6 +102,17 @@ def _engine(setup, test, name, file_type, file_of):
         return [report["tokens_per_s"]]
 
     return Case(name, run, [row])
+
+
+def _gemm(setup, file_type, file):
+    """What of the arithmetic peak the layers' matrix products reach by themselves."""
+    row = setup.row(f"matrix products of 512 tokens, {file_type}", "GOP/s", peer=None)
+
+    def run(side, round):
+        row.ceiling = engine.arithmetic_peak(setup.limits, file_type.startswith("Q"))
+        return [engine.ours(setup.programs, file, "gemm:512", setup.threads)["gop_per_s"]]
+
+    return Case(row.name, run, [row], alone=True)
 
 
 def _like_1b(setup):

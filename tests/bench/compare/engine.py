@@ -19,14 +19,19 @@ class Work:
 
     def ceiling(self, limits):
         """Tokens a second that memory and arithmetic allow (the roofline model), None where neither was measured."""
-        peak = limits.get("int8_gop_per_s") if self.quantised else (
-            limits.get("bf16_gflop_per_s") or limits.get("fp32_gflop_per_s"))
+        peak = arithmetic_peak(limits, self.quantised)
         bounds = []
         if limits.get("dram_gb_per_s") and self.bytes:
             bounds.append(limits["dram_gb_per_s"] * 1e9 / self.bytes)
         if peak and self.operations:
             bounds.append(peak * 1e9 / self.operations)
         return min(bounds) if bounds else None
+
+
+def arithmetic_peak(limits, quantised):
+    """Of matrix products, GOP/s."""
+    return limits.get("int8_gop_per_s") if quantised else (
+        limits.get("bf16_gflop_per_s") or limits.get("fp32_gflop_per_s"))
 
 
 def work_of(test, report, model, file_type):
@@ -42,7 +47,7 @@ def work_of(test, report, model, file_type):
 
 
 def ours(programs, file, test, threads):
-    """One run: what engine_bench says, an object with tokens_per_s."""
+    """One run: what engine_bench says, an object with tokens_per_s, or gop_per_s."""
     return json.loads(output_of([programs / "engine_bench", file, "--threads", threads, "--test", test]))
 
 
