@@ -216,6 +216,7 @@ class CpuBackend : public Backend {
 
   void Embed(const Weight& table, float scale, Tensor x) override {
     const PackedMatrix& packed = AsMatrix(table).parts[0].packed;
+    quantized_ = nullptr;
     ForRows(x, [&](int64_t row) {
       float* out = Row(x, row);
       cpu::UnpackRow(packed, tokens_[row], out);
@@ -264,6 +265,7 @@ class CpuBackend : public Backend {
     const RopeTable& rope = static_cast<const CpuRope&>(table).table;
     const int64_t q_size = static_cast<int64_t>(num_heads) * kv.head_dim;
     const int64_t kv_size = static_cast<int64_t>(kv.num_kv_heads) * kv.head_dim;
+    quantized_ = nullptr;
     ForRows(qkv, [&](int64_t i) {
       const SequenceSlice& sequence = sequences_[sequence_of_[i]];
       const int64_t position = sequence.first_position + i - sequence.first_token;
@@ -278,6 +280,7 @@ class CpuBackend : public Backend {
 
   void Attention(const AttentionParams& params, const KvLayerView& kv, Tensor qkv,
                  Tensor out) override {
+    quantized_ = nullptr;
     const int64_t scratch_bytes = (kernels_.attention_scratch_bytes(params, kv) + 63) / 64 * 64;
     attention_scratch_.resize(std::max(
         attention_scratch_.size(), static_cast<size_t>(scratch_bytes * pool_.num_threads() / 64)));
@@ -307,6 +310,7 @@ class CpuBackend : public Backend {
   }
 
   void GatherLogitRows(Tensor x, Tensor y) override {
+    quantized_ = nullptr;
     for (size_t i = 0; i < logit_tokens_.size(); ++i) {
       std::memcpy(Row(y, static_cast<int64_t>(i)), Row(x, logit_tokens_[i]),
                   x.cols * sizeof(float));
@@ -409,7 +413,7 @@ class CpuBackend : public Backend {
   std::vector<AttentionItem> attention_items_;
   std::vector<ActivationBlock> activations_;  // of the MatMul to come
   bool quantizes_ = false;                    // a matrix has read them
-  const void* quantized_ = nullptr;  // Tensor::data of what they hold, until the next MatMul
+  const void* quantized_ = nullptr;  // Tensor::data of what they hold, until the next operator
   std::vector<CacheLine> attention_scratch_;
 };
 
