@@ -98,7 +98,8 @@ bool EngineLoop::Round(bool may_sleep) {
   const absl::Time started = clock_->Now();
   const StepPlan& plan = scheduler_.Plan();
   const bool ended_some = DeliverEnded(started);
-  idle_ = plan.rows.empty() && !ended_some && committed_.empty();
+  mailbox_->Publish(scheduler_.stats());  // a step may be long, and load is asked for meanwhile
+  idle_ = plan.rows.empty() && !ended_some;
   if (plan.rows.empty()) {
     DeliverCommitted();
   } else {
@@ -160,6 +161,7 @@ bool EngineLoop::Receive(Mail mail) {
   const absl::Time now = clock_->Now();
   drain_deadline_ = mail.drain_deadline;
   if (mail.closed) {
+    DeliverCommitted();
     for (const auto& [id, request] : live_) scheduler_.Cancel(id);
   } else if (now >= drain_deadline_) {
     scheduler_.FailAll(ShuttingDown());
@@ -229,11 +231,7 @@ void EngineLoop::NoteScheduled(const StepPlan& plan, absl::Time now) {
   }
 }
 
-// Whoever asks for the load finds what has ended to be so.
-void EngineLoop::DeliverCommitted() {
-  Deliver(std::exchange(committed_, {}), committed_at_);
-  mailbox_->Publish(scheduler_.stats());
-}
+void EngineLoop::DeliverCommitted() { Deliver(std::exchange(committed_, {}), committed_at_); }
 
 // What no step ended, behind what steps have brought; whether there was any.
 bool EngineLoop::DeliverEnded(absl::Time now) {

@@ -8,7 +8,7 @@
 namespace trireme {
 
 // Engine thread only. Submit and Collect alternate. Between them the engine delivers what the step
-// before brought, plans ahead, and opens and closes sequences that the plan does not have.
+// before brought, closing what that ended, and plans ahead.
 class Executor {
  public:
   virtual ~Executor() = default;
@@ -20,8 +20,9 @@ class Executor {
   // `plan` stays valid until Collect has returned, and so do the tokens and blocks of its
   // sequences.
   virtual void Submit(const StepPlan& plan) = 0;
-  // Waits, and makes `result` that of the plan, whatever it was. An error means that the device is
-  // lost: every request fails, and nothing but the destructor is called after it.
+  // Waits, and makes `result` that of the plan, whatever it was; unspecified on error. An error
+  // means that the device is lost: every request fails, and nothing but the destructor is called
+  // after it.
   virtual absl::Status Collect(StepResult* result) = 0;
 };
 

@@ -20,9 +20,10 @@ void SampleBatch::AddSample(const SamplerState& state, uint64_t position,
                             absl::Span<const TokenId> banned) {
   const SamplingParams& params = state.params();
   // A device looks for typical tokens by passes over the candidates, some fifty: quick among the
-  // few thousand that other filters leave it, slower than the host among all.
-  const bool of_all = params.top_k == 0 && params.min_p == 0;
-  requests_.push_back({.on_host = params.typical_p < 1 && of_all,
+  // few that top_k leaves it, slower than the host among all. (How many min_p leaves nobody knows.)
+  constexpr int kFew = 1024;
+  const bool of_few = params.top_k > 0 && params.top_k <= kFew;
+  requests_.push_back({.on_host = params.typical_p < 1 && !of_few,
                        .temperature = params.temperature,
                        .top_p = params.top_p,
                        .min_p = params.min_p,

@@ -104,7 +104,7 @@ void Scheduler::SetPaused(RequestId id, bool paused) {
   if (IsNext(*live)) DropRow(live);
   if (!live->running) waiting_.Remove(live);
   live->sequence->paused = paused;
-  num_paused_ += paused ? 1 : -1;
+  if (live->running) num_paused_ += paused ? 1 : -1;
   if (!live->running) waiting_.Insert(live);
 }
 
@@ -135,12 +135,12 @@ void Scheduler::Remove(LiveSequence* live) {
   if (IsNext(*live)) DropRow(live);
   const Sequence& sequence = *live->sequence;
   if (live->running) {
+    if (sequence.paused) --num_paused_;
     running_.erase(std::lower_bound(running_.begin(), running_.end(), live, MoreSenior()));
     pool_.Release(sequence.blocks);
   } else {
     waiting_.Remove(live);
   }
-  if (sequence.paused) --num_paused_;
   deadlines_.erase({sequence.deadline, sequence.id});
   live_.erase(sequence.id);
 }
@@ -178,9 +178,11 @@ void Scheduler::CheckInvariants() const {
     TRIREME_CHECK(live->running && sequence.num_computed <= live->num_tokens());
     const int num_blocks = static_cast<int>(sequence.blocks.size());
     TRIREME_CHECK(sequence.num_published * options_.block_size <= sequence.num_computed);
-    TRIREME_CHECK(IsComputed(*live) || IsNext(*live)
-                      ? num_blocks >= BlocksFor(sequence.num_computed)
-                      : num_blocks == BlocksFor(sequence.num_computed));
+    if (IsComputed(*live)) {
+      TRIREME_CHECK(num_blocks >= BlocksFor(sequence.num_computed));
+    } else {
+      TRIREME_CHECK(num_blocks == BlocksFor(sequence.num_computed + (IsNext(*live) ? 1 : 0)));
+    }
     for (const BlockId block : sequence.blocks) {
       const auto [holder, inserted] = holders.try_emplace(block, &sequence);
       TRIREME_CHECK(inserted || holder->second->tenant == sequence.tenant);
@@ -191,7 +193,7 @@ void Scheduler::CheckInvariants() const {
   int num_paused = 0;
   for (const auto& [id, live] : live_) {
     TRIREME_CHECK(id == live->sequence->id);
-    if (live->sequence->paused) ++num_paused;
+    if (live->running && live->sequence->paused) ++num_paused;
     if (!live->running) {
       TRIREME_CHECK(live->sequence->blocks.empty() && live->sequence->num_computed == 0);
       TRIREME_CHECK(!IsComputed(*live) && !IsNext(*live));
@@ -199,11 +201,22 @@ void Scheduler::CheckInvariants() const {
     if (live->sequence->deadline != absl::InfiniteFuture()) ++num_deadlines;
   }
   TRIREME_CHECK(num_deadlines == deadlines_.size() && num_paused == num_paused_);
-  for (size_t row = 0; row < num_ahead_; ++row) {
-    const LiveSequence* live = next_.sequences[row];
-    TRIREME_CHECK(live == nullptr ||
-                  (live->running && IsNext(*live) && live->next_row == static_cast<int>(row)));
+  TRIREME_CHECK(next_.sequences.size() == num_ahead_ && next_.plan.rows.size() == num_ahead_);
+  size_t num_dropped = 0;
+  for (size_t i = 0; i < num_ahead_; ++i) {
+    const LiveSequence* live = next_.sequences[i];
+    const StepRow& row = next_.plan.rows[i];
+    if (live == nullptr) {
+      TRIREME_CHECK(row.sequence == nullptr);
+      ++num_dropped;
+      continue;
+    }
+    TRIREME_CHECK(row.sequence == live->sequence.get() && live->next_row == static_cast<int>(i));
+    TRIREME_CHECK(live->running && IsNext(*live) && !live->sequence->paused);
+    TRIREME_CHECK(BlocksFor(row.first_token + 1) ==
+                  static_cast<int>(live->sequence->blocks.size()));
   }
+  TRIREME_CHECK(num_dropped == num_dropped_);
 }
 
 }  // namespace trireme

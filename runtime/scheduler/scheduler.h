@@ -37,7 +37,8 @@
 // A step costs O(rows of the batch + tokens it touches): the waiting queue is never scanned.
 //
 // Ahead. While a step is computed, PlanAhead plans what of the next one is known whatever comes of
-// it: a row for each sequence that will need its next token, if there is a block for it. Plan adds
+// it: a row for each sequence that will need its next token (blocks only while there are enough for
+// everybody: who gets the last ones is a matter of seniority). Plan adds
 // what depends on how the step ended, and drops the rows of those that have ended, that were paused
 // or whose blocks a senior one needs. So between two steps there is no work for the streams that
 // just go on, but their tokens.
@@ -85,6 +86,7 @@ struct SchedulerStats {
   // Prompt tokens looked up and found at first scheduling, not after preemption.
   uint64_t prefix_queries_tokens = 0, prefix_hit_tokens = 0;
   uint64_t queue_comparisons = 0;  // work done to keep the waiting queue in order
+  uint64_t rows_ahead = 0;         // rows that PlanAhead made
 };
 
 // Engine thread only.
@@ -138,8 +140,9 @@ class Scheduler {
 
   int BlocksFor(int num_tokens) const;
   LiveSequence* Find(RequestId id);
-  // Whether it has a row in the next step; in the outstanding one.
+  // Whether it has a row, or is to get one, in the next step.
   bool IsNext(const LiveSequence& live) const { return live.planned_for > stats_.steps; }
+  // Whether it has one in the outstanding step.
   bool IsComputed(const LiveSequence& live) const {
     return plan_outstanding_ && live.planned_for >= stats_.steps;
   }
@@ -178,7 +181,7 @@ class Scheduler {
   WaitingQueue waiting_;
   std::vector<LiveSequence*> running_;                    // most senior first; at most max_running
   std::set<std::pair<absl::Time, RequestId>> deadlines_;  // finite ones of live_
-  int num_paused_ = 0;                                    // of live_
+  int num_paused_ = 0;                                    // of running_
   uint64_t next_ticket_ = 1;
   SchedulerStats stats_;  // the counters; the gauges are read off when asked for
 

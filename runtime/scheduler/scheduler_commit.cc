@@ -110,6 +110,7 @@ absl::Span<SequenceEvent> Scheduler::Commit(const StepPlan& plan, StepResult* re
   size_t num_events = 0;
   for (size_t i = 0; i < num_rows; ++i) {
     SequenceEvent& event = result->rows[i];
+    TRIREME_DCHECK(step_.sequences[i]->sequence.get() == plan.rows[i].sequence);
     CommitRow(step_.sequences[i], step_.plan.rows[i], &event);
     if (event.has_token || event.finish != FinishReason::kNone || !event.prompt_logprobs.empty()) {
       if (num_events != i) std::swap(result->rows[num_events], event);

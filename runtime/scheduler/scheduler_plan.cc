@@ -84,6 +84,8 @@ void Scheduler::ClearNext() {
 void Scheduler::PlanAhead() {
   TRIREME_CHECK(plan_outstanding_ && next_.sequences.empty());
   const size_t block_size = options_.block_size, num_rows = step_.sequences.size();
+  const bool blocks_for_all =
+      pool_.num_available() - watermark_blocks_ >= static_cast<int>(num_rows);
   next_.sequences.resize(num_rows);
   next_.plan.rows.resize(num_rows);
   for (size_t i = 0; i < num_rows; ++i) {
@@ -94,15 +96,16 @@ void Scheduler::PlanAhead() {
         sequence.paused || token + 1 >= live->max_length) {
       continue;
     }
-    if (static_cast<size_t>(token) == sequence.blocks.size() * block_size &&
-        !pool_.Grow(1, &sequence.blocks)) {
-      continue;
+    if (static_cast<size_t>(token) == sequence.blocks.size() * block_size) {
+      if (!blocks_for_all) continue;
+      TRIREME_CHECK(pool_.Grow(1, &sequence.blocks));
     }
     live->planned_for = stats_.steps + 1;
     live->next_row = static_cast<int>(num_ahead_);
     next_.plan.rows[num_ahead_] = {&sequence, token, 1, true};
     next_.sequences[num_ahead_++] = live;
   }
+  stats_.rows_ahead += num_ahead_;
   next_.sequences.resize(num_ahead_);
   next_.plan.rows.resize(num_ahead_);
 }
@@ -261,7 +264,7 @@ void Scheduler::AddRow(LiveSequence* live, int num_tokens) {
 
 // Takes back what PlanAhead did for a sequence.
 void Scheduler::DropRow(LiveSequence* live) {
-  const auto row = static_cast<size_t>(live->next_row);  // that of an earlier step fits nothing
+  const auto row = static_cast<size_t>(live->next_row);
   TRIREME_CHECK(row < num_ahead_ && next_.sequences[row] == live);
   next_.plan.rows[row].sequence = nullptr;
   next_.sequences[row] = nullptr;
@@ -275,6 +278,7 @@ void Scheduler::DropRow(LiveSequence* live) {
   }
 }
 
+// Never one that this Plan has served: a victim is paused, or junior to who is served.
 void Scheduler::Preempt(LiveSequence* victim) {
   if (IsNext(*victim)) DropRow(victim);
   Sequence& sequence = *victim->sequence;
@@ -283,6 +287,7 @@ void Scheduler::Preempt(LiveSequence* victim) {
   sequence.blocks.clear();
   sequence.num_computed = sequence.num_published = 0;
   ++sequence.num_preemptions;
+  if (sequence.paused) --num_paused_;
   ++stats_.preemptions;
   victim->running = false;
   victim->blocks_needed = 0;

@@ -55,7 +55,7 @@ struct SequenceEvent {
 struct StepResult {
   std::vector<SequenceEvent> rows;
 
-  // `num_rows` rows that say nothing yet.
+  // `num_rows` rows in whose first part there is nothing yet.
   void Reset(size_t num_rows) {
     rows.resize(num_rows);
     for (SequenceEvent& row : rows) {

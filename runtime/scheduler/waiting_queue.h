@@ -24,7 +24,7 @@ struct MoreSenior {
 struct LiveSequence {
   std::unique_ptr<Sequence> sequence;
   uint64_t ticket = 0;          // order of arrival
-  uint64_t planned_for = 0;     // the last step that has a row of it
+  uint64_t planned_for = 0;     // the last step that has a row of it, if one has
   int next_row = 0;             // where PlanAhead put it, if it is planned for the next step
   int max_length = 0;           // tokens with which it ends
   int next_prompt_logprob = 1;  // index of the first token whose prompt logprob is still due

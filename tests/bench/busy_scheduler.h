@@ -18,13 +18,32 @@ class BusyScheduler {
     for (int i = 0; i < kRunning; ++i) Admit();
     // Prompts first: their blocks fill at different steps from now on, as those of real ones do.
     while (scheduler_.stats().running < kRunning) Step();
-    while (StepOnce().num_decode_rows < kRunning) continue;
+    while (plan_->num_decode_rows < kRunning) Step();
     for (int i = 0; i < waiting; ++i) Admit();
     TRIREME_CHECK(scheduler_.stats().waiting == waiting);
   }
 
-  // Plan, also ahead, and commit: all that the engine asks of the scheduler for one step.
-  void Step() { TRIREME_CHECK(StepOnce().rows.size() > 0); }
+  // All that the engine asks of the scheduler for one step. Plan and Commit come between two steps,
+  // PlanAhead while one is computed.
+  void Step() {
+    Plan();
+    PlanAhead();
+    Commit();
+  }
+  void Plan() {
+    plan_ = &scheduler_.Plan();
+    TRIREME_CHECK(!plan_->rows.empty());
+  }
+  void PlanAhead() {
+    scheduler_.PlanAhead();
+    result_.Reset(plan_->rows.size());
+    for (SequenceEvent& row : result_.rows) row.token.id = 1000;
+  }
+  void Commit() {
+    const size_t num_events = scheduler_.Commit(*plan_, &result_).size();
+    TRIREME_CHECK(num_events >= static_cast<size_t>(plan_->num_decode_rows));
+    TRIREME_CHECK(scheduler_.TakeEvents().empty());
+  }
 
  private:
   static constexpr int kMaxContext = 4096, kBlock = 16;
@@ -50,19 +69,9 @@ class BusyScheduler {
     TRIREME_CHECK(scheduler_.Admit(std::move(sequence)).ok());
   }
 
-  const StepPlan& StepOnce() {
-    const StepPlan& plan = scheduler_.Plan();
-    scheduler_.PlanAhead();
-    result_.Reset(plan.rows.size());
-    for (SequenceEvent& row : result_.rows) row.token.id = 1000;
-    const size_t num_events = scheduler_.Commit(plan, &result_).size();
-    TRIREME_CHECK(num_events >= static_cast<size_t>(plan.num_decode_rows));
-    TRIREME_CHECK(scheduler_.TakeEvents().empty());
-    return plan;
-  }
-
   ManualClock clock_;
   Scheduler scheduler_;
+  const StepPlan* plan_ = nullptr;
   StepResult result_;
   RequestId num_admitted_ = 0;
 };

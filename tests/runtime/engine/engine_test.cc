@@ -503,6 +503,34 @@ TEST_F(EngineTest, DestructionGivesEveryStreamItsLastEvent) {
   }
 }
 
+TEST_F(EngineTest, DestructionDeliversWhatTheLastStepBrought) {
+  Start();
+  executor_->CloseGate();
+  RequestStream stream = Submit(Request(3, 1));
+  executor_->WaitForBlockedStep();
+  Engine* const engine = engine_.get();
+  std::thread destruction([&] { engine_.reset(); });
+  while (engine->accepting().ok()) std::this_thread::yield();
+  executor_->OpenGate();
+  destruction.join();
+  const Output output = ReadAll(stream);
+  EXPECT_EQ(output.finish, FinishReason::kLength);
+  EXPECT_EQ(output.tokens.size(), 1u);
+}
+
+// ---- What happens while a step is computed.
+
+TEST_F(EngineTest, AStepsTokensAreDeliveredWhileTheNextOneIsComputed) {
+  Start();
+  RequestStream stream = SubmitRunning();  // its second step has begun, and does not end
+  const std::optional<StreamEvent> event = stream.TryNext();
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->tokens.size(), 1u);
+  executor_->OpenGate();
+  EXPECT_EQ(ReadAll(stream).tokens.size(), 399u);
+  EXPECT_GT(engine_->stats().scheduler.rows_ahead, 390u);
+}
+
 TEST_F(EngineTest, BlockedReaderIsWokenByDestruction) {
   Start();
   RequestStream stream = SubmitRunning();

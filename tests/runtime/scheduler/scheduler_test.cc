@@ -675,7 +675,10 @@ TEST_F(SchedulerTest, AStepPlannedAheadIsTheOneThatWouldHaveBeenPlanned) {
     }
     return steps;
   };
-  EXPECT_EQ(trace(true), trace(false));
+  const std::vector<Trace> plain = trace(false);
+  EXPECT_EQ(scheduler().stats().rows_ahead, 0u);
+  EXPECT_EQ(trace(true), plain);
+  EXPECT_GT(scheduler().stats().rows_ahead, 50u);
 }
 
 TEST_F(SchedulerTest, WhoEndsIsPausedOrIsCancelledBehindAPlanAheadHasNoRowInTheNextStep) {
@@ -713,6 +716,25 @@ TEST_F(SchedulerTest, ASeniorTakesTheBlocksOfRowsThatWerePlannedAhead) {
   EXPECT_EQ(output_[1], Solo({.id = 1, .prompt = 8, .max_tokens = 8}));
   EXPECT_EQ(output_[2], Solo({.prompt = 5, .first_token = 2000, .max_tokens = 8}));
   EXPECT_GT(last_[2].num_preemptions, 0);
+}
+
+TEST_F(SchedulerTest, PlanningAheadDoesNotChangeWhoGetsTheLastBlocks) {
+  const auto preemptions = [&](bool ahead) {
+    scheduler_.reset();
+    MustAdmit({.id = 1, .prompt = 7, .max_tokens = 20, .priority = 5});
+    Step();
+    MustAdmit({.id = 2, .prompt = 8, .first_token = 2000, .max_tokens = 20, .priority = 0});
+    while (scheduler().HasWork()) {
+      const StepPlan plan = Plan();
+      if (ahead) scheduler().PlanAhead();
+      Commit(plan);
+    }
+    return std::pair(last_[1].num_preemptions, last_[2].num_preemptions);
+  };
+  for (options_.num_blocks = 7; options_.num_blocks < 12; ++options_.num_blocks) {
+    EXPECT_EQ(preemptions(true), preemptions(false)) << options_.num_blocks;
+    EXPECT_EQ(preemptions(true).second, 0) << options_.num_blocks;
+  }
 }
 
 TEST_F(SchedulerTest, FailAllForgetsWhatWasPlannedAhead) {
