@@ -68,6 +68,9 @@ absl::StatusOr<std::string> StartGroup(const LoadOptions& options, const ModelFi
                                        const SchedulerOptions& scheduler, ControlLeader* leader,
                                        const std::function<void()>& wait) {
   if (options.num_ranks == 1) return std::string();
+  if (leader != nullptr) {
+    TRIREME_RETURN_IF_ERROR(leader->Gather(options.num_ranks, ModelDigest(files), wait));
+  }
   TRIREME_ASSIGN_OR_RETURN(std::string group, NewRankGroup());
   if (leader == nullptr) return group;
   v1::LeaderMessage::Start start;
@@ -77,7 +80,7 @@ absl::StatusOr<std::string> StartGroup(const LoadOptions& options, const ModelFi
   start.set_max_running(scheduler.max_running);
   start.set_block_size(scheduler.block_size);
   start.set_rank_timeout_seconds(options.rank_timeout_seconds);
-  TRIREME_RETURN_IF_ERROR(leader->Start(start, ModelDigest(files), wait));
+  TRIREME_RETURN_IF_ERROR(leader->Start(start));
   return group;
 }
 

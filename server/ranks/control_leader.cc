@@ -238,12 +238,14 @@ absl::StatusOr<std::unique_ptr<ControlLeader>> ControlLeader::Listen(
 ControlLeader::ControlLeader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ControlLeader::~ControlLeader() = default;
 
-absl::Status ControlLeader::Start(const v1::LeaderMessage::Start& start,
-                                  const std::string& model_digest,
-                                  const std::function<void()>& wait) {
+absl::Status ControlLeader::Gather(int num_ranks, const std::string& model_digest,
+                                   const std::function<void()>& wait) {
   const int num_nodes = static_cast<int>(impl_->nodes().size()) + 1;
-  impl_->Expect(start.num_ranks() / num_nodes, model_digest);
-  TRIREME_RETURN_IF_ERROR(impl_->Gather(wait));
+  impl_->Expect(num_ranks / num_nodes, model_digest);
+  return impl_->Gather(wait);
+}
+
+absl::Status ControlLeader::Start(const v1::LeaderMessage::Start& start) {
   for (const auto& node : impl_->nodes()) node->set_block_size(start.block_size());
   v1::LeaderMessage message;
   *message.mutable_start() = start;

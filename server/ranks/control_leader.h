@@ -19,7 +19,7 @@ namespace trireme {
 // Start, ... in this order, by one thread; between them, whatever this node itself has to load.
 class ControlLeader {
  public:
-  // `lost` hears of the first node that ends, fails or cannot be reached once Start has returned,
+  // `lost` hears of the first node that ends, fails or cannot be reached once Gather has returned,
   // from any thread; it must not destroy the leader. UNAVAILABLE: the address is taken or not ours.
   static absl::StatusOr<std::unique_ptr<ControlLeader>> Listen(
       const RankGroupOptions& options, std::function<void(const absl::Status& error)> lost);
@@ -27,11 +27,13 @@ class ControlLeader {
   // is gone by then.
   ~ControlLeader();
 
-  // Waits until all nodes are there with this version and this model, then has them load. Nodes
-  // that differ are turned away, and waited for again. DEADLINE_EXCEEDED after ten minutes. `wait`
-  // is called once a second meanwhile.
-  absl::Status Start(const v1::LeaderMessage::Start& start, const std::string& model_digest,
-                     const std::function<void()>& wait);
+  // Waits until all nodes are there with this version, this model and their share of `num_ranks`
+  // devices. Nodes that differ are turned away, and waited for again. DEADLINE_EXCEEDED after ten
+  // minutes. `wait` is called once a second meanwhile. What fails from here on ends them all.
+  absl::Status Gather(int num_ranks, const std::string& model_digest,
+                      const std::function<void()>& wait);
+  // Has them load.
+  absl::Status Start(const v1::LeaderMessage::Start& start);
   // Waits until all have loaded: the memory of the node that has the least, or `own`.
   absl::StatusOr<FreeMemory> LeastMemory(FreeMemory own, const std::function<void()>& wait);
   // Waits until all have made their KV cache of `num_blocks`.
