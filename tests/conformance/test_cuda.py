@@ -304,7 +304,7 @@ SAMPLED = [
 
 @pytest.mark.parametrize("num_ranks", [1, 2])
 def test_the_device_draws_the_tokens_that_the_host_draws(serve, tiny_cuda, num_ranks):
-    """typical_p without top_k and min_p is the host's, and so near to 1 leaves every token that could be drawn here. Both kinds at once."""
+    """typical_p without top_k is the host's, and so near to 1 leaves every token that could be drawn here. Both kinds at once."""
     flags, env = ranks(num_ranks)
     server = serve(tiny_cuda, "cuda", "--kv-cache-memory", "8MiB", *flags, env={**env, "TRIREME_GPUSIM_PROFILE": "1"})
     prompt = "What is drawn where?"
