@@ -13,7 +13,7 @@ absl::Status NotBuilt() {
 
 }  // namespace
 
-int NumCudaDevices() { return 0; }
+absl::StatusOr<int> CountCudaDevices() { return NotBuilt(); }
 bool HasCublasLt() { return false; }
 absl::StatusOr<std::string> NewRankGroup() { return NotBuilt(); }
 absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const std::string&, int,

@@ -368,20 +368,18 @@ class CudaBackend final : public Backend {
 
 }  // namespace
 
-int NumCudaDevices() {
+absl::StatusOr<int> CountCudaDevices() {
   int count = 0;
-  const bool known = cudaGetDeviceCount(&count) == cudaSuccess;
-  cudaGetLastError();  // not having one is no error
-  return known ? count : 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  cudaGetLastError();  // the next call has its own
+  if (error == cudaSuccess && count > 0) return count;
+  return absl::FailedPreconditionError(
+      StrCat("no CUDA device: ", error != cudaSuccess ? cudaGetErrorString(error) : "none found",
+             "; `trireme doctor` looks at driver and devices"));
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions& options) {
-  int count = 0;
-  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0) {
-    return absl::FailedPreconditionError(
-        StrCat("no CUDA device: ", error != cudaSuccess ? cudaGetErrorString(error) : "none found",
-               "; `trireme doctor` looks at driver and devices"));
-  }
+  TRIREME_ASSIGN_OR_RETURN(const int count, CountCudaDevices());
   if (options.device < 0 || options.device >= count) {
     return absl::InvalidArgumentError(
         StrCat("no CUDA device ", options.device, ": there are ", count));

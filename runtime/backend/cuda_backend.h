@@ -38,13 +38,14 @@ absl::StatusOr<std::vector<std::shared_ptr<CudaCommunicator>>> JoinRanks(const s
                                                                          int first_rank,
                                                                          int num_devices);
 
-// Devices that the driver shows; 0 in a build without CUDA.
-int NumCudaDevices();
+// Devices that the driver shows, at least one. UNIMPLEMENTED in a build without CUDA,
+// FAILED_PRECONDITION without a device or driver.
+absl::StatusOr<int> CountCudaDevices();
 // Whether the build has Gemm::kCublasLt.
 bool HasCublasLt();
 
-// UNIMPLEMENTED in a build without CUDA or the wanted GEMM, FAILED_PRECONDITION without a device or
-// driver, or on a device older than sm_80.
+// As CountCudaDevices; UNIMPLEMENTED without the wanted GEMM, too, FAILED_PRECONDITION on a device
+// older than sm_80.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions& options);
 
 }  // namespace trireme

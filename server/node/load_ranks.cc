@@ -81,27 +81,28 @@ absl::Status OnEachRank(int num_ranks, const std::function<absl::Status(int rank
 }  // namespace
 
 bool OnGpus(const LoadOptions& options) {
-  return options.device == "cuda" || (options.device == "auto" && NumCudaDevices() > 0);
+  return options.device == "cuda" || (options.device == "auto" && CountCudaDevices().ok());
 }
 
 absl::Status CheckDevices(const LoadOptions& options) {
-  if (options.gemm != "own" && !OnGpus(options)) {
-    return absl::InvalidArgumentError(
-        StrCat("--gemm ", options.gemm,
-               ": GPUs have it; leave it out, or use --device cuda where there are"));
-  }
-  if (options.gemm != "own" && NumCudaDevices() > 0 && !HasCublasLt()) {
-    return absl::InvalidArgumentError(
-        StrCat("--gemm ", options.gemm, ": this build has no cuBLASLt (CMake's TRIREME_CUBLASLT)"));
-  }
-  if (options.num_ranks == 1) return absl::OkStatus();
   const std::string flag = StrCat("--tensor-parallel-size ", options.num_ranks);
   if (!OnGpus(options)) {
+    if (options.gemm != "own") {
+      return absl::InvalidArgumentError(
+          StrCat("--gemm ", options.gemm,
+                 ": GPUs have it; leave it out, or use --device cuda where there are"));
+    }
+    if (options.num_ranks == 1) return absl::OkStatus();
     return absl::InvalidArgumentError(StrCat(
         flag,
         ": the model is shared by GPUs only; leave it out, or use --device cuda where there are"));
   }
-  if (const int devices = NumCudaDevices(); devices > 0 && devices < options.ranks_here()) {
+  TRIREME_ASSIGN_OR_RETURN(const int devices, CountCudaDevices());
+  if (options.gemm != "own" && !HasCublasLt()) {
+    return absl::InvalidArgumentError(
+        StrCat("--gemm ", options.gemm, ": this build has no cuBLASLt (CMake's TRIREME_CUBLASLT)"));
+  }
+  if (devices < options.ranks_here()) {
     return absl::InvalidArgumentError(options.group.alone()
                                           ? StrCat(flag, ": this machine shows ", devices, " GPUs")
                                           : StrCat(flag, " on ", options.group.num_nodes,

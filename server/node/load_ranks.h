@@ -14,8 +14,8 @@ namespace trireme {
 // Whether the model runs on GPUs.
 bool OnGpus(const LoadOptions& options);
 
-// Whether this machine has the devices that the options want of it. INVALID_ARGUMENT names the
-// flag.
+// Whether this machine has the devices that the options want of it, before anything waits for
+// other nodes. INVALID_ARGUMENT names the flag; else as CountCudaDevices.
 absl::Status CheckDevices(const LoadOptions& options);
 
 // options.ranks_here() of them, without a KV cache yet; they join those of other nodes that were

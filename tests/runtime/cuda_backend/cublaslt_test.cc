@@ -92,7 +92,7 @@ struct Stacked {
 class CublasLtTest : public testing::TestWithParam<DType> {
  protected:
   void SetUp() override {
-    if (NumCudaDevices() == 0) GTEST_SKIP() << "skipped: no GPU";
+    if (!CountCudaDevices().ok()) GTEST_SKIP() << "skipped: no GPU";
     if (!HasCublasLt()) GTEST_SKIP() << "skipped: a build without cuBLASLt";
     backend_ = Make(Gemm::kCublasLt);
   }
