@@ -66,6 +66,8 @@ void ModelExecutor::Submit(const StepPlan& plan) {
   plan_ = &plan;
   next_row_ = 0;
   next_offset_ = 0;
+  row_samplers_.clear();
+  for (const StepRow& row : plan.rows) row_samplers_.push_back(&samplers_.at(row.sequence->id));
   BeginBatch(plan);
 }
 
@@ -74,7 +76,7 @@ absl::Status ModelExecutor::Collect(StepResult* result) {
   const StepPlan& plan = *std::exchange(plan_, nullptr);
   result->Reset(plan.rows.size());
   for (size_t i = 0; i < plan.rows.size(); ++i) {
-    const absl::StatusOr<SamplerState>& sampler = samplers_.at(plan.rows[i].sequence->id);
+    const absl::StatusOr<SamplerState>& sampler = *row_samplers_[i];
     result->rows[i].error = sampler.status();
     if (sampler.ok()) result->rows[i].prompt_logprobs.resize(NumPromptLogprobs(plan.rows[i]));
   }
@@ -115,7 +117,7 @@ void ModelExecutor::FillBatch(const StepPlan& plan) {
 // Adds what is left of a row, or as much of it as the batch has room for: then false.
 bool ModelExecutor::AddPiece(const StepRow& row) {
   const Sequence& sequence = *row.sequence;
-  absl::StatusOr<SamplerState>& sampler = samplers_.at(sequence.id);
+  absl::StatusOr<SamplerState>& sampler = *row_samplers_[next_row_];
   if (!sampler.ok()) return true;
   const int first = row.first_token + next_offset_;
   const int first_in_batch = static_cast<int>(tokens_.size());

@@ -64,7 +64,8 @@ class ModelExecutor final : public Executor {
 
   // A request whose sampler could not be made fails at its first token.
   absl::node_hash_map<RequestId, absl::StatusOr<SamplerState>> samplers_;
-  const StepPlan* plan_ = nullptr;  // between Submit and Collect
+  const StepPlan* plan_ = nullptr;                           // between Submit and Collect
+  std::vector<absl::StatusOr<SamplerState>*> row_samplers_;  // of the plan's rows
 
   // How far the plan has been put into batches, and the current batch. Kept for their memory.
   size_t next_row_ = 0;

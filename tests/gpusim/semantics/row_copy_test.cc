@@ -2,8 +2,6 @@
 // rows and without the same is seen.
 #include <gtest/gtest.h>
 
-#include <random>
-
 #include "runtime/base/strings.h"
 #include "tests/gpusim/semantics/row_programs.h"
 
@@ -63,53 +61,37 @@ TEST(RowCopyTest, ACopyOfARowThatNobodyHasWaitedForIsInFlight) {
   }
 }
 
-TEST(RowCopyTest, RandomCopiesAreSeenAlike) {
-  std::mt19937_64 random(11);
-  const auto pick = [&](auto... choices) {
-    const int all[] = {choices...};
-    return all[random() % sizeof...(choices)];
-  };
-  int with_findings = 0;
-  constexpr int kPrograms = 400;
-  for (int program = 0; program < kPrograms; ++program) {
-    std::string body;
-    if (random() % 2 == 0) {
-      for (const int offset : {0, 512, 1024}) {
-        StrAppend(&body, TextOf(kShared, {true, 4, 0, offset, 16, 32}));
-      }
-      StrAppend(&body, kShared.barrier, "\n");
+void AppendCopies(Chance& chance, std::string* body) {
+  const auto pick = [&](auto... choices) { return chance.Pick(choices...); };
+  for (int step = 0; step < 6; ++step) {
+    const int warp = pick(0, 0, 1, 2), offset = pick(0, 0, 128, 512, 16);
+    switch (pick(0, 1, 2, 2)) {
+      case 0:
+        StrAppend(body, CopyText(warp, offset, pick(0, 0, 1, 5), pick(32, 32, 32, 12, 1),
+                                 pick(16, 16, 16, 8, 0)));
+        break;
+      case 1:
+        StrAppend(body, Labelled(MatrixText(pick(0, 1, 2, -1), offset, pick(16, 16, 32)), step));
+        break;
+      default:
+        StrAppend(body, TextOf(kShared, {chance.OneIn(2), pick(1, 4, 4), warp, offset,
+                                         pick(16, 16, 4), pick(32, 32, 16)}));
     }
-    for (int step = 0; step < 6; ++step) {
-      const int warp = pick(0, 0, 1, 2), offset = pick(0, 0, 128, 512, 16);
-      switch (random() % 4) {
-        case 0:
-          StrAppend(&body, CopyText(warp, offset, pick(0, 0, 1, 5), pick(32, 32, 32, 12, 1),
-                                    pick(16, 16, 16, 8, 0)));
-          break;
-        case 1:
-          StrAppend(&body, Labelled(MatrixText(pick(0, 1, 2, -1), offset, pick(16, 16, 32)), step));
-          break;
-        default:
-          StrAppend(&body, TextOf(kShared, {random() % 2 == 0, pick(1, 4, 4), warp, offset,
-                                            pick(16, 16, 4), pick(32, 32, 16)}));
-      }
-      const int wait = pick(0, 1, 1, 2, 3);
-      if (wait == 1) StrAppend(&body, "cp.async.wait_all;\n");
-      if (wait == 2) StrAppend(&body, "cp.async.commit_group; cp.async.wait_group 1;\n");
-      if (wait == 3) {
-        StrAppend(&body, "setp.lt.u32 %p4, %r1, ", pick(4, 8, 20), "; @%p4 cp.async.wait_all;\n");
-      }
-      const int between = pick(0, 1, 2, 2);
-      if (between == 1) StrAppend(&body, "bar.warp.sync 0xffffffff;\n");
-      if (between == 2) StrAppend(&body, kShared.barrier, "\n");
+    const int wait = pick(0, 1, 1, 2, 3);
+    if (wait == 1) StrAppend(body, "cp.async.wait_all;\n");
+    if (wait == 2) StrAppend(body, "cp.async.commit_group; cp.async.wait_group 1;\n");
+    if (wait == 3) {
+      StrAppend(body, "setp.lt.u32 %p4, %r1, ", pick(4, 8, 20), "; @%p4 cp.async.wait_all;\n");
     }
-    StrAppend(&body, "cp.async.wait_all;\n");
-    SCOPED_TRACE(program);
-    with_findings += BothSeeTheSame(kShared, body, random(), true).findings.empty() ? 0 : 1;
-    if (HasFailure()) return;
+    const int between = pick(0, 1, 2, 2);
+    if (between == 1) StrAppend(body, "bar.warp.sync 0xffffffff;\n");
+    if (between == 2) StrAppend(body, kShared.barrier, "\n");
   }
-  EXPECT_GT(with_findings, kPrograms / 10);
-  EXPECT_LT(with_findings, kPrograms);
+  StrAppend(body, "cp.async.wait_all;\n");
+}
+
+TEST(RowCopyTest, RandomCopiesAreSeenAlike) {
+  ExpectRandomProgramsSeenAlike(kShared, 11, true, AppendCopies);
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <random>
 #include <string>
 #include <string_view>
 
@@ -99,6 +101,47 @@ inline Result BothSeeTheSame(const Memory& memory, const std::string& body, uint
     EXPECT_EQ(rows.out, words.out) << body;
   }
   return rows;
+}
+
+class Chance {
+ public:
+  explicit Chance(uint64_t seed) : random_(seed) {}
+  uint64_t Number() { return random_(); }
+  bool OneIn(uint64_t n) { return random_() % n == 0; }
+  template <typename... Choices>
+  int Pick(Choices... choices) {
+    const int all[] = {choices...};
+    return all[random_() % sizeof...(choices)];
+  }
+
+ private:
+  std::mt19937_64 random_;
+};
+
+// Random programs as `append` goes on with them, half of them after all memory was written; some
+// are wrong, some are not.
+inline void ExpectRandomProgramsSeenAlike(
+    const Memory& memory, uint64_t seed, bool copies,
+    const std::function<void(Chance&, std::string*)>& append) {
+  Chance chance(seed);
+  constexpr int kPrograms = 400;
+  int with_findings = 0;
+  for (int program = 0; program < kPrograms; ++program) {
+    std::string body;
+    if (chance.OneIn(2)) {
+      for (const int offset : {0, 512, 1024}) {
+        StrAppend(&body, TextOf(memory, {true, 4, 0, offset, 16, 32}));
+      }
+      StrAppend(&body, memory.barrier, "\n");
+    }
+    append(chance, &body);
+    SCOPED_TRACE(program);
+    const Result result = BothSeeTheSame(memory, body, chance.Number(), copies);
+    with_findings += result.findings.empty() ? 0 : 1;
+    if (testing::Test::HasFailure()) return;
+  }
+  EXPECT_GT(with_findings, kPrograms / 10);
+  EXPECT_LT(with_findings, kPrograms);
 }
 
 }  // namespace trireme::gpusim

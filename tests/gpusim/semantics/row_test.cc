@@ -3,7 +3,6 @@
 // 16 bytes behind them, where there are no rows.
 #include <gtest/gtest.h>
 
-#include <random>
 #include <vector>
 
 #include "runtime/base/strings.h"
@@ -76,43 +75,24 @@ TEST_P(RowTest, ReadersOfARowMayBeMany) {
 // Programs of rows, parts of rows, rows that begin elsewhere, other widths, one word for all lanes,
 // with and without barriers: what is found, where, and what is read.
 TEST_P(RowTest, RandomProgramsAreSeenAlike) {
-  std::mt19937_64 random(7);
-  const auto pick = [&](auto... choices) {
-    const int all[] = {choices...};
-    return all[random() % sizeof...(choices)];
-  };
-  int with_findings = 0;
-  constexpr int kPrograms = 400;
-  for (int program = 0; program < kPrograms; ++program) {
-    std::string body;
-    if (random() % 2 == 0) {  // all there is, once
-      for (const int offset : {0, 512, 1024}) {
-        StrAppend(&body, TextOf(memory(), {true, 4, 0, offset, 16, 32}));
-      }
-      StrAppend(&body, memory().barrier, "\n");
-    }
+  ExpectRandomProgramsSeenAlike(memory(), 7, false, [this](Chance& chance, std::string* body) {
+    const auto pick = [&](auto... choices) { return chance.Pick(choices...); };
     for (int step = 0; step < 5; ++step) {
       const int words = pick(1, 2, 4);
-      const Access access = {random() % 2 == 0,
+      const Access access = {chance.OneIn(2),
                              words,
                              pick(0, 0, 1, 2),
                              pick(0, 0, 128, 512, 16, 640),
-                             random() % 8 == 0 ? 0 : 4 * words,
+                             chance.OneIn(8) ? 0 : 4 * words,
                              pick(32, 32, 32, 16, 1),
                              pick(0, 0, 0, 1, 5),
                              pick(0, 0, 0, 128)};
-      StrAppend(&body, TextOf(memory(), access));
+      StrAppend(body, TextOf(memory(), access));
       const int between = pick(0, 1, 2, 2);
-      if (between == 1) StrAppend(&body, "bar.warp.sync 0xffffffff;\n");
-      if (between == 2) StrAppend(&body, memory().barrier, "\n");
+      if (between == 1) StrAppend(body, "bar.warp.sync 0xffffffff;\n");
+      if (between == 2) StrAppend(body, memory().barrier, "\n");
     }
-    SCOPED_TRACE(program);
-    with_findings += BothSeeTheSame(memory(), body, random()).findings.empty() ? 0 : 1;
-    if (HasFailure()) return;
-  }
-  // Neither all of them nor none.
-  EXPECT_GT(with_findings, kPrograms / 10);
-  EXPECT_LT(with_findings, kPrograms);
+  });
 }
 
 }  // namespace

@@ -60,6 +60,10 @@ class Recorder final : public EngineObserver {
   std::vector<StepRecord> steps;       // guarded by mu
 };
 
+void WaitUntilClosing(const Engine& engine) {
+  while (engine.accepting().ok()) std::this_thread::yield();
+}
+
 class EngineTest : public testing::Test {
  protected:
   EngineTest() {
@@ -466,7 +470,7 @@ TEST_F(EngineTest, DrainLetsRunningRequestsFinishAndRefusesNewOnes) {
   Start();
   RequestStream running = SubmitRunning();
   std::thread drain([&] { engine_->Drain(absl::InfiniteFuture()); });
-  while (engine_->accepting().ok()) std::this_thread::yield();
+  WaitUntilClosing(*engine_);
   const absl::Status refusal = engine_->Submit(Request(3, 5)).status();
   EXPECT_EQ(refusal.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(ErrorCode(refusal), "draining");
@@ -482,7 +486,7 @@ TEST_F(EngineTest, DrainDeadlineFailsWhatIsLeft) {
   Start(&clock_);
   RequestStream stuck = Submit(Request(3, 400));  // paused as nobody reads
   std::thread drain([&] { engine_->Drain(clock_.Now() + absl::Seconds(10)); });
-  while (engine_->accepting().ok()) std::this_thread::yield();
+  WaitUntilClosing(*engine_);
   clock_.Advance(absl::Seconds(10));
   engine_->Poke();
   drain.join();
@@ -510,7 +514,7 @@ TEST_F(EngineTest, DestructionDeliversWhatTheLastStepBrought) {
   executor_->WaitForBlockedStep();
   Engine* const engine = engine_.get();
   std::thread destruction([&] { engine_.reset(); });
-  while (engine->accepting().ok()) std::this_thread::yield();
+  WaitUntilClosing(*engine);
   executor_->OpenGate();
   destruction.join();
   const Output output = ReadAll(stream);
