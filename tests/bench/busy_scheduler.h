@@ -28,14 +28,16 @@ class BusyScheduler {
   void Step() {
     Plan();
     PlanAhead();
+    Compute();
     Commit();
   }
   void Plan() {
     plan_ = &scheduler_.Plan();
     TRIREME_CHECK(!plan_->rows.empty());
   }
-  void PlanAhead() {
-    scheduler_.PlanAhead();
+  void PlanAhead() { scheduler_.PlanAhead(); }
+  // The executor's part.
+  void Compute() {
     result_.Reset(plan_->rows.size());
     for (SequenceEvent& row : result_.rows) row.token.id = 1000;
   }

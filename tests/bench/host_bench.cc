@@ -201,10 +201,13 @@ void MeasureScheduler(const Options& options, const Table& table) {
       scheduler.Plan();
       const double planned = MicrosecondsSince(begin);
       scheduler.PlanAhead();
-      const double computed = MicrosecondsSince(begin);
+      const double planned_ahead = MicrosecondsSince(begin);
+      scheduler.Compute();
+      const auto computed = SteadyClock::now();
       scheduler.Commit();
-      costs.push_back(MicrosecondsSince(begin));
-      between.push_back(costs.back() - computed + planned);
+      const double committed = MicrosecondsSince(computed);
+      costs.push_back(planned_ahead + committed);
+      between.push_back(planned + committed);
     }
     const std::string load = StrCat("_1000_running_", waiting, "_waiting");
     table.Row(StrCat("scheduler_step", load), Median(costs), "us");
