@@ -92,12 +92,17 @@ class Server:
     def logs(self):
         return "".join(self._stderr_lines)
 
+    def wait(self, timeout=60):
+        """The exit code of a process that ends by itself; logs() are whole then."""
+        code = self.process.wait(timeout)
+        self._reader.join(5)
+        return code
+
     def stop(self, expect=0):
         """SIGTERM, and the exit code it must give."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(60)
-        self._reader.join(5)
+        code = self.wait(60)
         assert code == expect, f"exit code {code}\n{self.logs()}"
 
 

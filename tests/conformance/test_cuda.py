@@ -409,15 +409,16 @@ def test_every_library_call_that_fails_ends_the_start_or_every_request(serve, bi
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             answers = list(pool.map(lambda text: post(server, "/v1/completions", {
                 "model": "demo", "prompt": CANARY + text, "max_tokens": 4, "ignore_eos": True}), ["a", "bc"]))
-        if "fault on demand" not in server.logs():
+        failed = [json.loads(body)["error"] for code, _, body in answers if code == 503]
+        if not failed:
             assert [code for code, _, _ in answers] == [200, 200]
             server.wait_idle()
             server.stop()
+            assert "fault on demand" not in server.logs()
             break
-        failed = [json.loads(body)["error"] for code, _, body in answers if code == 503]
-        assert failed and all(code in (200, 503) for code, _, _ in answers), (nth, answers)
+        assert all(code in (200, 503) for code, _, _ in answers), (nth, answers)
         assert "device_lost" in [error["code"] for error in failed], (nth, failed)
-        assert server.process.wait(20) == 4, (nth, server.logs())
+        assert server.wait(20) == 4, (nth, server.logs())
         assert library in server.logs() and CANARY not in server.logs() + json.dumps(failed), (nth, server.logs())
         nth += 1
     print(f"{kind} of rank {rank}: {at_start} calls at the start, {nth - 1 - at_start} in steps")
@@ -437,7 +438,7 @@ def test_a_device_that_is_lost_while_the_server_drains_still_answers(serve, tiny
         answers = [answer.result() for answer in answers]
     assert [code for code, _, _ in answers] == [503] * 4, answers
     assert {json.loads(said)["error"]["code"] for _, _, said in answers} == {"device_lost"}
-    assert server.process.wait(10) == 4, server.logs()
+    assert server.wait(10) == 4, server.logs()
 
 
 @pytest.mark.parametrize("kind", ["launch", "sticky", "loss"])
@@ -452,7 +453,7 @@ def test_a_device_that_fails_fails_every_request_and_ends_the_process(serve, tin
         assert failed and all(code in (200, 503) for code, _, _ in answers), answers
         assert all(error["code"] in ("device_lost", "draining", "shutting_down") for error in failed), failed
         assert any(error["code"] == "device_lost" for error in failed), failed
-        assert server.process.wait(10) == 4, server.logs()
+        assert server.wait(10) == 4, server.logs()
         assert "device_lost" in server.logs()
 
 
@@ -468,7 +469,7 @@ def test_a_rank_that_fails_or_hangs_fails_every_request_and_ends_the_process(ser
             "model": "demo", "prompt": "x" * (10 + i), "max_tokens": 60, "ignore_eos": True}), range(8)))
     failed = [json.loads(body)["error"] for code, _, body in answers if code == 503]
     assert failed and any(error["code"] == "device_lost" for error in failed), answers
-    assert server.process.wait(20) == 4, server.logs()
+    assert server.wait(20) == 4, server.logs()
     assert ("did not end a step within 3 s" in server.logs()) == fault.startswith("hang"), server.logs()
     assert time.monotonic() - began < 200, "not the other cases' timeout"
 
@@ -504,7 +505,7 @@ def test_nodes_that_hang_fail_every_request_and_end_all_nodes(nodes, tiny_cuda):
                          follower_env={"TRIREME_GPUSIM_FAULTS": "hang@60/0"})
     codes, errors = many(server)
     assert "device_lost" in errors and set(codes) <= {200, 503}, (codes, errors)
-    assert server.process.wait(20) == 4, server.logs()
+    assert server.wait(20) == 4, server.logs()
     assert nodes.followers[0].wait() == 4
     assert "did not end a step within 3 s" in server.logs() and "node 1" in server.logs()
 
@@ -533,7 +534,7 @@ def test_nodes_that_die_end_the_others(nodes, tiny_cuda, victim, number):
             assert [code for code, _, _ in answers] == [503] * 4, answers
             assert {json.loads(said)["error"]["code"] for _, _, said in answers} == {"device_lost"}
     if victim == "follower":
-        assert server.process.wait(20) == 4, server.logs()
+        assert server.wait(20) == 4, server.logs()
         assert "node 2" in server.logs()
         assert nodes.followers[1].wait() == (3 if number == signal.SIGTERM else -number)
     ended = nodes.followers if victim == "leader" else nodes.followers[:1]
@@ -543,7 +544,7 @@ def test_nodes_that_die_end_the_others(nodes, tiny_cuda, victim, number):
 def test_nodes_that_die_end_an_idle_leader(nodes, tiny_cuda):
     server = nodes.start(tiny_cuda, 2, 1, "--kv-cache-memory", "2MiB")
     nodes.followers[0].process.kill()
-    assert server.process.wait(20) == 4, server.logs()
+    assert server.wait(20) == 4, server.logs()
     assert "node_lost" in server.logs() and "node 1" in server.logs()
 
 
@@ -599,7 +600,7 @@ def test_nodes_whose_nccl_fails_in_a_step_end_all(nodes, tiny_cuda, nth):
                          follower_env={"TRIREME_GPUSIM_FAULTS": f"nccl@{nth}"})
     codes, errors = many(server)
     assert "device_lost" in errors and set(codes) <= {200, 503}, (codes, errors)
-    assert server.process.wait(20) == 4, server.logs()
+    assert server.wait(20) == 4, server.logs()
     assert nodes.followers[0].wait() == 4, nodes.followers[0].logs()
     assert "NCCL" in nodes.followers[0].logs()
 

@@ -97,7 +97,7 @@ def test_a_signal_to_end_disturbs_nobody(guard_server):
     rule_p.server.process.terminate()
     assert rule_p._rest_over_http(witnesses[0]) == rule_p.solo
     assert rule_p._rest_over_grpc(*witnesses[1]) == rule_p.solo
-    assert rule_p.server.process.wait(60) == 0
+    assert rule_p.server.wait(60) == 0
     rule_p.check_logs()
 
 
@@ -117,7 +117,7 @@ def test_a_drain_deadline_tells_every_client(guard_server):
     with pytest.raises(grpc.RpcError) as raised:
         list(over_grpc)
     assert raised.value.code() == grpc.StatusCode.UNAVAILABLE and CANARY not in raised.value.details()
-    assert rule_p.server.process.wait(60) == 0
+    assert rule_p.server.wait(60) == 0
     rule_p.check_logs()
 
 

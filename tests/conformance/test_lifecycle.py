@@ -29,7 +29,7 @@ def test_sigterm_finishes_streams_and_exits_zero(start_server):
     rest = answer.read()
     assert rest.endswith(b"data: [DONE]\n\n")
     assert b'"finish_reason":"length"' in rest
-    assert server.process.wait(30) == 0
+    assert server.wait(30) == 0
 
 
 def test_drain_is_unready_first_and_refuses_new_requests(start_server):
@@ -51,7 +51,7 @@ def test_drain_is_unready_first_and_refuses_new_requests(start_server):
         assert time.monotonic() < deadline
     assert json.loads(body)["error"]["code"] == "draining"
     assert answer.read().endswith(b"data: [DONE]\n\n")
-    assert server.process.wait(30) == 0
+    assert server.wait(30) == 0
 
 
 def test_drain_deadline_ends_streams_with_an_error_event(start_server):
@@ -61,7 +61,7 @@ def test_drain_deadline_ends_streams_with_an_error_event(start_server):
     server.process.send_signal(signal.SIGTERM)
     rest = answer.read()
     assert b'data: {"error":' in rest and b"[DONE]" not in rest
-    assert server.process.wait(30) == 0
+    assert server.wait(30) == 0
 
 
 def test_second_signal_aborts(start_server):
@@ -71,7 +71,7 @@ def test_second_signal_aborts(start_server):
     server.process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(10) == 3
+    assert server.wait(10) == 3
 
 
 def test_tls_on_both_doors(start_server, stubs, tmp_path):

@@ -528,7 +528,7 @@ def test_a_restart_continues_the_chain_even_after_a_crash(audited, start_server,
                            capture_output=True, text=True, timeout=60)
     assert other.returncode == 1 and "another process" in other.stderr
     server.process.kill()
-    server.process.wait()
+    server.wait()
     with audit.open("a") as file:
         file.write('{"prev":"torn')  # as a crash leaves it
     server = start_server(*flags)
@@ -607,7 +607,7 @@ def test_the_trace_of_a_killed_process_lacks_only_its_end(start_server, tmp_path
     assert post(server, "traced")[0] == 200
     eventually(lambda: '"request_id":"traced"' in path.read_text())
     server.process.kill()
-    server.process.wait()
+    server.wait()
     text = path.read_text()
     assert not text.rstrip().endswith("]")
     check_trace(json.loads(text + "]"), 1)

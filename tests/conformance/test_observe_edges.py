@@ -45,7 +45,7 @@ def test_a_node_that_is_killed_after_a_rotation_goes_on_with_the_chain(start_ser
     server.process.send_signal(signal.SIGHUP)
     eventually(lambda: audit.exists() and audit.read_text().endswith("\n"))  # with no request in between
     server.process.kill()
-    server.process.wait()
+    server.wait()
     server = start_server("--audit-log", str(audit))
     server.stop()
     assert [line["event"] for line in lines(audit)] == ["rotated", "start", "stop"]

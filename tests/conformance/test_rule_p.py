@@ -57,6 +57,6 @@ def test_a_death_is_caught(guard_server):
 
     def kill():
         rule_p.server.process.kill()
-        rule_p.server.process.wait()
+        rule_p.server.wait()
 
     expect(rule_p, "the process died", kill)
