@@ -38,10 +38,10 @@
 //
 // Ahead. While a step is computed, PlanAhead plans what of the next one is known whatever comes of
 // it: a row for each sequence that will need its next token (blocks only while there are enough for
-// everybody: who gets the last ones is a matter of seniority). Plan adds
-// what depends on how the step ended, and drops the rows of those that have ended, that were paused
-// or whose blocks a senior one needs. So between two steps there is no work for the streams that
-// just go on, but their tokens.
+// everybody: who gets the last ones is a matter of seniority). It hashes the blocks that the step
+// fills, too, as all of their tokens are known. Plan adds what depends on how the step ended, and
+// drops the rows of those that have ended, that were paused or whose blocks a senior one needs. So
+// between two steps there is no work for the streams that just go on, but their tokens.
 #pragma once
 
 #include <memory>

@@ -97,7 +97,7 @@ void Scheduler::PlanAhead() {
       continue;
     }
     if (static_cast<size_t>(token) == sequence.blocks.size() * block_size) {
-      if (options_.prefix_cache) ExtendHashes(&sequence);  // Commit publishes the block
+      if (options_.prefix_cache) ExtendHashes(&sequence);
       if (!blocks_for_all) continue;
       TRIREME_CHECK(pool_.Grow(1, &sequence.blocks));
     }

@@ -85,7 +85,6 @@ bool OnGpus(const LoadOptions& options) {
 }
 
 absl::Status CheckDevices(const LoadOptions& options) {
-  const std::string flag = StrCat("--tensor-parallel-size ", options.num_ranks);
   if (!OnGpus(options)) {
     if (options.gemm != "own") {
       return absl::InvalidArgumentError(
@@ -93,9 +92,10 @@ absl::Status CheckDevices(const LoadOptions& options) {
                  ": GPUs have it; leave it out, or use --device cuda where there are"));
     }
     if (options.num_ranks == 1) return absl::OkStatus();
-    return absl::InvalidArgumentError(StrCat(
-        flag,
-        ": the model is shared by GPUs only; leave it out, or use --device cuda where there are"));
+    return absl::InvalidArgumentError(
+        StrCat("--tensor-parallel-size ", options.num_ranks,
+               ": the model is shared by GPUs only; leave it out, or use --device cuda where there "
+               "are"));
   }
   TRIREME_ASSIGN_OR_RETURN(const int devices, CountCudaDevices());
   if (options.gemm != "own" && !HasCublasLt()) {
@@ -103,6 +103,7 @@ absl::Status CheckDevices(const LoadOptions& options) {
         StrCat("--gemm ", options.gemm, ": this build has no cuBLASLt (CMake's TRIREME_CUBLASLT)"));
   }
   if (devices < options.ranks_here()) {
+    const std::string flag = StrCat("--tensor-parallel-size ", options.num_ranks);
     return absl::InvalidArgumentError(options.group.alone()
                                           ? StrCat(flag, ": this machine shows ", devices, " GPUs")
                                           : StrCat(flag, " on ", options.group.num_nodes,

@@ -10,6 +10,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -36,18 +37,34 @@ namespace {
 
 constexpr int kWarmUp = 3;  // memory that grows once, tables that are made at first use
 
-void Count(const char* part, int repetitions, absl::FunctionRef<void()> once) {
-  for (int i = 0; i < kWarmUp; ++i) once();
+void Dump(std::string_view part, int repetitions) {
   const std::string name = StrCat(part, " ", repetitions);
-  CALLGRIND_START_INSTRUMENTATION;
-  for (int i = 0; i < repetitions; ++i) once();
-  CALLGRIND_STOP_INSTRUMENTATION;
   CALLGRIND_DUMP_STATS_AT(name.c_str());
 }
 
-void CountSchedulerSteps(const char* part, int waiting) {
+void Count(std::string_view part, int repetitions, absl::FunctionRef<void()> once) {
+  for (int i = 0; i < kWarmUp; ++i) once();
+  CALLGRIND_START_INSTRUMENTATION;
+  for (int i = 0; i < repetitions; ++i) once();
+  CALLGRIND_STOP_INSTRUMENTATION;
+  Dump(part, repetitions);
+}
+
+void CountSchedulerSteps(int waiting) {
+  constexpr int kSteps = 32;  // two blocks of every sequence
   bench::BusyScheduler scheduler(waiting);
-  Count(part, 32, [&] { scheduler.Step(); });  // two blocks of every sequence
+  Count(StrCat("scheduler_step_", waiting, "_waiting"), kSteps, [&] { scheduler.Step(); });
+
+  scheduler.Plan();
+  for (int i = 0; i < kSteps; ++i) {
+    scheduler.PlanAhead();
+    scheduler.Compute();
+    CALLGRIND_START_INSTRUMENTATION;
+    scheduler.Commit();
+    scheduler.Plan();
+    CALLGRIND_STOP_INSTRUMENTATION;
+  }
+  Dump(StrCat("scheduler_between_steps_", waiting, "_waiting"), kSteps);
 }
 
 std::unique_ptr<const Tokenizer> ReadTokenizer(const std::string& folder) {
@@ -135,8 +152,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: instructions FOLDER_OF_SMOLLM_JSON\n");
     return 2;
   }
-  trireme::CountSchedulerSteps("scheduler_step_10_waiting", 10);
-  trireme::CountSchedulerSteps("scheduler_step_10000_waiting", 10000);
+  trireme::CountSchedulerSteps(10);
+  trireme::CountSchedulerSteps(10000);
   trireme::CountDetokenizer(argv[1]);
   trireme::CountSseEvent();
   trireme::CountGrpcEvent();

@@ -64,7 +64,7 @@ def judge(counts, table):
     wrong = []
     for part in sorted(counts.keys() | table.keys()):
         measured, known = counts.get(part, 0), table.get(part)
-        print(f"{part:32} {measured:>12,} instructions; {known or 0:>12,} in the table")
+        print(f"{part:38} {measured:>12,} instructions; {known or 0:>12,} in the table")
         if measured == 0:
             wrong.append(f"{part}: nothing was measured")
         elif known is None:
