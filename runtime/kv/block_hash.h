@@ -1,7 +1,12 @@
-// What a full KV block holds, in 32 bytes: SHA-256 over (parent hash, token ids of the block), a
-// chain that begins with a hash of the salt, so that equal hashes mean equal whole prefixes. Blocks
-// of different tenants carry different salts and never match. Source: the automatic prefix caching
-// of vLLM.
+// What a full KV block holds, in 32 bytes: a chain that begins with a hash of the salt and takes in
+// the token ids of one block after the other, so that equal hashes mean equal whole prefixes.
+// Blocks of different tenants carry different salts and never match. Source: the automatic prefix
+// caching of vLLM.
+//
+// A link is SHA-256's compression function (FIPS 180-4, 6.2.2) with the parent as its state and the
+// tokens as its message, 16 a time: a chain is SHA-256 that is told its state after every block,
+// and two prefixes with one hash are a collision of that function. Hashing (parent, tokens) as a
+// message of its own would compress twice, and pad, for every block of 16 tokens.
 #pragma once
 
 #include <array>
@@ -13,11 +18,13 @@
 
 namespace trireme {
 
-using BlockHash = std::array<uint8_t, 32>;  // SHA-256
+// The eight words of the state, each as the machine has it in memory.
+using BlockHash = std::array<uint8_t, 32>;
 
+// Any thread.
+BlockHash RootHash(std::string_view salt);  // SHA-256 of a label and the salt
 // Hash of a full block following `parent` (the hash of the block before it, or RootHash(salt) for
-// the first). Any thread; OpenSSL makes a small allocation a call.
-BlockHash RootHash(std::string_view salt);
+// the first). What lacks to 16 tokens is zeros: blocks of one chain are equally long.
 BlockHash ChainHash(const BlockHash& parent, absl::Span<const TokenId> block_tokens);
 
 }  // namespace trireme

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <deque>
 #include <map>
 #include <random>
@@ -23,12 +25,41 @@ std::string Hex(const BlockHash& hash) {
   return hex;
 }
 
-TEST(BlockHash, IsSha256OfParentAndLittleEndianTokens) {
-  // By Python's hashlib: sha256(bytes(32) + struct.pack('<2i', 1, 0x7fffffff)).
-  EXPECT_EQ(Hex(ChainHash(BlockHash{}, {1, 0x7fffffff})),
-            "f0cff9ae2be4aaa603854a60d6595b54efbcfcb2c6a142c10754ada948b77bd1");
+// The state of SHA-256 with these words, as FIPS 180-4 writes it: most significant byte first.
+BlockHash SwapWords(BlockHash state) {
+  for (size_t i = 0; i < state.size(); i += 4) std::reverse(&state[i], &state[i] + 4);
+  return state;
+}
+
+BlockHash StateOf(const std::array<uint32_t, 8>& words) { return std::bit_cast<BlockHash>(words); }
+
+constexpr std::array<uint32_t, 8> kInitialState = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                                   0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+
+// A chain from SHA-256's initial state over a message of 64 bytes and its padding is the message's
+// hash.
+TEST(BlockHash, ChainIsSha256OfTheTokensBytes) {
+  std::array<uint8_t, 128> padded = {};
+  for (int i = 0; i < 64; ++i) padded[i] = static_cast<uint8_t>(i);
+  padded[64] = 0x80;
+  padded[126] = 2;  // 512 bits
+  const auto tokens = std::bit_cast<std::array<TokenId, 32>>(padded);
+  const absl::Span<const TokenId> all(tokens);
+  const BlockHash first = ChainHash(StateOf(kInitialState), all.subspan(0, 16));
+  const BlockHash second = ChainHash(first, all.subspan(16));
+  // By Python's hashlib: sha256(bytes(range(64))).
+  EXPECT_EQ(Hex(SwapWords(second)),
+            "fdeab9acf3710362bd2658cdc9a29e8f9c757fcf9811603a8c447cd1d9151108");
+  // Blocks of 32 tokens take two steps.
+  EXPECT_EQ(ChainHash(StateOf(kInitialState), all), second);
+  // Tokens that do not fill a message are followed by zeros.
+  std::array<TokenId, 16> short_block = {7, 8};
+  EXPECT_EQ(ChainHash(first, {7, 8}), ChainHash(first, short_block));
+}
+
+TEST(BlockHash, RootIsSha256OfLabelAndSalt) {
   EXPECT_EQ(Hex(RootHash("tenant")),
-            "aef255756895bf039d0ed92e7f9051d10e8e4cc695f0f64690a14d38a34fea32");
+            "fe3d306c34626490027f09cf31693a86b99c7e58b0909ef0cf87f0b9dfa48895");
 }
 
 TEST(BlockHash, DependsOnSaltParentTokensAndTheirOrder) {
