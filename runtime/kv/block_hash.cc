@@ -12,14 +12,14 @@
 namespace trireme {
 namespace {
 
+// No root is a plain SHA-256 of something that others hash, too.
 constexpr std::string_view kRootLabel = "trireme prefix cache root v2:";
 
 constexpr size_t kMessageBytes = SHA256_CBLOCK;
 static_assert(sizeof(SHA256_CTX::h) == sizeof(BlockHash));
-static_assert(kMessageBytes % sizeof(TokenId) == 0);
 
 // OpenSSL 3 calls this deprecated and has no other way to the compression function. Its digests
-// (EVP) take four times as long for a block of 16 tokens, most of it in preparing a digest.
+// (EVP) take 206 ns for (parent, 16 tokens), with algorithm and context kept, beside 60.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 void Compress(SHA256_CTX* state, const uint8_t* message) { SHA256_Transform(state, message); }

@@ -5,8 +5,9 @@
 //
 // A link is SHA-256's compression function (FIPS 180-4, 6.2.2) with the parent as its state and the
 // tokens as its message, 16 a time: a chain is SHA-256 that is told its state after every block,
-// and two prefixes with one hash are a collision of that function. Hashing (parent, tokens) as a
-// message of its own would compress twice, and pad, for every block of 16 tokens.
+// and two prefixes with one hash are a collision of that function, from states that nobody chooses
+// (roots are hashes). Hashing (parent, tokens) as a message of its own would compress twice for
+// every block of 16 tokens.
 #pragma once
 
 #include <array>
@@ -18,13 +19,14 @@
 
 namespace trireme {
 
-// The eight words of the state, each as the machine has it in memory.
+// The eight words of the state, each as it lies in memory.
 using BlockHash = std::array<uint8_t, 32>;
 
 // Any thread.
-BlockHash RootHash(std::string_view salt);  // SHA-256 of a label and the salt
+BlockHash RootHash(std::string_view salt);  // the bytes of SHA-256(label, salt)
 // Hash of a full block following `parent` (the hash of the block before it, or RootHash(salt) for
-// the first). What lacks to 16 tokens is zeros: blocks of one chain are equally long.
+// the first). Blocks of one chain are equally long; what a block of 8 tokens lacks
+// to 16 is zeros.
 BlockHash ChainHash(const BlockHash& parent, absl::Span<const TokenId> block_tokens);
 
 }  // namespace trireme
